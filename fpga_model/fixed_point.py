@@ -1,0 +1,112 @@
+"""Fixed-point numbers: formats, the one rounding, and saturation (docs/numbers.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fpga_model.errors import UserError
+
+IntArray = npt.NDArray[np.integer[Any]]
+FloatArray = npt.NDArray[np.floating[Any]]
+
+MAX_SHIFT = 31
+"""Largest shift a layer record can hold (five bits)."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A signed fixed-point format: an integer of `bits` bits that stands for integer x 2^-frac.
+
+    `frac` may be negative (coarser than one) or larger than `bits` (every value below one half).
+
+    Raises:
+        UserError: `bits` is not 8 or 16.
+    """
+
+    bits: int
+    frac: int
+
+    def __post_init__(self) -> None:
+        if self.bits not in (8, 16):
+            raise UserError(f"a stored number has 8 or 16 bits, not {self.bits}")
+
+    @property
+    def low(self) -> int:
+        """Smallest integer."""
+        return -(1 << (self.bits - 1))
+
+    @property
+    def high(self) -> int:
+        """Largest integer."""
+        return (1 << (self.bits - 1)) - 1
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The numpy type that holds these integers."""
+        return np.dtype(np.int8 if self.bits == 8 else np.int16)
+
+    @property
+    def scale(self) -> float:
+        """Value of the integer one."""
+        return 2.0**-self.frac
+
+    def quantise(self, values: FloatArray) -> IntArray:
+        """The nearest integers of this format (ties to even, saturated) to real `values`."""
+        integers = np.rint(np.ldexp(values.astype(np.float64), self.frac))
+        return np.clip(integers, self.low, self.high).astype(self.dtype)
+
+    def value(self, integers: IntArray) -> FloatArray:
+        """The real numbers (float64, exact) that `integers` stand for."""
+        return np.ldexp(integers.astype(np.float64), -self.frac)
+
+
+def round_shift(values: IntArray, shift: int | IntArray) -> npt.NDArray[np.int64]:
+    """Divide integers by 2^shift, rounding to the nearest and ties to even.
+
+    Args:
+        values: integers below 2^62 in magnitude.
+        shift: 0..62, a number or an array that broadcasts against `values`.
+
+    Raises:
+        ValueError: a shift outside 0..62.
+    """
+    shifts = np.asarray(shift, dtype=np.int64)
+    if shifts.size and (shifts.min() < 0 or shifts.max() > 62):
+        raise ValueError(f"shift outside 0..62: {shifts.min()}..{shifts.max()}")
+    wide = values.astype(np.int64)
+    # Adding half less one, plus one where the quotient is odd, carries into the quotient exactly when the
+    # remainder is above half, or is half beside an odd quotient. Without a shift nothing is added.
+    shifted = (shifts > 0).astype(np.int64)
+    nudge = ((shifted << np.maximum(shifts - 1, 0)) - shifted) + ((wide >> shifts) & shifted)
+    return (wide + nudge) >> shifts
+
+
+def requantise(acc: IntArray, shift: int | IntArray, bits: int, relu: bool) -> tuple[IntArray, int]:
+    """Turn accumulators into stored integers: round once, then ReLU if any, then saturate.
+
+    This is the only place where precision is lost; the C++ and RTL drains are tested against it.
+
+    Args:
+        acc: exact accumulators, any shape.
+        shift: accumulator fraction less stored fraction, broadcast against `acc` (see `per_channel`).
+        bits: width of the stored integers, 8 or 16.
+        relu: replace negative results by zero.
+
+    Returns:
+        The stored integers (int8 or int16) and how many of them saturated.
+    """
+    stored = Format(bits, 0)
+    rounded = round_shift(acc, shift)
+    if relu:
+        rounded = np.maximum(rounded, 0)
+    clipped = np.clip(rounded, stored.low, stored.high)
+    return clipped.astype(stored.dtype), int(np.count_nonzero(clipped != rounded))
+
+
+def per_channel(values: IntArray) -> IntArray:
+    """One number per channel, [C] -> [C, 1, 1], ready to broadcast against maps [N, C, H, W]."""
+    return values.reshape(-1, 1, 1)

@@ -1,0 +1,198 @@
+"""The layer graph: layers, the tensors between them, and the integers of a quantised network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import networkx as nx
+
+from fpga_model.errors import UserError
+from fpga_model.fixed_point import Format
+from fpga_model.operators import Input, Operator, operator_from_json, operator_to_json
+from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
+
+__all__ = ["FixedGraph", "FloatParameters", "Layer", "LayerGraph", "LayerNumbers", "Shape"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer, named as in the model it came from; its output tensor has the layer's name.
+
+    Attributes:
+        name: unique in its graph; any text (whoever makes a file name or an identifier of it must clean it).
+        operator: what it computes.
+        inputs: names of the layers whose outputs it reads: the data, then the shortcut if any.
+    """
+
+    name: str
+    operator: Operator
+    inputs: tuple[str, ...] = ()
+
+
+class LayerGraph:
+    """A network as layers and the tensors between them.
+
+    A layer is added after the layers it reads, so the order of addition is a topological order and no cycle can
+    be made; shapes are checked as layers arrive.
+
+    Attributes:
+        name: name of the network.
+        digraph: the networkx graph; an edge is a tensor, nodes carry `layer` and `shape`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.digraph: nx.DiGraph[str] = nx.DiGraph()
+
+    def add(self, layer: Layer) -> None:
+        """Append a layer.
+
+        Raises:
+            UserError: a name used twice, an unknown producer, a second input, or shapes that do not fit. The
+                message names the layer.
+        """
+        if layer.name in self.digraph:
+            raise UserError(f"two layers are called {layer.name!r}")
+        if len(layer.inputs) != layer.operator.arity:
+            raise UserError(
+                f"layer {layer.name!r}: {layer.operator.kind} reads {layer.operator.arity} tensors, "
+                f"{len(layer.inputs)} are given"
+            )
+        if not layer.inputs and self.digraph:
+            raise UserError(
+                f"layer {layer.name!r}: a network has one input, and it already has {self.layers[0].name!r}"
+            )
+        for source in layer.inputs:
+            if source not in self.digraph:
+                raise UserError(f"layer {layer.name!r} reads {source!r}, which no earlier layer makes")
+        try:
+            shape = layer.operator.output_shape([self.shape(source) for source in layer.inputs])
+        except UserError as error:
+            raise UserError(f"layer {layer.name!r}: {error}") from error
+        self.digraph.add_node(layer.name, layer=layer, shape=shape)
+        self.digraph.add_edges_from((source, layer.name) for source in layer.inputs)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """All layers in a stable topological order, the input first."""
+        return [data["layer"] for _, data in self.digraph.nodes(data=True)]
+
+    def layer(self, name: str) -> Layer:
+        """The layer called `name`.
+
+        Raises:
+            UserError: there is none.
+        """
+        if name not in self.digraph:
+            raise UserError(f"network {self.name!r} has no layer {name!r}")
+        found: Layer = self.digraph.nodes[name]["layer"]
+        return found
+
+    def shape(self, name: str) -> Shape:
+        """Size of the output maps of layer `name`."""
+        self.layer(name)
+        found: Shape = self.digraph.nodes[name]["shape"]
+        return found
+
+    def input_shapes(self, name: str) -> list[Shape]:
+        """Sizes of the maps that layer `name` reads, in its order."""
+        return [self.shape(source) for source in self.layer(name).inputs]
+
+    def consumers(self, name: str) -> list[Layer]:
+        """Layers that read the output of layer `name`, in topological order."""
+        readers = set(self.digraph.successors(self.layer(name).name))
+        return [layer for layer in self.layers if layer.name in readers]
+
+    @property
+    def input(self) -> Layer:
+        """The one input layer.
+
+        Raises:
+            UserError: the first layer is not an input, or the graph is empty.
+        """
+        first = next(iter(self.layers), None)
+        if first is None or not isinstance(first.operator, Input):
+            raise UserError(f"network {self.name!r} has no input layer")
+        return first
+
+    @property
+    def output(self) -> Layer:
+        """The one layer whose tensor nobody reads.
+
+        Raises:
+            UserError: there is not exactly one; the message names them.
+        """
+        ends = [name for name, degree in self.digraph.out_degree() if degree == 0]
+        if len(ends) != 1:
+            raise UserError(f"network {self.name!r} needs one output, it has {len(ends)}: {', '.join(map(repr, ends))}")
+        return self.layer(ends[0])
+
+    def validate(self) -> None:
+        """Check what can only be known when every layer is there.
+
+        Raises:
+            UserError: not one input and one output.
+        """
+        _ = self.input, self.output
+
+    def macs(self) -> int:
+        """Multiply-accumulate operations for one image."""
+        return sum(layer.operator.macs(self.input_shapes(layer.name)) for layer in self.layers)
+
+    def weights(self) -> int:
+        """Weights of all layers, without biases."""
+        return sum(layer.operator.weights() for layer in self.layers)
+
+    def to_json(self) -> dict[str, Any]:
+        """Structure without tensors, for `json.dump`."""
+        return {
+            "name": self.name,
+            "layers": [
+                {
+                    "name": layer.name,
+                    "inputs": list(layer.inputs),
+                    "output_shape": [self.shape(layer.name).channels, *_map_size(self.shape(layer.name))],
+                    "operator": operator_to_json(layer.operator),
+                }
+                for layer in self.layers
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> LayerGraph:
+        """The inverse of `to_json`; shapes are derived again.
+
+        Raises:
+            UserError: the document is not a layer graph, or describes a faulty one.
+        """
+        try:
+            graph = cls(str(document["name"]))
+            entries = [(str(e["name"]), e["operator"], tuple(map(str, e["inputs"]))) for e in document["layers"]]
+        except (KeyError, TypeError) as error:
+            raise UserError(f"not a layer graph: {error!r}") from error
+        for name, settings, inputs in entries:
+            try:
+                operator = operator_from_json(settings)
+            except UserError as error:
+                raise UserError(f"layer {name!r}: {error}") from error
+            graph.add(Layer(name, operator, inputs))
+        graph.validate()
+        return graph
+
+
+@dataclass(frozen=True, eq=False)
+class FixedGraph:
+    """A quantised network: the graph and the integers of each layer, by layer name."""
+
+    graph: LayerGraph
+    numbers: dict[str, LayerNumbers]
+
+    def format(self, name: str) -> Format:
+        """Format of the stored output of layer `name`."""
+        return self.numbers[name].output
+
+
+def _map_size(shape: Shape) -> tuple[int, int]:
+    return shape.height, shape.width

@@ -1,0 +1,99 @@
+"""The base class of operators and their registry."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from fpga_model.errors import UserError
+from fpga_model.fixed_point import FloatArray, IntArray
+from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
+
+
+class Operator(ABC):
+    """What one layer computes. Subclasses are frozen dataclasses that own every fact about their operator.
+
+    Errors raised here do not know the layer's name; the graph adds it.
+
+    Attributes:
+        kind: name in graph files, the key of the registry.
+        template: name of the template that emits the layer.
+    """
+
+    kind: ClassVar[str]
+    template: ClassVar[str]
+
+    @property
+    def arity(self) -> int:
+        """Tensors that the operator reads."""
+        return 1
+
+    @abstractmethod
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Size of the output maps.
+
+        Raises:
+            UserError: the operator does not fit its inputs.
+        """
+
+    @abstractmethod
+    def forward(self, inputs: Sequence[FloatArray], parameters: FloatParameters | None) -> FloatArray:
+        """The real-valued layer on maps [N, C, H, W]."""
+
+    @abstractmethod
+    def reference(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> tuple[IntArray, int]:
+        """The integer layer on stored maps [N, C, H, W]: its stored output and how many of its values saturated."""
+
+    @abstractmethod
+    def accumulator_bound(self, numbers: LayerNumbers, input_bits: Sequence[int]) -> int:
+        """A bound on every partial sum's magnitude, in accumulator units, whatever the stored inputs are."""
+
+    def macs(self, inputs: Sequence[Shape]) -> int:
+        """Multiply-accumulate operations for one image."""
+        return 0
+
+    def weights(self) -> int:
+        """Number of weights (biases are not counted)."""
+        return 0
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """The operator's settings, without its kind."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> Operator:
+        """The inverse of `to_json`."""
+
+
+_REGISTRY: dict[str, type[Operator]] = {}
+_O = TypeVar("_O", bound=type[Operator])
+
+
+def register(operator: _O) -> _O:
+    """Class decorator: make the operator known under its `kind`."""
+    if _REGISTRY.setdefault(operator.kind, operator) is not operator:
+        raise ValueError(f"two operators are called {operator.kind!r}")
+    return operator
+
+
+def operator_from_json(settings: Mapping[str, Any]) -> Operator:
+    """Build an operator from `{"kind": ..., settings}`.
+
+    Raises:
+        UserError: an unknown kind, or settings that do not fit it.
+    """
+    kind = settings.get("kind")
+    if not isinstance(kind, str) or kind not in _REGISTRY:
+        raise UserError(f"unknown operator {kind!r}; known: {', '.join(sorted(_REGISTRY))}")
+    rest = {key: value for key, value in settings.items() if key != "kind"}
+    try:
+        return _REGISTRY[kind].from_json(rest)
+    except (TypeError, KeyError, ValueError) as error:
+        raise UserError(f"operator {kind!r}: unreadable settings {rest} ({error})") from error
+
+
+def operator_to_json(operator: Operator) -> dict[str, Any]:
+    """`{"kind": ..., settings}`."""
+    return {"kind": operator.kind, **operator.to_json()}

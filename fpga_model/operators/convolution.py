@@ -1,0 +1,228 @@
+"""Convolution with a fused shortcut and ReLU, and the fully connected layer as its special case."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fpga_model.errors import UserError
+from fpga_model.fixed_point import FloatArray, IntArray, per_channel, requantise
+from fpga_model.operators.base import Operator, register
+from fpga_model.operators.windows import Kernel, Pad, check_window, exact_dtype, magnitude, window_shape, windows
+from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """How an earlier tensor is added to a convolution's accumulators.
+
+    Channel c of the shortcut is added to output channel c + channel_offset, at every `stride`-th row and column;
+    the other output channels get nothing. The identity is stride 1; option A of the ResNet paper is stride 2 with
+    fewer channels than the output has.
+
+    Attributes:
+        stride: subsampling of the shortcut's rows and columns.
+        channel_offset: first output channel that receives something.
+        channels: channels of the shortcut.
+    """
+
+    stride: int
+    channel_offset: int
+    channels: int
+
+    def __post_init__(self) -> None:
+        if self.stride < 1 or self.channel_offset < 0 or self.channels < 1:
+            raise UserError(f"{self} is not a shortcut")
+
+    @property
+    def reach(self) -> slice:
+        """The output channels that receive the shortcut."""
+        return slice(self.channel_offset, self.channel_offset + self.channels)
+
+    def check(self, source: Shape, output: Shape) -> None:
+        """Refuse a shortcut that does not fit between `source` and `output`."""
+        taken = Shape(source.channels, (source.height - 1) // self.stride + 1, (source.width - 1) // self.stride + 1)
+        if source.channels != self.channels or self.reach.stop > output.channels:
+            raise UserError(f"{self} does not map {source.channels} channels into {output.channels}")
+        if (taken.height, taken.width) != (output.height, output.width):
+            raise UserError(f"shortcut maps {source} at stride {self.stride} do not match the output {output}")
+
+    def take(self, source: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The pixels of [N, C, H, W] that are added."""
+        return source[:, :, :: self.stride, :: self.stride]
+
+
+@register
+@dataclass(frozen=True)
+class Convolution(Operator):
+    """Convolution over maps; optionally a shortcut is added before the one rounding, and ReLU follows it.
+
+    Attributes:
+        in_channels, out_channels: maps read and made (Nif, Nof).
+        kernel: (Nky, Nkx).
+        stride: of both axes (S).
+        pad: zeros at (top, left, bottom, right).
+        relu: whether negative results become zero.
+        shortcut: how the second input is added; None when there is none.
+    """
+
+    kind: ClassVar[str] = "convolution"
+    template: ClassVar[str] = "convolution"
+
+    in_channels: int
+    out_channels: int
+    kernel: Kernel
+    stride: int = 1
+    pad: Pad = (0, 0, 0, 0)
+    relu: bool = False
+    shortcut: Shortcut | None = None
+
+    def __post_init__(self) -> None:
+        if self.in_channels < 1 or self.out_channels < 1:
+            raise UserError(f"{self.in_channels} input and {self.out_channels} output channels: both must be positive")
+        check_window(self.kernel, self.stride, self.pad)
+
+    @property
+    def Nif(self) -> int:
+        return self.in_channels
+
+    @property
+    def Nof(self) -> int:
+        return self.out_channels
+
+    @property
+    def Nky(self) -> int:
+        return self.kernel[0]
+
+    @property
+    def Nkx(self) -> int:
+        return self.kernel[1]
+
+    @property
+    def S(self) -> int:
+        return self.stride
+
+    @property
+    def arity(self) -> int:
+        return 1 if self.shortcut is None else 2
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """[Nof, Nif, Nky, Nkx]."""
+        return self.Nof, self.Nif, self.Nky, self.Nkx
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        source = inputs[0]
+        if source.channels != self.Nif:
+            raise UserError(f"reads {self.Nif} channels but is given {source}")
+        output = window_shape(source, self.kernel, self.stride, self.pad, self.Nof)
+        if self.shortcut is not None:
+            self.shortcut.check(inputs[1], output)
+        return output
+
+    def macs(self, inputs: Sequence[Shape]) -> int:
+        return self.weights() * self.output_shape(inputs).pixels
+
+    def weights(self) -> int:
+        return math.prod(self.weight_shape)
+
+    def accumulate(self, maps: npt.NDArray[Any], weights: npt.NDArray[Any], bias: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """bias + sum(w * x), [N, Nif, Niy, Nix] -> [N, Nof, Noy, Nox], in the arguments' common number type."""
+        views = windows(maps, self.kernel, self.stride, self.pad, 0)
+        batch, _, height, width = views.shape[:4]
+        columns = views.transpose(0, 1, 4, 5, 2, 3).reshape(batch, -1, height * width)
+        sums: npt.NDArray[Any] = np.matmul(weights.reshape(self.Nof, -1), columns)
+        sums += bias[:, None]
+        return sums.reshape(batch, self.Nof, height, width)
+
+    def forward(self, inputs: Sequence[FloatArray], parameters: FloatParameters | None) -> FloatArray:
+        if parameters is None:
+            raise ValueError("a convolution needs parameters")
+        kind = inputs[0].dtype
+        acc = self.accumulate(inputs[0], parameters.weights.astype(kind), parameters.bias.astype(kind))
+        if self.shortcut is not None:
+            acc[:, self.shortcut.reach] += self.shortcut.take(inputs[1])
+        return np.maximum(acc, 0) if self.relu else acc
+
+    def reference(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> tuple[IntArray, int]:
+        acc = self.accumulators(inputs, numbers)
+        return requantise(acc, per_channel(numbers.shift), numbers.output.bits, self.relu)
+
+    def accumulators(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> npt.NDArray[np.int64]:
+        """Exact accumulators [N, Nof, Noy, Nox], shortcut included, before the rounding."""
+        weights, bias = _given(numbers)
+        kind = exact_dtype(self._bound(numbers, [magnitude(maps) for maps in inputs]))
+        acc = self.accumulate(inputs[0].astype(kind), weights.astype(kind), bias.astype(kind))
+        if self.shortcut is not None:
+            assert numbers.shortcut_shift is not None
+            factor = per_channel(np.left_shift(1, numbers.shortcut_shift[self.shortcut.reach]))
+            acc[:, self.shortcut.reach] += self.shortcut.take(inputs[1]).astype(kind) * factor.astype(kind)
+        return acc.astype(np.int64)
+
+    def accumulator_bound(self, numbers: LayerNumbers, input_bits: Sequence[int]) -> int:
+        return self._bound(numbers, [1 << (bits - 1) for bits in input_bits])
+
+    def _bound(self, numbers: LayerNumbers, magnitudes: Sequence[int]) -> int:
+        weights, bias = _given(numbers)
+        total = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) * magnitudes[0] + np.abs(bias)
+        if self.shortcut is not None:
+            assert numbers.shortcut_shift is not None
+            total[self.shortcut.reach] += magnitudes[1] << numbers.shortcut_shift[self.shortcut.reach]
+        return int(total.max())
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> Operator:
+        rest = dict(settings)
+        shortcut = rest.pop("shortcut")
+        ky, kx = rest.pop("kernel")
+        top, left, bottom, right = rest.pop("pad")
+        return cls(
+            kernel=(ky, kx),
+            pad=(top, left, bottom, right),
+            shortcut=None if shortcut is None else Shortcut(**shortcut),
+            **rest,
+        )
+
+
+@register
+@dataclass(frozen=True, init=False)
+class FullyConnected(Convolution):
+    """A convolution whose kernel covers its input map: [C, H, W] -> [Nof, 1, 1], weights [Nof, C, H, W]."""
+
+    kind: ClassVar[str] = "fully_connected"
+    template: ClassVar[str] = "fully_connected"
+
+    def __init__(self, in_shape: Shape, out_channels: int, relu: bool = False) -> None:
+        super().__init__(in_shape.channels, out_channels, (in_shape.height, in_shape.width), relu=relu)
+
+    @property
+    def in_shape(self) -> Shape:
+        """The maps it reads, all of them for every output."""
+        return Shape(self.in_channels, *self.kernel)
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        if inputs[0] != self.in_shape:
+            raise UserError(f"reads {self.in_shape} but is given {inputs[0]}")
+        return super().output_shape(inputs)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"in_shape": asdict(self.in_shape), "out_channels": self.out_channels, "relu": self.relu}
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> Operator:
+        rest = dict(settings)
+        return cls(in_shape=Shape(**rest.pop("in_shape")), **rest)
+
+
+def _given(numbers: LayerNumbers) -> tuple[IntArray, npt.NDArray[np.int64]]:
+    if numbers.weights is None or numbers.bias is None:
+        raise ValueError("a convolution needs integer weights and bias")
+    return numbers.weights, numbers.bias

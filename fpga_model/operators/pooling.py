@@ -1,0 +1,85 @@
+"""Pooling: sums and maxima over windows of one map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fpga_model.errors import UserError
+from fpga_model.fixed_point import FloatArray, IntArray, per_channel, requantise
+from fpga_model.operators.base import Operator, register
+from fpga_model.operators.windows import Kernel, Pad, check_window, window_shape, windows
+from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
+
+
+@register
+@dataclass(frozen=True)
+class Pooling(Operator):
+    """The sum or the maximum of every window of each map.
+
+    Average pooling is a sum whose division is folded into the weights of the next layer, so that it rounds once
+    like everything else. Padding counts as zero in a sum and is never the maximum.
+
+    Attributes:
+        mode: "sum" or "max".
+        kernel: (Nky, Nkx).
+        stride: of both axes.
+        pad: padding at (top, left, bottom, right).
+    """
+
+    kind: ClassVar[str] = "pooling"
+    template: ClassVar[str] = "pooling"
+
+    mode: Literal["sum", "max"]
+    kernel: Kernel
+    stride: int
+    pad: Pad = (0, 0, 0, 0)
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("sum", "max"):
+            raise UserError(f"pooling takes the 'sum' or the 'max', not {self.mode!r}")
+        check_window(self.kernel, self.stride, self.pad)
+
+    @property
+    def Nky(self) -> int:
+        return self.kernel[0]
+
+    @property
+    def Nkx(self) -> int:
+        return self.kernel[1]
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        return window_shape(inputs[0], self.kernel, self.stride, self.pad, inputs[0].channels)
+
+    def forward(self, inputs: Sequence[FloatArray], parameters: FloatParameters | None) -> FloatArray:
+        fill = 0.0 if self.mode == "sum" else -math.inf
+        return self._reduce(windows(inputs[0], self.kernel, self.stride, self.pad, fill))
+
+    def reference(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> tuple[IntArray, int]:
+        maps = inputs[0].astype(np.int64)
+        fill = 0 if self.mode == "sum" else np.iinfo(np.int64).min
+        acc = self._reduce(windows(maps, self.kernel, self.stride, self.pad, fill))
+        return requantise(acc, per_channel(numbers.shift), numbers.output.bits, relu=False)
+
+    def _reduce(self, views: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        reduced: npt.NDArray[Any] = views.sum(axis=(4, 5)) if self.mode == "sum" else views.max(axis=(4, 5))
+        return reduced
+
+    def accumulator_bound(self, numbers: LayerNumbers, input_bits: Sequence[int]) -> int:
+        terms = math.prod(self.kernel) if self.mode == "sum" else 1
+        return terms << (input_bits[0] - 1)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> Operator:
+        rest = dict(settings)
+        ky, kx = rest.pop("kernel")
+        top, left, bottom, right = rest.pop("pad")
+        return cls(kernel=(ky, kx), pad=(top, left, bottom, right), **rest)
