@@ -1,0 +1,107 @@
+"""The accelerator's parameters and what follows from them: array, buffers, words (docs/microarchitecture.md, section 1)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import UserError
+
+DSP_PER_MAC = {8: 1, 16: 1}
+RAMB36_SHAPES = ((72, 512), (36, 1024), (18, 2048), (9, 4096))
+RECORD_BITS = 32
+"""One parameter record per output map: bias (27 bits, signed) and rounding shift (5 bits)."""
+
+
+def ceil_div(value: int, divisor: int) -> int:
+    """The least integer not below value / divisor."""
+    return -(-value // divisor)
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A `Pox x Poy x Pof` array with its on-chip buffers.
+
+    A feature word holds `2 * Pox` pixels of one row; every page has `Poy` banks of `page_depth` words.
+    A weight word holds `Pof` weights; a parameter word is one record (bias, shift) of one output map.
+    """
+
+    Pox: int = 8
+    Poy: int = 8
+    Pof: int = 4
+    bits: int = 8
+    pages: int = 2
+    page_depth: int = 512
+    weight_depth: int = 32768
+    parameter_depth: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in ("Pox", "Poy", "Pof", "page_depth", "weight_depth", "parameter_depth"):
+            if getattr(self, name) < 1:
+                raise UserError(f"accelerator: {name} is {getattr(self, name)}; it must be at least 1")
+        if self.pages < 2:
+            raise UserError(
+                f"accelerator: {self.pages} feature page; tiles are double buffered, so at least 2 are needed"
+            )
+        if self.bits != 8:
+            raise UserError(f"accelerator: {self.bits}-bit data is not supported; use 8")
+        for name, bits in (("Pox", 2 * self.Pox * self.bits), ("Pof", self.Pof * self.bits)):
+            if bits & (bits - 1) or not 8 <= bits <= 1024:
+                raise UserError(
+                    f"accelerator: {name} = {getattr(self, name)} gives buffer words of {bits} bits; "
+                    f"choose a power of two so that a word and an AXI beat divide one another"
+                )
+
+    @classmethod
+    def parse(cls, array: str, **others: int) -> Accelerator:
+        """The accelerator named by an array such as `8x8x4` (Pox x Poy x Pof)."""
+        match = re.fullmatch(r"(\d{1,3})x(\d{1,3})x(\d{1,3})", array)
+        if not match:
+            raise UserError(f"array {array!r}: write it as PoxxPoyxPof, for example 8x8x4")
+        Pox, Poy, Pof = (int(group) for group in match.groups())
+        return cls(Pox=Pox, Poy=Poy, Pof=Pof, **others)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate units, which is also the most MACs a cycle."""
+        return self.Pox * self.Poy * self.Pof
+
+    @property
+    def word_pixels(self) -> int:
+        """Pixels in one feature word."""
+        return 2 * self.Pox
+
+    @property
+    def feature_word_bytes(self) -> int:
+        return self.word_pixels * self.bits // 8
+
+    @property
+    def weight_word_bytes(self) -> int:
+        return self.Pof * self.bits // 8
+
+    @property
+    def record_bytes(self) -> int:
+        return RECORD_BITS // 8
+
+    @property
+    def feature_bytes(self) -> int:
+        """Capacity of all feature pages, in bytes."""
+        return self.pages * self.Poy * self.page_depth * self.feature_word_bytes
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.weight_depth * self.weight_word_bytes
+
+    def dsps(self) -> int:
+        return self.macs * DSP_PER_MAC[self.bits]
+
+    def ramb36(self) -> int:
+        """RAMB36 blocks of all buffers (reference shapes: 72x512, 36x1K, 18x2K, 9x4K)."""
+        feature = self.pages * self.Poy * ramb36_blocks(self.feature_word_bytes * 8, self.page_depth)
+        weights = ramb36_blocks(self.weight_word_bytes * 8, self.weight_depth)
+        return feature + weights + ramb36_blocks(RECORD_BITS, self.parameter_depth)
+
+
+def ramb36_blocks(width: int, depth: int) -> int:
+    """The least number of RAMB36 that make a memory of `depth` words of `width` bits."""
+    return min(ceil_div(width, w) * ceil_div(depth, d) for w, d in RAMB36_SHAPES)

@@ -1,0 +1,176 @@
+"""Cycle costs of single commands: docs/microarchitecture.md, sections 4 to 7, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import singledispatch
+
+from .accelerator import Accelerator, ceil_div
+from .platform import INTERVAL_UNIT, Platform
+from .schedule.commands import Chunks, Command, Convolve, FeatureTile, Load, PoolRows, Store, Target, Window
+
+CONVOLVE_FILL = 8
+POOL_FILL = 4
+DRAIN_DEPTH = 6
+LOAD_FIRST_ADDRESS = 1
+LOAD_DONE = 2
+STORE_FIRST_BEAT = 4
+STORE_DONE = 1
+PAGE_BYTES = 4096
+"""AXI4 forbids a burst to cross this boundary."""
+
+
+def bursts(dram: Chunks, platform: Platform) -> Iterator[int]:
+    """Beats of every burst of a DRAM access, in order."""
+    beat = platform.beat_bytes
+    for index in range(dram.count):
+        address = dram.address + index * dram.stride
+        end = address + dram.bytes
+        while address < end:
+            first = address // beat
+            limit = min(end, (first + platform.burst_beats) * beat, (address // PAGE_BYTES + 1) * PAGE_BYTES)
+            yield ceil_div(limit, beat) - first
+            address = limit
+
+
+def beats(dram: Chunks, platform: Platform) -> int:
+    """All beats of a DRAM access."""
+    return sum(bursts(dram, platform))
+
+
+def beat_interval(accelerator: Accelerator, platform: Platform, feature: bool) -> int:
+    """Time of a beat in 1/256 cycle; a feature page accepts or gives one word a cycle."""
+    if not feature:
+        return platform.beat_interval
+    return max(platform.beat_interval, INTERVAL_UNIT * platform.beat_bytes // accelerator.feature_word_bytes)
+
+
+def load_cycles(load: Load, accelerator: Accelerator, platform: Platform) -> int:
+    """Cycles of a LOAD command, from start to completion, both included."""
+    interval = beat_interval(accelerator, platform, load.target is Target.FEATURE)
+    address, last, lasts = LOAD_FIRST_ADDRESS - 1, None, []
+    for n in bursts(load.dram, platform):
+        window = lasts[-platform.outstanding] if len(lasts) >= platform.outstanding else -1
+        address = max(address + 1, window + 1)
+        first = address + platform.read_latency
+        if last is not None:
+            first = max(first, last + 1 + platform.burst_gap)
+        last = first + (n - 1) * interval // INTERVAL_UNIT
+        lasts.append(last)
+    assert last is not None, "a load moves at least one byte"
+    return last + LOAD_DONE + 1
+
+
+def store_cycles(store: Store, accelerator: Accelerator, platform: Platform) -> int:
+    """Cycles of a STORE command, from start to completion, both included."""
+    interval = beat_interval(accelerator, platform, feature=True)
+    first = STORE_FIRST_BEAT
+    last = first
+    for n in bursts(store.dram, platform):
+        last = first + (n - 1) * interval // INTERVAL_UNIT
+        first = last + 1 + platform.burst_gap
+    return last + platform.write_latency + STORE_DONE + 1
+
+
+def line_words(window: Window, Nox: int, accelerator: Accelerator) -> int:
+    """The most feature words of a row that one step touches."""
+    lanes = min(accelerator.Pox, Nox)
+    most = 0
+    for ox in range(0, Nox, accelerator.Pox):
+        left = ox * window.stride - window.pad_left
+        right = left + (lanes - 1) * window.stride + window.Nkx - 1
+        most = max(most, right // accelerator.word_pixels - left // accelerator.word_pixels + 1)
+    return most
+
+
+def row_passes(stride: int, interleave: int, Poy: int) -> int:
+    """Reads of one bank that a window of `Poy` rows, `stride` apart, needs at worst."""
+    if stride == interleave:
+        return 1
+    most = 0
+    for first in range(interleave * Poy):
+        banks = [((first + j * stride) // interleave) % Poy for j in range(Poy)]
+        most = max(most, max(banks.count(bank) for bank in banks))
+    return most
+
+
+def fetch_cycles(window: Window, Nox: int, interleave: int, accelerator: Accelerator) -> int:
+    """Line-fetch reads of one step."""
+    return line_words(window, Nox, accelerator) * row_passes(window.stride, interleave, accelerator.Poy)
+
+
+def step_cycles(window: Window, Nox: int, interleave: int, accelerator: Accelerator) -> int:
+    """Cycles of one (input map, kernel row) step."""
+    return max(window.Nkx, fetch_cycles(window, Nox, interleave, accelerator))
+
+
+def shortcut_reads(stride: int, accelerator: Accelerator) -> int:
+    """Port B reads of the drain for one row of one map with a shortcut of that stride."""
+    return ceil_div((accelerator.Pox - 1) * stride + 1, accelerator.word_pixels)
+
+
+def drain_slots(command: Convolve, accelerator: Accelerator) -> int:
+    """Cycles of the drain for one row of one map."""
+    if command.shortcut is None:
+        return 1
+    return 1 + shortcut_reads(command.shortcut.stride, accelerator)
+
+
+def group_drains(command: Convolve, accelerator: Accelerator) -> Iterator[int]:
+    """Drain cycles of every group of a convolution, in the order of the loop nest."""
+    slots = drain_slots(command, accelerator)
+    columns = ceil_div(command.Nox, accelerator.Pox)
+    for of in range(0, command.Tof, accelerator.Pof):
+        maps = min(accelerator.Pof, command.Tof - of)
+        for oy in range(0, command.Toy, accelerator.Poy):
+            rows = min(accelerator.Poy, command.Toy - oy)
+            for _ in range(columns):
+                yield rows * maps * slots
+
+
+def convolve_cycles(command: Convolve, accelerator: Accelerator) -> int:
+    """Cycles of a convolution command: sums and drains of neighbouring groups overlap."""
+    sums = command.Nif * command.window.Nky * command.step
+    drains = list(group_drains(command, accelerator))
+    fetch = fetch_cycles(command.window, command.Nox, command.source.interleave, accelerator)
+    overlapped = sum(max(sums, drain) for drain in drains[:-1])
+    return CONVOLVE_FILL + fetch + sums + overlapped + drains[-1] + DRAIN_DEPTH
+
+
+def pool_cycles(command: PoolRows, accelerator: Accelerator) -> int:
+    """Cycles of a pooling command."""
+    groups = command.Tof * command.Toy * ceil_div(command.Nox, accelerator.Pox)
+    words = command.window.Nky * line_words(command.window, command.Nox, accelerator)
+    return POOL_FILL + groups * max(words + 1, command.window.Nkx) + command.window.Nkx + DRAIN_DEPTH
+
+
+def tile_bytes(tile: FeatureTile, accelerator: Accelerator) -> int:
+    """Bytes of one DRAM run of a tile: the rows of one map, or a whole packed tile."""
+    words = ceil_div(tile.maps, accelerator.word_pixels) if tile.packed else tile.rows * tile.row_words
+    return words * accelerator.feature_word_bytes
+
+
+@singledispatch
+def command_cycles(command: Command, accelerator: Accelerator, platform: Platform) -> int:
+    """Cycles of any command, from start to completion, both included."""
+    raise TypeError(f"not a command: {command!r}")
+
+
+@command_cycles.register
+def _(command: Load, accelerator: Accelerator, platform: Platform) -> int:
+    return load_cycles(command, accelerator, platform)
+
+
+@command_cycles.register
+def _(command: Store, accelerator: Accelerator, platform: Platform) -> int:
+    return store_cycles(command, accelerator, platform)
+
+
+@command_cycles.register
+def _(command: Convolve, accelerator: Accelerator, platform: Platform) -> int:
+    return convolve_cycles(command, accelerator)
+
+
+@command_cycles.register
+def _(command: PoolRows, accelerator: Accelerator, platform: Platform) -> int:
+    return pool_cycles(command, accelerator)
