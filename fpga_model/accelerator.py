@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .errors import UserError
+from fpga_model.errors import UserError
 
 DSP_PER_MAC = {8: 1, 16: 1}
 RAMB36_SHAPES = ((72, 512), (36, 1024), (18, 2048), (9, 4096))

@@ -9,8 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from .accelerator import Accelerator, ceil_div
-from .errors import UserError
+from fpga_model.accelerator import Accelerator, ceil_div
+from fpga_model.errors import UserError
 
 if sys.version_info >= (3, 11):
     import tomllib

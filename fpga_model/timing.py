@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import singledispatch
 
-from .accelerator import Accelerator, ceil_div
-from .platform import INTERVAL_UNIT, Platform
-from .schedule.commands import Chunks, Command, Convolve, FeatureTile, Load, PoolRows, Store, Target, Window
+from fpga_model.accelerator import Accelerator, ceil_div
+from fpga_model.platform import INTERVAL_UNIT, Platform
+from fpga_model.schedule.commands import Chunks, Command, Convolve, FeatureTile, Load, PoolRows, Store, Target, Window
 
 CONVOLVE_FILL = 8
 POOL_FILL = 4

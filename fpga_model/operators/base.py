@@ -8,6 +8,8 @@ from typing import Any, ClassVar, TypeVar
 
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, IntArray
+from fpga_model.schedule.commands import Convolve, PoolRows, Window
+from fpga_model.schedule.job import Job
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
 
 
@@ -65,6 +67,22 @@ class Operator(ABC):
     @abstractmethod
     def from_json(cls, settings: Mapping[str, Any]) -> Operator:
         """The inverse of `to_json`."""
+
+
+class ComputeOperator(Operator):
+    """An operator that the COMPUTE unit executes, one command a tile."""
+
+    @abstractmethod
+    def window(self, inputs: Sequence[Shape]) -> Window:
+        """The window that slides over the first input."""
+
+    @abstractmethod
+    def command(self, job: Job) -> Convolve | PoolRows:
+        """The COMPUTE command of one tile; its waits are set by the program."""
+
+    def source_maps(self, of: int, Tof: int) -> tuple[int, int]:
+        """First map and number of maps of the first input that output maps `of ... of+Tof-1` need."""
+        return of, Tof
 
 
 _REGISTRY: dict[str, type[Operator]] = {}

@@ -12,9 +12,12 @@ import numpy.typing as npt
 
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, IntArray, per_channel, requantise
-from fpga_model.operators.base import Operator, register
+from fpga_model.operators.base import ComputeOperator, Operator, register
 from fpga_model.operators.windows import Kernel, Pad, check_window, exact_dtype, magnitude, window_shape, windows
+from fpga_model.schedule.commands import Convolve, PoolRows, ShortcutRead, Waits, Window
+from fpga_model.schedule.job import Job
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
+from fpga_model.timing import step_cycles
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Shortcut:
 
 @register
 @dataclass(frozen=True)
-class Convolution(Operator):
+class Convolution(ComputeOperator):
     """Convolution over maps; optionally a shortcut is added before the one rounding, and ReLU follows it.
 
     Attributes:
@@ -174,6 +177,43 @@ class Convolution(Operator):
             assert numbers.shortcut_shift is not None
             total[self.shortcut.reach] += magnitudes[1] << numbers.shortcut_shift[self.shortcut.reach]
         return int(total.max())
+
+    def window(self, inputs: Sequence[Shape]) -> Window:
+        top, left = self.pad[:2]
+        return Window(self.Nky, self.Nkx, self.S, top, left, inputs[0].height, inputs[0].width)
+
+    def source_maps(self, of: int, Tof: int) -> tuple[int, int]:
+        return 0, self.Nif
+
+    def command(self, job: Job) -> Convolve | PoolRows:
+        window = self.window(job.inputs)
+        shortcut = None
+        if self.shortcut is not None and job.shortcut is not None:
+            shortcut = ShortcutRead(
+                tile=job.shortcut,
+                stride=self.shortcut.stride,
+                map_offset=self.shortcut.channel_offset,
+                maps=self.shortcut.channels,
+                shift_delta=job.shortcut_frac - job.numbers.output.frac,
+            )
+        return Convolve(
+            layer=job.layer,
+            waits=Waits(),
+            source=job.source,
+            window=window,
+            step=step_cycles(window, job.output.width, job.source.interleave, job.accelerator),
+            Nif=self.Nif,
+            of=job.of,
+            Tof=job.Tof,
+            oy=job.oy,
+            Toy=job.Toy,
+            Nox=job.output.width,
+            weights=job.weights,
+            parameters=job.parameters,
+            relu=self.relu,
+            destination=job.destination,
+            shortcut=shortcut,
+        )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

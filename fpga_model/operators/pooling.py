@@ -12,14 +12,16 @@ import numpy.typing as npt
 
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, IntArray, per_channel, requantise
-from fpga_model.operators.base import Operator, register
+from fpga_model.operators.base import ComputeOperator, Operator, register
 from fpga_model.operators.windows import Kernel, Pad, check_window, window_shape, windows
+from fpga_model.schedule.commands import Convolve, Pool, PoolRows, Waits, Window
+from fpga_model.schedule.job import Job
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
 
 
 @register
 @dataclass(frozen=True)
-class Pooling(Operator):
+class Pooling(ComputeOperator):
     """The sum or the maximum of every window of each map.
 
     Average pooling is a sum whose division is folded into the weights of the next layer, so that it rounds once
@@ -73,6 +75,26 @@ class Pooling(Operator):
     def accumulator_bound(self, numbers: LayerNumbers, input_bits: Sequence[int]) -> int:
         terms = math.prod(self.kernel) if self.mode == "sum" else 1
         return terms << (input_bits[0] - 1)
+
+    def window(self, inputs: Sequence[Shape]) -> Window:
+        top, left = self.pad[:2]
+        return Window(self.Nky, self.Nkx, self.stride, top, left, inputs[0].height, inputs[0].width)
+
+    def command(self, job: Job) -> Convolve | PoolRows:
+        return PoolRows(
+            layer=job.layer,
+            waits=Waits(),
+            mode=Pool(self.mode),
+            source=job.source,
+            window=self.window(job.inputs),
+            of=job.of,
+            Tof=job.Tof,
+            oy=job.oy,
+            Toy=job.Toy,
+            Nox=job.output.width,
+            shift=int(job.numbers.shift[0]),
+            destination=job.destination,
+        )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
-from ..accelerator import ceil_div
+from fpga_model.accelerator import ceil_div
 
 
 class Unit(str, Enum):

@@ -1,0 +1,1 @@
+"""From a fixed-point graph to commands: the one schedule that every execution reads."""
