@@ -1,0 +1,128 @@
+"""CIFAR-10 in its publisher's binary format (Krizhevsky, 2009): 10,000 records a file, label byte then 3,072 pixels.
+
+The archive's other edition is made of Python pickles, which are programs; they are never opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cgap.data.download import find_cifar10
+from fpga_model.errors import UserError
+
+CLASSES = 10
+SHAPE = (3, 32, 32)
+RECORD_BYTES = 1 + 3 * 32 * 32
+FILES: dict[str, tuple[str, ...]] = {
+    "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+    "test": ("test_batch.bin",),
+}
+RECORDS_PER_FILE = 10_000
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images: `images` uint8 [N, 3, 32, 32] (red, green, blue planes), `labels` uint8 [N]."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: slice | NDArray[np.int64]) -> Images:
+        return Images(self.images[index], self.labels[index])
+
+
+def read_records(data: bytes, name: str) -> Images:
+    """Decode a whole number of publisher's records.
+
+    Raises UserError, naming `name`, if the length is not a multiple of 3,073 bytes or a label is not 0 to 9.
+    """
+    if not data or len(data) % RECORD_BYTES:
+        raise UserError(f"{name}: {len(data)} bytes is not a whole number of CIFAR-10 records of {RECORD_BYTES} bytes")
+    records = np.frombuffer(data, dtype=np.uint8).reshape(-1, RECORD_BYTES)
+    labels = records[:, 0].copy()
+    wrong = np.flatnonzero(labels >= CLASSES)
+    if wrong.size:
+        raise UserError(f"{name}: record {wrong[0]} has label {labels[wrong[0]]}, CIFAR-10 labels are 0 to 9")
+    return Images(records[:, 1:].reshape(-1, *SHAPE).copy(), labels)
+
+
+def write_records(data: Images) -> bytes:
+    """Encode images in the publisher's format; the inverse of `read_records`."""
+    pixels = data.images.reshape(len(data), -1)
+    return np.concatenate([data.labels[:, None], pixels], axis=1).tobytes()
+
+
+def load_cifar10(split: Split, folder: Path | None = None) -> Images:
+    """Load one split: 50,000 training or 10,000 test images.
+
+    `folder` holds the .bin files; by default they are looked for in `$CGAP_DATA`, then in the user's cache
+    folder, then downloaded. Raises UserError if they are nowhere to be had, cut short or corrupt.
+    """
+    if split not in FILES:
+        raise UserError(f"unknown split '{split}': choose 'train' or 'test'")
+    folder = folder or find_cifar10()
+    parts = []
+    for name in FILES[split]:
+        path = folder / name
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); put the CIFAR-10 binary files there") from error
+        if len(data) != RECORDS_PER_FILE * RECORD_BYTES:
+            raise UserError(
+                f"{path}: {len(data)} bytes, expected {RECORDS_PER_FILE * RECORD_BYTES}; "
+                "the file is cut short or is not CIFAR-10's binary version: delete it and fetch it again"
+            )
+        parts.append(read_records(data, str(path)))
+    return Images(np.concatenate([p.images for p in parts]), np.concatenate([p.labels for p in parts]))
+
+
+def load_sample() -> Images:
+    """The 300 test images that ship with the package, 30 of each class; every 10k first images are balanced."""
+    data = resources.files("cgap.data").joinpath("sample/cifar10_sample.bin").read_bytes()
+    return read_records(data, "cifar10_sample.bin")
+
+
+def sample_indices() -> list[int]:
+    """Position in the publisher's test file of each image of the sample, in the sample's order."""
+    text = resources.files("cgap.data").joinpath("sample/cifar10_sample.json").read_text()
+    indices: list[int] = json.loads(text)["test_indices"]
+    return indices
+
+
+def load_test_or_sample() -> tuple[Images, str]:
+    """The whole test set where it is already on this machine, else the shipped sample; and a name saying which."""
+    folder = find_cifar10(download=False, required=False)
+    if folder is None:
+        return load_sample(), "cifar10 sample (300 test images)"
+    return load_cifar10("test", folder), "cifar10 test set (10,000 images)"
+
+
+def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The network's input contract: float32 (pixel - 128) / 128, exact as int8 `pixel - 128` with 7 fraction bits."""
+    return (images.astype(np.float32) - 128.0) / 128.0
+
+
+def data_hashes(split: Split, folder: Path | None = None) -> dict[str, str]:
+    """SHA-256 of each file of a split, for run records."""
+    folder = folder or find_cifar10()
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES[split]}
+
+
+def choose_sample(test: Images, per_class: int = 30) -> NDArray[np.int64]:
+    """Indices of the first `per_class` images of each class, interleaved by class (0 to 9, 0 to 9, ...)."""
+    firsts = [np.flatnonzero(test.labels == label)[:per_class] for label in range(CLASSES)]
+    return np.stack(firsts, axis=1).reshape(-1)

@@ -1,0 +1,110 @@
+"""Where data sets live on this machine, and how CIFAR-10 gets there: MD5-checked, safely unpacked, atomically placed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path, PurePosixPath
+
+from fpga_model.errors import UserError
+
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+ARCHIVE_BYTES = 170_052_171
+FOLDER = "cifar-10-batches-bin"
+MEMBERS = frozenset([*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin", "batches.meta.txt"])
+MEMBER_BYTES = 10_000 * 3_073
+TIMEOUT_S = 30
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for data sets: `$XDG_CACHE_HOME/cgap/data`, by default `~/.cache/cgap/data`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgap" / "data"
+
+
+def find_cifar10(*, download: bool = True, required: bool = True) -> Path | None:
+    """Folder that holds CIFAR-10's .bin files: in `$CGAP_DATA`, else in the cache folder, else downloaded into it.
+
+    `$CGAP_DATA` may be that folder or the one above it. A set `$CGAP_DATA` without the files is an error where
+    the data is required, so that a mistyped path is never replaced by a silent download.
+    """
+    chosen = os.environ.get("CGAP_DATA")
+    places = [Path(chosen), Path(chosen) / FOLDER] if chosen else [cache_folder() / FOLDER]
+    for place in places:
+        if (place / "test_batch.bin").is_file():
+            return place
+    if not required:
+        return None
+    if download and not chosen:
+        return download_cifar10(cache_folder())
+    raise UserError(
+        f"CIFAR-10 not found in {places[-1]}: unpack {URL} (MD5 {MD5}) so that {places[-1] / 'data_batch_1.bin'} exists"
+    )
+
+
+def download_cifar10(target: Path) -> Path:
+    """Fetch the publisher's archive into `target` and unpack it; returns the folder of .bin files.
+
+    The archive is unpacked beside its final place and renamed, so that a kill leaves either nothing or all of it.
+    """
+    final = target / FOLDER
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".fetch-") as scratch:
+        archive = Path(scratch) / "cifar-10-binary.tar.gz"
+        try:
+            with urllib.request.urlopen(URL, timeout=TIMEOUT_S) as reply:
+                _copy_bounded(reply, archive)
+        except (urllib.error.URLError, OSError) as error:
+            raise UserError(
+                f"CIFAR-10 could not be downloaded from {URL} ({error}): fetch it on another machine and unpack it "
+                f"so that {final / 'data_batch_1.bin'} exists, or set CGAP_DATA to the folder that holds {FOLDER}"
+            ) from error
+        unpack_cifar10(archive, final)
+    return final
+
+
+def _copy_bounded(reply: object, archive: Path) -> None:
+    """Write at most the archive's known size plus one byte, so that a wrong server cannot fill the disk."""
+    left = ARCHIVE_BYTES + 1
+    with archive.open("wb") as file:
+        while left > 0 and (block := reply.read(min(1 << 20, left))):  # type: ignore[attr-defined]
+            file.write(block)
+            left -= len(block)
+
+
+def unpack_cifar10(archive: Path, final: Path, md5: str = MD5) -> None:
+    """Check the archive's MD5 and place its known members, and only those, in `final`.
+
+    Raises UserError if the sum differs or a member is missing, oversized or not a plain file.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    with archive.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != md5:
+        raise UserError(f"{archive.name}: MD5 is {digest.hexdigest()}, the publisher's is {md5}; fetch it again")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=".unpack-") as scratch:
+        unpacked = Path(scratch) / FOLDER
+        unpacked.mkdir()
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                name = PurePosixPath(member.name).name
+                if name not in MEMBERS:
+                    continue
+                source = tar.extractfile(member) if member.isfile() and member.size <= MEMBER_BYTES else None
+                if source is None:
+                    raise UserError(f"{archive.name}: member {member.name!r} is not a plain file of CIFAR-10's size")
+                with (unpacked / name).open("wb") as file:
+                    shutil.copyfileobj(source, file)
+        missing = sorted(MEMBERS - {p.name for p in unpacked.iterdir()} - {"batches.meta.txt"})
+        if missing:
+            raise UserError(f"{archive.name}: {missing[0]} is missing from the archive")
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(unpacked, final)

@@ -1,0 +1,28 @@
+"""Structural plasticity: which channels belong together, what they are worth, and how to add and remove them."""
+
+from cgap.plasticity.cost import Cost, CostModel
+from cgap.plasticity.growth import grow, plan_growth
+from cgap.plasticity.pruning import dead_channels, plan_pruning, prune
+from cgap.plasticity.saliency import ChannelState, TaylorSaliency
+from cgap.plasticity.spaces import Member, Space, Spaces, find_spaces
+from cgap.plasticity.surgery import FRESH, IndexMap, resize_to, surgery
+
+__all__ = [
+    "FRESH",
+    "ChannelState",
+    "Cost",
+    "CostModel",
+    "IndexMap",
+    "Member",
+    "Space",
+    "Spaces",
+    "TaylorSaliency",
+    "dead_channels",
+    "find_spaces",
+    "grow",
+    "plan_growth",
+    "plan_pruning",
+    "prune",
+    "resize_to",
+    "surgery",
+]

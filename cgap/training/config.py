@@ -1,0 +1,136 @@
+"""What a training run is: one frozen, typed configuration read from TOML."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fpga_model.errors import UserError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunSection(_Section):
+    """Where and how the run executes."""
+
+    seed: int = Field(0, ge=0, description="seeds initial weights, batch order, augmentation and newborns")
+    threads: int = Field(0, ge=0, description="PyTorch threads; 0 leaves the choice to PyTorch")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of activations in training (autocast)")
+
+
+class ModelSection(_Section):
+    """The network at its dense widths."""
+
+    name: str = Field(description="a name in `cgap.zoo`")
+
+
+class DataSection(_Section):
+    """What it learns from."""
+
+    dataset: Literal["cifar10", "sample"] = Field("cifar10", description="'sample': the shipped 300 images, for trials")
+    held_out: int = Field(5000, ge=1, description="training images kept back for every choice")
+    crop_padding: int = Field(4, ge=0, le=16, description="reflected border in pixels that random crops may reach into")
+    flip: bool = Field(True, description="mirror half of the images")
+
+
+class OptimiserSection(_Section):
+    """SGD with Nesterov momentum; linear warm-up, then a cosine to zero."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(128, ge=2)
+    learning_rate: float = Field(0.1, gt=0, description="at the peak")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0, description="of convolution and linear weights only")
+    warmup_epochs: float = Field(1.0, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class GrowthSection(_Section):
+    """Growth events at `start`, `start + interval`, ... (in epochs)."""
+
+    start: float = Field(ge=0)
+    interval: float = Field(gt=0)
+    events: int = Field(ge=1)
+    target_macs: float = Field(gt=0, le=4, description="of the dense network's MACs, approached linearly over the events")
+    rate: float = Field(0.5, gt=0, description="most that one space grows in one event, of its width")
+    capacity: float = Field(1.0, gt=0, description="widest that one space may get, of its dense width")
+    noise: float = Field(0.5, ge=0, description="of a newborn's filter, relative to its parent's spread")
+
+
+class PruningSection(_Section):
+    """Pruning events from `start` to `end` (in epochs), every `interval`."""
+
+    start: float = Field(ge=0)
+    end: float = Field(gt=0)
+    interval: float = Field(gt=0)
+    target_macs: float = Field(gt=0, description="of the dense network's MACs, at most, at the end")
+    target_params: float = Field(gt=0, description="of the dense network's weights, at most, at the end")
+    min_width: int = Field(8, ge=1, description="no space falls below it")
+    protected_age: int = Field(150, ge=0, description="batches for which a newborn is not ranked")
+
+
+class PlasticitySection(_Section):
+    """Start from a seed, grow, prune; without this section the network is trained as it is."""
+
+    seed_width: float = Field(0.25, gt=0, le=1, description="of each plastic space's dense width")
+    granule: int = Field(4, ge=2, multiple_of=2, description="channels that come and go together: the accelerator's Pof")
+    growth: GrowthSection
+    pruning: PruningSection
+
+    @model_validator(mode="after")
+    def _in_order(self) -> PlasticitySection:
+        grown = self.growth.start + (self.growth.events - 1) * self.growth.interval
+        if not grown < self.pruning.start < self.pruning.end:
+            raise ValueError(f"growth (until epoch {grown:g}) must end before pruning.start, and that before pruning.end")
+        return self
+
+
+class Config(_Section):
+    """A whole training run."""
+
+    run: RunSection = RunSection()
+    model: ModelSection
+    data: DataSection = DataSection()
+    optimiser: OptimiserSection
+    plasticity: PlasticitySection | None = None
+
+    @model_validator(mode="after")
+    def _ends(self) -> Config:
+        if self.plasticity and self.plasticity.pruning.end >= self.optimiser.epochs:
+            raise ValueError("plasticity.pruning.end must leave some of optimiser.epochs for recovery")
+        return self
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration.
+
+    Raises UserError, naming the file and the field, if it cannot be read, is not TOML, or has an unknown,
+    missing or impossible field.
+    """
+    try:
+        return parse_config(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+
+
+def parse_config(text: str, name: str) -> Config:
+    """`load_config` for text; `name` is used in messages."""
+    try:
+        return Config.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{name}: is not TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "configuration"
+        what = "no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{name}: {field}: {what}") from error

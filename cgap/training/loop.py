@@ -1,0 +1,163 @@
+"""The training loop: seed, grow, prune, recover."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rich.progress import Progress, TaskID
+from torch import Tensor, nn
+
+from cgap.data import Images
+from cgap.plasticity import Cost, grow, plan_growth, plan_pruning, prune
+from cgap.training.batches import Split, evaluation_batches, training_batches
+from cgap.training.config import Config
+from cgap.training.files import MetricsLog
+from cgap.training.schedule import Event, Schedule
+from cgap.training.state import RunState, save_checkpoint
+from fpga_model.errors import UserError
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Mean cross-entropy, and percent of images classified rightly."""
+
+    loss: float
+    percent: float
+
+
+def train_epochs(
+    config: Config, state: RunState, schedule: Schedule, split: Split, log: MetricsLog, folder: Path, progress: Progress
+) -> None:
+    """Run from `state` to the last epoch, with a metrics line and a checkpoint after each."""
+    epochs = config.optimiser.epochs
+    bar = progress.add_task("training", total=epochs * schedule.steps_per_epoch, completed=state.step)
+    while state.epoch < epochs:
+        wall, cpu = time.perf_counter(), time.process_time()
+        trained = _train_epoch(config, state, schedule, split.train, log, (progress, bar))
+        state.epoch += 1
+        seconds = time.perf_counter() - wall
+        held_out = evaluate(state.model, split.held_out)
+        state.wall_seconds += time.perf_counter() - wall
+        state.cpu_seconds += time.process_time() - cpu
+        images = schedule.steps_per_epoch * config.optimiser.batch_size
+        log.append(
+            {
+                "epoch": state.epoch,
+                "phase": schedule.phase(state.step - 1),
+                "learning_rate": schedule.learning_rate(state.step - 1),
+                "train_loss": trained.loss,
+                "train_accuracy": trained.percent,
+                "held_out_loss": held_out.loss,
+                "held_out_accuracy": held_out.percent,
+                "macs": state.cost.macs,
+                "params": state.cost.params,
+                "images_per_second": images / seconds,
+                "seconds": seconds,
+            }
+        )
+        save_checkpoint(folder / "checkpoint.pt", state, log.lines)
+
+
+def _train_epoch(
+    config: Config,
+    state: RunState,
+    schedule: Schedule,
+    images: Images,
+    log: MetricsLog,
+    progress: tuple[Progress, TaskID],
+) -> Accuracy:
+    loss_sum, right, seen = 0.0, 0, 0
+    for x, labels in training_batches(images, config.optimiser.batch_size, config.data, state.generator):
+        if state.step in schedule.events:
+            happened = restructure(config, state, schedule.events[state.step])
+            log.append(happened)
+            state.history.append(happened)
+        for group in state.optimizer.param_groups:
+            group["lr"] = schedule.learning_rate(state.step)
+        loss, hits = train_step(config, state, x, labels)
+        state.step += 1
+        loss_sum, right, seen = loss_sum + loss * len(x), right + hits, seen + len(x)
+        phase = schedule.phase(state.step)
+        progress[0].update(progress[1], completed=state.step, description=f"{phase}, loss {loss_sum / seen:.3f}")
+    return Accuracy(loss_sum / seen, 100 * right / seen)
+
+
+def train_step(config: Config, state: RunState, x: Tensor, labels: Tensor) -> tuple[float, int]:
+    """One optimiser step on a batch; (loss, images classified rightly). Raises UserError if the loss is not finite."""
+    state.model.train()
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.run.precision == "bfloat16"):
+        logits = state.model(x)
+    loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.optimiser.label_smoothing)
+    value = loss.item()
+    if not math.isfinite(value):
+        raise UserError(f"the loss became {value} at step {state.step}: lower optimiser.learning_rate or lengthen its warm-up")
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if config.plasticity:
+        state.saliency.update()
+    state.optimizer.step()
+    return value, int((logits.argmax(1) == labels).sum())
+
+
+def restructure(config: Config, state: RunState, event: Event) -> dict[str, Any]:
+    """Carry out one growth or pruning event; returns what happened, for the record."""
+    assert config.plasticity is not None
+    plastic, spaces, states = config.plasticity, state.spaces, state.saliency.states
+    before = spaces.widths()
+    if event.kind == "grow":
+        grown = plan_growth(
+            spaces,
+            states,
+            state.cost_model,
+            macs=event.macs,
+            rate=plastic.growth.rate,
+            granule=plastic.granule,
+            capacity=state.capacity,
+            floor=plastic.pruning.min_width,
+        )
+        for name, channels in grown.items():
+            grow(
+                state.model,
+                spaces[name],
+                channels,
+                state=states[name],
+                generator=state.generator,
+                optimizer=state.optimizer,
+                noise=plastic.growth.noise,
+            )
+    else:
+        plan = plan_pruning(
+            spaces,
+            states,
+            state.cost_model,
+            Cost(int(event.macs), int(event.params)),
+            granule=plastic.granule,
+            min_width=plastic.pruning.min_width,
+            protected_age=plastic.pruning.protected_age,
+        )
+        prune(state.model, spaces, plan, states=states, optimizer=state.optimizer)
+    state.saliency.forget()
+    after, cost = spaces.widths(), state.cost
+    changed = {name: [before[name], after[name]] for name in after if after[name] != before[name]}
+    return {
+        "event": event.kind, "step": state.step, "changed": changed, "widths": after,
+        "macs": cost.macs, "params": cost.params,
+    }  # fmt: skip
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, images: Images) -> Accuracy:
+    """Float32 accuracy of `model` in eval mode."""
+    model.eval()
+    loss, right = 0.0, 0
+    for x, labels in evaluation_batches(images):
+        logits = model(x)
+        loss += F.cross_entropy(logits, labels, reduction="sum").item()
+        right += int((logits.argmax(1) == labels).sum())
+    return Accuracy(loss / len(images), 100 * right / len(images))

@@ -1,0 +1,67 @@
+"""When things happen in a run: learning rate, phases, and growth and pruning events, all in optimiser steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from cgap.plasticity import Cost
+from cgap.training.config import Config, PlasticitySection
+
+Phase = Literal["train", "seed", "grow", "prune", "recover"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change of structure before a step: grow towards `macs`, or prune to both `macs` and `params`."""
+
+    kind: Literal["grow", "prune"]
+    macs: float
+    params: float
+
+
+class Schedule:
+    """The timetable of one run, a pure function of its configuration, so that a resumed run follows the same one."""
+
+    def __init__(self, config: Config, steps_per_epoch: int, dense: Cost, seed: Cost) -> None:
+        self.config = config
+        self.steps_per_epoch = steps_per_epoch
+        self.steps = config.optimiser.epochs * steps_per_epoch
+        self.events: dict[int, Event] = {}
+        self._starts: list[tuple[int, Phase]] = [(0, "seed" if config.plasticity else "train")]
+        if config.plasticity:
+            self._plan(config.plasticity, dense, seed)
+
+    def _plan(self, plasticity: PlasticitySection, dense: Cost, seed: Cost) -> None:
+        growth, pruning = plasticity.growth, plasticity.pruning
+        peak = growth.target_macs * dense.macs
+        for i in range(growth.events):
+            macs = seed.macs + (peak - seed.macs) * (i + 1) / growth.events
+            self.events[self._step(growth.start + i * growth.interval)] = Event("grow", macs, 0)
+        count = max(1, round((pruning.end - pruning.start) / pruning.interval))
+        last = pruning.target_macs * dense.macs, pruning.target_params * dense.params
+        for i in range(1, count + 1):
+            done = i / count
+            macs = peak + (last[0] - peak) * done
+            params = dense.params * growth.target_macs * (1 - done) + last[1] * done
+            at = self._step(pruning.start + (pruning.end - pruning.start) * done)
+            self.events[at] = Event("prune", macs, max(params, last[1]))
+        self._starts += [(self._step(growth.start), "grow"), (self._step(pruning.start), "prune")]
+        self._starts.append((self._step(pruning.end), "recover"))
+
+    def _step(self, epoch: float) -> int:
+        return round(epoch * self.steps_per_epoch)
+
+    def phase(self, step: int) -> Phase:
+        """The phase that a step belongs to."""
+        return max(((start, phase) for start, phase in self._starts if start <= step), key=lambda s: s[0])[1]
+
+    def learning_rate(self, step: int) -> float:
+        """Linear from zero during warm-up, then half a cosine that reaches zero after the last step."""
+        optimiser = self.config.optimiser
+        warmup = optimiser.warmup_epochs * self.steps_per_epoch
+        if step < warmup:
+            return optimiser.learning_rate * (step + 1) / warmup
+        done = (step - warmup) / max(1.0, self.steps - warmup)
+        return optimiser.learning_rate * 0.5 * (1 + math.cos(math.pi * done))

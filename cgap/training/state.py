@@ -1,0 +1,151 @@
+"""Everything that changes during a run, and how it is saved and restored."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from cgap import zoo
+from cgap.plasticity import ChannelState, Cost, CostModel, Spaces, TaylorSaliency, find_spaces, resize_to
+from cgap.training.config import Config
+from cgap.training.files import write_atomic
+from fpga_model.errors import UserError
+
+FORMAT = 1
+
+
+@dataclass
+class RunState:
+    """A run between two steps: network, optimizer, saliency, random numbers and progress."""
+
+    model: nn.Module
+    spaces: Spaces
+    cost_model: CostModel
+    dense: Cost
+    capacity: dict[str, int]
+    optimizer: SGD
+    saliency: TaylorSaliency
+    generator: torch.Generator
+    epoch: int = 0
+    step: int = 0
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def cost(self) -> Cost:
+        """Cost at the present widths."""
+        return self.cost_model(self.spaces.widths())
+
+
+def new_state(config: Config) -> RunState:
+    """A run before its first step: the network at its seed widths, or dense where nothing is plastic."""
+    torch.manual_seed(config.run.seed)
+    model = zoo.build(config.model.name)
+    spaces = find_spaces(model)
+    dense_widths = spaces.widths()
+    cost_model = CostModel(model, spaces)
+    dense = cost_model(dense_widths)
+    capacity: dict[str, int] = {}
+    if config.plasticity:
+        granule = config.plasticity.granule
+        share, most = config.plasticity.seed_width, config.plasticity.growth.capacity
+        seeds = {n: min(w, max(granule, round(share * w / granule) * granule)) for n, w in dense_widths.items()}
+        resize_to(model, spaces, seeds)
+        zoo.initialise(model)
+        capacity = {n: max(seeds[n], round(most * w)) for n, w in dense_widths.items()}
+    model.to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(model, config)
+    generator = torch.Generator().manual_seed(config.run.seed)
+    saliency = TaylorSaliency(model, spaces)
+    return RunState(model, spaces, cost_model, dense, capacity, optimizer, saliency, generator)
+
+
+def make_optimizer(model: nn.Module, config: Config) -> SGD:
+    """Nesterov SGD; weight decay on matrices and kernels, not on batch norms and biases."""
+    decayed = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    optimiser = config.optimiser
+    groups = [{"params": decayed, "weight_decay": optimiser.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return SGD(groups, lr=optimiser.learning_rate, momentum=optimiser.momentum, nesterov=optimiser.momentum > 0)
+
+
+def save_checkpoint(path: Path, state: RunState, log_lines: int) -> None:
+    """Write the whole state atomically, as tensors and plain values only (loadable with `weights_only=True`)."""
+    names = {parameter: name for name, parameter in state.model.named_parameters()}
+    momentum = {names[p]: s["momentum_buffer"] for p, s in state.optimizer.state.items() if "momentum_buffer" in s}
+    channels = {
+        name: {"saliency": s.saliency, "batches": s.batches, "age": s.age} for name, s in state.saliency.states.items()
+    }
+    content = {
+        "format": FORMAT,
+        "widths": state.spaces.widths(),
+        "model": state.model.state_dict(),
+        "momentum": momentum,
+        "channels": channels,
+        "random": {"default": torch.get_rng_state(), "run": state.generator.get_state()},
+        "progress": {
+            "epoch": state.epoch,
+            "step": state.step,
+            "wall_seconds": state.wall_seconds,
+            "cpu_seconds": state.cpu_seconds,
+            "log_lines": log_lines,
+        },
+        "history": state.history,
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint without executing anything in it.
+
+    Raises UserError if it is missing, damaged, or of another format.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: is not a readable checkpoint ({type(error).__name__}: {error})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path}: is not a checkpoint of format {FORMAT}")
+    return content
+
+
+def restore_network(model: nn.Module, spaces: Spaces, content: dict[str, Any], path: Path) -> None:
+    """Give a network the widths and values of a checkpoint; raises UserError where they do not fit."""
+    try:
+        resize_to(model, spaces, content["widths"])
+        model.load_state_dict(content["model"])
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: does not fit the network of its config.toml ({error})") from error
+
+
+def restore(config: Config, path: Path) -> tuple[RunState, int]:
+    """The state saved in `path`, continuing bit for bit, and the number of metrics lines logged by then."""
+    content = read_checkpoint(path)
+    state = new_state(config)
+    restore_network(state.model, state.spaces, content, path)
+    state.model.to(memory_format=torch.channels_last)
+    state.optimizer = make_optimizer(state.model, config)
+    parameters = dict(state.model.named_parameters())
+    for name, momentum in content["momentum"].items():
+        state.optimizer.state[parameters[name]]["momentum_buffer"] = momentum
+    state.saliency = TaylorSaliency(state.model, state.spaces)
+    for name, channels in content["channels"].items():
+        state.saliency.states[name] = ChannelState(**channels)
+    torch.set_rng_state(content["random"]["default"])
+    state.generator.set_state(content["random"]["run"])
+    progress = content["progress"]
+    state.epoch, state.step = progress["epoch"], progress["step"]
+    state.wall_seconds, state.cpu_seconds = progress["wall_seconds"], progress["cpu_seconds"]
+    state.history = content["history"]
+    return state, progress["log_lines"]
