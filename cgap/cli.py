@@ -3,7 +3,7 @@
 Commands are thin: they turn arguments into one call and its result into a few lines. What a command needs is imported
 inside it, so that `cgap models` starts at once and only `cgap train` and `cgap export` need torch.
 
-Exit codes: 0 success, 2 the input is at fault (one sentence on stderr), 130 interrupted, 1 a defect of cgap (traceback).
+Exit codes: 0 success, 2 the input is at fault (one sentence on stderr), 130 interrupted, 1 a defect (traceback).
 """
 
 import importlib.util
@@ -42,7 +42,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[  # noqa: ARG001 (the option acts through its callback)
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:

@@ -64,15 +64,20 @@ def resolve(model: str, folder: Path | None = None) -> Path:
     looks_like_path = "/" in model or path.suffix == ".onnx"
     try:
         if path.is_dir() and looks_like_path:
-            raise UserError(f"{model!r} is a folder: MODEL is an ONNX file or a name from `cgap models`")
+            raise UserError(f"{_short(model)} is a folder: MODEL is an ONNX file or a name from `cgap models`")
         if path.is_file():
             return path
-    except (OSError, ValueError) as error:  # too long for the file system, or a null byte
-        raise UserError(f"{model[:80]!r} cannot be a file name: {error}") from error
+    except OSError as error:  # too long a name, or a folder that may not be read
+        raise UserError(f"model file {_short(model)}: {error.strerror}") from error
     if looks_like_path:
-        raise UserError(f"model file {model!r} does not exist")
+        raise UserError(f"model file {_short(model)} does not exist")
 
     close = difflib.get_close_matches(model, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     names = f"known are {', '.join(known)}" if known else "this installation ships none"
-    raise UserError(f"unknown model {model[:80]!r}: {names}.{hint} MODEL may also be the path of an ONNX file.")
+    raise UserError(f"unknown model {_short(model)}: {names}.{hint} MODEL may also be the path of an ONNX file.")
+
+
+def _short(text: str) -> str:
+    """Text from outside as one line of bounded length, for a message."""
+    return repr(text if len(text) <= 200 else f"{text[:200]}...")

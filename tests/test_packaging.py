@@ -1,0 +1,187 @@
+"""What a user installs: a wheel with all its data, pins for every supported Python, light imports."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from packaging.requirements import Requirement
+
+import cgap
+from cgap import models
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("cgap", "fpga_model", "hls_templates")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+
+def package_files(root: Path) -> set[str]:
+    """All files under the packages of a tree, as `cgap/cli.py`."""
+    return {
+        path.relative_to(root).as_posix()
+        for package in PACKAGES
+        for path in (root / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    }
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A copy of the project to build in, because setuptools leaves its own folders behind."""
+    root = tmp_path_factory.mktemp("source")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", out, source]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    (path,) = out.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory):
+    """An environment with the wheel installed; only its dependencies come from the environment of the tests."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True)
+    (site_packages,) = folder.glob("lib/python*/site-packages")
+    (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder
+
+
+def run_in(environment: Path, cwd: Path, *command: str) -> str:
+    """Standard output of a command of the environment, without the settings of this one."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    arguments = [str(environment / "bin" / command[0]), *command[1:]]
+    result = subprocess.run(arguments, cwd=cwd, env=clean, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_wheel_holds_every_file_of_the_packages(wheel, source):
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert held == package_files(source)
+
+
+def test_the_wheel_says_what_it_is(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        metadata = archive.read(name).decode()
+        assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
+    assert f"Version: {cgap.__version__}\n" in metadata
+    assert "License-Expression: Apache-2.0\n" in metadata
+
+
+def test_the_installed_command_works_from_any_folder(environment, tmp_path):
+    assert run_in(environment, tmp_path, "cgap", "--version") == f"cgap {cgap.__version__}\n"
+    listed = run_in(environment, tmp_path, "cgap", "models")
+    assert all(entry.name in listed for entry in models.pretrained())
+
+
+def test_the_installed_package_reads_its_own_data(environment, tmp_path):
+    script = (
+        "import sys, cgap, fpga_model, hls_templates, cgap.models\n"
+        "for module in (cgap, fpga_model, hls_templates): print(module.__file__)\n"
+        "print(cgap.models.pretrained_folder())\n"
+        "print(*(entry.onnx for entry in cgap.models.pretrained()), sep='\\n')\n"
+    )
+    for line in run_in(environment, tmp_path, "python", "-c", script).split():
+        assert Path(line).is_relative_to(environment)
+
+
+def imported_by(statements: str) -> set[str]:
+    """Top-level modules outside the standard library that the statements import in a fresh interpreter."""
+    script = (
+        "import importlib, pkgutil, sys\n"
+        "before = set(sys.modules)\n"
+        f"{statements}\n"
+        "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*(new - set(sys.stdlib_module_names)))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.split())
+
+
+def test_fpga_model_needs_only_numpy_and_networkx():
+    walk = (
+        "import numpy, networkx\n"
+        "before = set(sys.modules)\n"
+        "import fpga_model\n"
+        "for module in pkgutil.walk_packages(fpga_model.__path__, 'fpga_model.'): importlib.import_module(module.name)"
+    )
+    assert imported_by(walk) - {"numpy", "networkx", "tomli"} == {"fpga_model"}
+
+
+def test_starting_the_command_imports_nothing_heavy():
+    assert not imported_by("import cgap.cli") & {"torch", "numpy", "onnx", "onnxruntime", "networkx", "jinja2"}
+
+
+def pins_for(python: str) -> dict[str, list[Requirement]]:
+    """The lines of constraints.txt that hold on a version of Python, by normalised name."""
+    pins: dict[str, list[Requirement]] = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            pin = Requirement(line)
+            if pin.marker is None or pin.marker.evaluate({"python_version": python}):
+                pins.setdefault(pin.name.lower().replace("_", "-"), []).append(pin)
+    return pins
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_dependency_is_pinned_once_on(python):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = pins_for(python)
+    assert [name for name, lines in pins.items() if len(lines) != 1] == []
+    for text in sum(project["optional-dependencies"].values(), project["dependencies"]):
+        wanted = Requirement(text)
+        if wanted.marker is None or wanted.marker.evaluate({"python_version": python}):
+            assert wanted.name in pins, f"{wanted.name} is not pinned"
+            (exact,) = pins[wanted.name][0].specifier
+            assert exact.operator == "=="
+            assert wanted.specifier.contains(exact.version), f"{text} excludes its pin {exact.version}"
+
+
+def test_the_pythons_declared_are_the_pythons_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [text.split(" :: ")[-1] for text in project["classifiers"] if "Python :: 3." in text]
+    assert tuple(declared) == PYTHONS
+    assert project["requires-python"] == ">=3.10,<3.14"
+
+
+def test_onnx_and_onnxruntime_are_a_pair():
+    """onnx writes a newer format than onnxruntime reads, unless told to: IR version 10 must pass."""
+    shape = [1, 3]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Relu", ["x"], ["y"])],
+        "pair",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
+    )
+    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (result,) = session.run(None, {"x": np.array([[-1, 0, 2]], np.float32)})
+    assert result.tolist() == [[0, 0, 2]]
