@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, IntArray
@@ -69,6 +69,19 @@ class Operator(ABC):
         """The inverse of `to_json`."""
 
 
+class Added(Protocol):
+    """Geometry of a tensor added to a layer's output: its channel c goes to output channel c + channel_offset."""
+
+    @property
+    def stride(self) -> int: ...
+
+    @property
+    def channel_offset(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+
 class ComputeOperator(Operator):
     """An operator that the COMPUTE unit executes, one command a tile."""
 
@@ -79,6 +92,11 @@ class ComputeOperator(Operator):
     @abstractmethod
     def command(self, job: Job) -> Convolve | PoolRows:
         """The COMPUTE command of one tile; its waits are set by the program."""
+
+    @property
+    def added(self) -> Added | None:
+        """How a second input is added to the output; None when there is none."""
+        return None
 
     def source_maps(self, of: int, Tof: int) -> tuple[int, int]:
         """First map and number of maps of the first input that output maps `of ... of+Tof-1` need."""

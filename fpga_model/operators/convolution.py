@@ -182,6 +182,10 @@ class Convolution(ComputeOperator):
         top, left = self.pad[:2]
         return Window(self.Nky, self.Nkx, self.S, top, left, inputs[0].height, inputs[0].width)
 
+    @property
+    def added(self) -> Shortcut | None:
+        return self.shortcut
+
     def source_maps(self, of: int, Tof: int) -> tuple[int, int]:
         return 0, self.Nif
 
