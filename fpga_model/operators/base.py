@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, IntArray
 from fpga_model.schedule.commands import Convolve, PoolRows, Window
@@ -92,6 +93,15 @@ class ComputeOperator(Operator):
     @abstractmethod
     def command(self, job: Job) -> Convolve | PoolRows:
         """The COMPUTE command of one tile; its waits are set by the program."""
+
+    @abstractmethod
+    def tile_cycles(
+        self, inputs: Sequence[Shape], output: Shape, Tof: int, Toy: int, adds: bool, accelerator: Accelerator
+    ) -> int:
+        """Closed form of the cycles of a tile of `Tof` maps and `Toy` rows, whose source is interleaved by the stride.
+
+        `adds` says whether the tile's maps get a shortcut.
+        """
 
     @property
     def added(self) -> Added | None:

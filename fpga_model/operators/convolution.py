@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from fpga_model.accelerator import Accelerator, ceil_div
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, IntArray, per_channel, requantise
 from fpga_model.operators.base import ComputeOperator, Operator, register
@@ -17,7 +18,7 @@ from fpga_model.operators.windows import Kernel, Pad, check_window, exact_dtype,
 from fpga_model.schedule.commands import Convolve, PoolRows, ShortcutRead, Waits, Window
 from fpga_model.schedule.job import Job
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
-from fpga_model.timing import step_cycles
+from fpga_model.timing import CONVOLVE_FILL, DRAIN_DEPTH, line_words, shortcut_reads, step_cycles
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,22 @@ class Convolution(ComputeOperator):
         top, left = self.pad[:2]
         return Window(self.Nky, self.Nkx, self.S, top, left, inputs[0].height, inputs[0].width)
 
+    def tile_cycles(
+        self, inputs: Sequence[Shape], output: Shape, Tof: int, Toy: int, adds: bool, accelerator: Accelerator
+    ) -> int:
+        window = self.window(inputs)
+        fetch = line_words(window, output.width, accelerator)
+        sums = self.Nif * self.Nky * max(self.Nkx, fetch)
+        slots = 1 + (shortcut_reads(self.shortcut.stride, accelerator) if self.shortcut and adds else 0)
+        columns = ceil_div(output.width, accelerator.Pox)
+        total = 0
+        for maps, map_groups in _ragged(Tof, accelerator.Pof):
+            for rows, row_groups in _ragged(Toy, accelerator.Poy):
+                total += map_groups * row_groups * columns * max(sums, maps * rows * slots)
+        last = (Tof - 1) % accelerator.Pof + 1, (Toy - 1) % accelerator.Poy + 1
+        drain = last[0] * last[1] * slots
+        return CONVOLVE_FILL + fetch + total + min(sums, drain) + DRAIN_DEPTH
+
     @property
     def added(self) -> Shortcut | None:
         return self.shortcut
@@ -264,6 +281,11 @@ class FullyConnected(Convolution):
     def from_json(cls, settings: Mapping[str, Any]) -> Operator:
         rest = dict(settings)
         return cls(in_shape=Shape(**rest.pop("in_shape")), **rest)
+
+
+def _ragged(size: int, parallel: int) -> list[tuple[int, int]]:
+    """(size, count) of the full groups and of the ragged last one."""
+    return [(parallel, size // parallel), (size % parallel, 1)] if size % parallel else [(parallel, size // parallel)]
 
 
 def _given(numbers: LayerNumbers) -> tuple[IntArray, npt.NDArray[np.int64]]:

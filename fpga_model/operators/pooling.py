@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from fpga_model.accelerator import Accelerator, ceil_div
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, IntArray, per_channel, requantise
 from fpga_model.operators.base import ComputeOperator, Operator, register
@@ -17,6 +18,7 @@ from fpga_model.operators.windows import Kernel, Pad, check_window, window_shape
 from fpga_model.schedule.commands import Convolve, Pool, PoolRows, Waits, Window
 from fpga_model.schedule.job import Job
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
+from fpga_model.timing import DRAIN_DEPTH, POOL_FILL, line_words
 
 
 @register
@@ -79,6 +81,13 @@ class Pooling(ComputeOperator):
     def window(self, inputs: Sequence[Shape]) -> Window:
         top, left = self.pad[:2]
         return Window(self.Nky, self.Nkx, self.stride, top, left, inputs[0].height, inputs[0].width)
+
+    def tile_cycles(
+        self, inputs: Sequence[Shape], output: Shape, Tof: int, Toy: int, adds: bool, accelerator: Accelerator
+    ) -> int:
+        words = self.Nky * line_words(self.window(inputs), output.width, accelerator)
+        groups = Tof * Toy * ceil_div(output.width, accelerator.Pox)
+        return POOL_FILL + groups * max(words + 1, self.Nkx) + self.Nkx + DRAIN_DEPTH
 
     def command(self, job: Job) -> Convolve | PoolRows:
         return PoolRows(
