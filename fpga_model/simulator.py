@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from fpga_model.accelerator import Accelerator
 from fpga_model.platform import Platform
-from fpga_model.schedule.commands import Command, Load, Store, Unit
+from fpga_model.schedule.commands import Command, Convolve, Load, PoolRows, Store, Unit
 from fpga_model.schedule.hazards import Footprint, footprint
-from fpga_model.timing import beats, command_cycles
+from fpga_model.timing import beats, command_cycles, group_drains, group_sums
 
 if TYPE_CHECKING:
     from fpga_model.schedule.schedule import Schedule
@@ -31,12 +31,28 @@ class Event:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer's share: cycles by which it delays the network, busy cycles of each unit, bytes on the bus."""
+    """One layer's share: cycles by which it delays the network, busy cycles of each unit, bytes on the bus.
+
+    `sums` and `drains` are the array's and the drain's part of the busy cycles of COMPUTE.
+    """
 
     cycles: int
     busy: dict[Unit, int]
+    sums: int
+    drains: int
     dram_read_bytes: int
     dram_write_bytes: int
+
+    @property
+    def bound(self) -> str:
+        """What was busy longest: `array`, `drain`, `dram read` or `dram write`."""
+        resources = {
+            "array": self.sums,
+            "drain": self.drains,
+            "dram read": self.busy[Unit.LOAD],
+            "dram write": self.busy[Unit.STORE],
+        }
+        return max(resources, key=lambda resource: resources[resource])
 
 
 @dataclass(frozen=True)
@@ -88,11 +104,22 @@ def simulate(schedule: Schedule) -> Simulation:
         layers[layer] = LayerCost(
             cycles=latest - end,
             busy={unit: sum(e.cycles for e in mine if e.command.unit is unit) for unit in Unit},
+            sums=sum(_parts(e, schedule.accelerator)[0] for e in mine),
+            drains=sum(_parts(e, schedule.accelerator)[1] for e in mine),
             dram_read_bytes=_bytes(mine, Load, schedule.platform),
             dram_write_bytes=_bytes(mine, Store, schedule.platform),
         )
         end = latest
     return Simulation(tuple(events), layers)
+
+
+def _parts(event: Event, accelerator: Accelerator) -> tuple[int, int]:
+    """Busy cycles of the array and of the drain in a COMPUTE command; pooling is all drain."""
+    command = event.command
+    if isinstance(command, Convolve):
+        drains = list(group_drains(command, accelerator))
+        return len(drains) * group_sums(command), sum(drains)
+    return (0, event.cycles) if isinstance(command, PoolRows) else (0, 0)
 
 
 def _bytes(events: Sequence[Event], kind: type[Load] | type[Store], platform: Platform) -> int:

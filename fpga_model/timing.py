@@ -128,9 +128,14 @@ def group_drains(command: Convolve, accelerator: Accelerator) -> Iterator[int]:
                 yield rows * maps * slots
 
 
+def group_sums(command: Convolve) -> int:
+    """Cycles for which a group of a convolution sums."""
+    return command.Nif * command.window.Nky * command.step
+
+
 def convolve_cycles(command: Convolve, accelerator: Accelerator) -> int:
     """Cycles of a convolution command: sums and drains of neighbouring groups overlap."""
-    sums = command.Nif * command.window.Nky * command.step
+    sums = group_sums(command)
     drains = list(group_drains(command, accelerator))
     fetch = fetch_cycles(command.window, command.Nox, command.source.interleave, accelerator)
     overlapped = sum(max(sums, drain) for drain in drains[:-1])
