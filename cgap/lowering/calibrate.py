@@ -1,0 +1,85 @@
+"""Chooses the fraction bits of activations from images, and of weights from their values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from fpga_model.errors import UserError
+from fpga_model.fixed_point import FloatArray, Format
+from fpga_model.reference import run_float
+
+from cgap.lowering.importer import ImportedModel
+
+CLIPPING = 3
+"""How many fraction bits beyond the largest value are tried: each halves the range and the rounding error."""
+FINEST = 24
+"""Most fraction bits of an activation."""
+_BATCH = 32
+
+
+def fitting_fraction(largest: float, bits: int) -> int:
+    """The most fraction bits with which a magnitude of `largest` is still rounded to an integer of `bits` bits."""
+    form = Format(bits, 0)
+    if largest == 0:
+        return FINEST
+    fraction = math.floor(math.log2((form.high + 0.5) / largest))
+    # The logarithm is inexact: step to where the rule itself holds.
+    while math.ldexp(largest, fraction) >= form.high + 0.5:
+        fraction -= 1
+    while math.ldexp(largest, fraction + 1) < form.high + 0.5:
+        fraction += 1
+    return fraction
+
+
+def weight_fractions(weights: FloatArray, bits: int) -> npt.NDArray[np.int64]:
+    """Fraction bits [Nof] of weights [Nof, ...]: all fit, or the largest are clipped where that costs less than it wins."""
+    rows = weights.reshape(len(weights), -1)
+    fitting = [fitting_fraction(float(np.abs(row).max()), bits) for row in rows]
+    return np.array(
+        [
+            min((fraction, fraction + 1), key=lambda f: squared_error(row, Format(bits, f)))
+            for row, fraction in zip(rows, fitting, strict=True)
+        ],
+        dtype=np.int64,
+    )
+
+
+def squared_error(values: FloatArray, form: Format) -> float:
+    """Sum of squared differences between `values` and their nearest numbers in `form`."""
+    scaled = np.ldexp(values, form.frac)
+    rounded = np.clip(np.rint(scaled), form.low, form.high)
+    rounded -= scaled
+    return math.ldexp(float(np.vdot(rounded, rounded)), -2 * form.frac)
+
+
+def activation_fractions(model: ImportedModel, images: FloatArray, bits: int) -> dict[str, int]:
+    """Fraction bits of every layer's output with the least mean square error over `images` [N, C, H, W].
+
+    Raises:
+        UserError: no images, images with NaN, or activations that are not finite.
+    """
+    if len(images) == 0 or not np.isfinite(images).all():
+        raise UserError("calibration needs images, and finite ones")
+    largest = dict.fromkeys((layer.name for layer in model.graph.layers), 0.0)
+    for tensors in _batches(model, images):
+        for name, values in tensors.items():
+            largest[name] = max(largest[name], float(np.abs(values).max()))
+    for name, value in largest.items():
+        if not math.isfinite(value):
+            raise UserError(f"layer {name!r} makes numbers that float32 cannot hold")
+    first = {name: min(fitting_fraction(value, bits), FINEST) for name, value in largest.items()}
+    errors = {name: np.zeros(CLIPPING + 1) for name in first}
+    for tensors in _batches(model, images):
+        for name, values in tensors.items():
+            for extra in range(CLIPPING + 1):
+                errors[name][extra] += squared_error(values, Format(bits, first[name] + extra))
+    return {name: min(first[name] + int(np.argmin(errors[name])), FINEST) for name in first}
+
+
+def _batches(model: ImportedModel, images: FloatArray) -> Iterator[dict[str, FloatArray]]:
+    for start in range(0, len(images), _BATCH):
+        yield run_float(model.graph, model.parameters, images[start : start + _BATCH].astype(np.float32))

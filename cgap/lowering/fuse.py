@@ -1,0 +1,329 @@
+"""Passes that turn ONNX operators into the accelerator's layers, fusing what one layer does at once.
+
+The nodes they make are in the domain `cgap`:
+
+    Convolution(data, weights [Nof, Nif, Nky, Nkx], bias [Nof], shortcut?)  stride, pad, relu, shortcut (stride, offset)
+    FullyConnected(data, weights [Nof, K], bias [Nof])                      relu
+    Pooling(data)                                                           mode, kernel, stride, pad, divisor
+
+Folded weights are float64. `pad` is (top, left, bottom, right).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cgap.lowering.network import DOMAIN, Edit, Network, Node, prune, rewrite
+from cgap.lowering.support import refuse, window_pads
+
+WEIGHTED = ("Convolution", "FullyConnected")
+
+
+def lower_convolutions(network: Network) -> Network:
+    """Pass: Conv becomes Convolution, with a bias always."""
+
+    def match(network: Network, node: Node) -> Edit | None:
+        if not node.is_a("Conv"):
+            return None
+        weights = network.constants[node.inputs[1]].astype(np.float64)
+        bias = network.constant(node, 2)
+        strides = node.attributes.get("strides", [1, 1])
+        settings = {
+            "stride": strides[0],
+            "pad": list(window_pads(network, node, list(weights.shape[2:]), strides)),
+            "relu": 0,
+        }
+        values = np.zeros(len(weights)) if bias is None else bias.astype(np.float64)
+        return _weighted(network, node, "Convolution", weights, values, settings)
+
+    return rewrite(network, match)
+
+
+def lower_fully_connected(network: Network) -> Network:
+    """Pass: Gemm, and MatMul by a constant, become FullyConnected."""
+
+    def match(network: Network, node: Node) -> Edit | None:
+        if not node.is_a("Gemm", "MatMul"):
+            return None
+        weights = network.constants[node.inputs[1]].astype(np.float64) * node.attributes.get("alpha", 1.0)
+        rows = weights if node.attributes.get("transB", 0) else weights.T
+        bias = network.constant(node, 2)
+        values = np.zeros(len(rows))
+        if bias is not None:
+            values = values + bias.astype(np.float64).reshape(-1) * node.attributes.get("beta", 1.0)
+        return _weighted(network, node, "FullyConnected", np.ascontiguousarray(rows), values, {"relu": 0})
+
+    return rewrite(network, match)
+
+
+def _weighted(
+    network: Network,
+    node: Node,
+    op: str,
+    weights: npt.NDArray[Any],
+    bias: npt.NDArray[Any],
+    settings: dict[str, Any],
+) -> Edit:
+    names = network.fresh(f"{node.output}.weights"), network.fresh(f"{node.output}.bias")
+    lowered = Node(node.name, op, (node.inputs[0], *names), (node.output,), settings, DOMAIN)
+    return Edit((node,), lowered, constants=dict(zip(names, (weights, bias), strict=True)))
+
+
+def fold_batch_norm(network: Network) -> Network:
+    """Pass: batch normalisation scales and shifts the layer before it."""
+
+    def match(network: Network, node: Node) -> Edit | None:
+        layer = _plain_layer(network, node.inputs[0]) if node.is_a("BatchNormalization") else None
+        if layer is None:
+            return None
+        scale, offset, mean, variance = (network.constants[name].astype(np.float64) for name in node.inputs[1:5])
+        factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+        return _rescale(network, layer, node, factor, offset - mean * factor)
+
+    return rewrite(network, match)
+
+
+def fold_bias(network: Network) -> Network:
+    """Pass: the addition of one constant per channel joins the bias of the layer before it."""
+
+    def match(network: Network, node: Node) -> Edit | None:
+        if not node.is_a("Add"):
+            return None
+        for data, addend in (node.inputs, node.inputs[::-1]):
+            layer, value = _plain_layer(network, data), network.constants.get(addend)
+            if layer is None or value is None:
+                continue
+            channels = len(network.constants[layer.inputs[2]])
+            dims = (1, channels, 1, 1) if layer.is_a("Convolution", domain=DOMAIN) else (1, channels)
+            try:
+                per_channel = np.broadcast_to(value, dims).reshape(-1).astype(np.float64)
+            except ValueError:
+                return None
+            return _rescale(network, layer, node, np.ones(channels), per_channel)
+        return None
+
+    return rewrite(network, match)
+
+
+def _plain_layer(network: Network, tensor: str) -> Node | None:
+    """The layer with weights that makes `tensor` for one reader only, and does nothing after its sums yet."""
+    layer = network.producer(tensor)
+    if layer is None or not layer.is_a(*WEIGHTED, domain=DOMAIN) or not network.only_reader(tensor):
+        return None
+    return None if layer.attributes["relu"] or "shortcut" in layer.attributes else layer
+
+
+def _rescale(network: Network, layer: Node, last: Node, factor: npt.NDArray[Any], offset: npt.NDArray[Any]) -> Edit:
+    """`layer`, its outputs multiplied by `factor` and shifted by `offset`, in the place of `last`."""
+    weights, bias = (network.constants[name] for name in layer.inputs[1:3])
+    names = network.fresh(f"{last.output}.weights"), network.fresh(f"{last.output}.bias")
+    along = factor.reshape(-1, *[1] * (weights.ndim - 1))
+    fused = replace(layer, inputs=(layer.inputs[0], *names), outputs=(last.output,))
+    return Edit((layer, last), fused, constants={names[0]: weights * along, names[1]: bias * factor + offset})
+
+
+def fuse_shortcuts(network: Network) -> Network:
+    """Pass: a residual sum is added in the accumulators of the later convolution that feeds it."""
+
+    def match(network: Network, node: Node) -> Edit | None:
+        if not node.is_a("Add"):
+            return None
+        order = {made.output: index for index, made in enumerate(network.nodes)}
+        candidates = []
+        for data, other in (node.inputs, node.inputs[::-1]):
+            layer = _plain_layer(network, data)
+            if layer is not None and layer.is_a("Convolution", domain=DOMAIN):
+                candidates.append((order[layer.output], layer, other))
+        for _, layer, other in sorted(candidates, key=lambda item: -item[0]):
+            traced = _trace_shortcut(network, other)
+            if traced is not None:
+                source, stride, offset = traced
+                fused = replace(layer, inputs=(*layer.inputs, source), outputs=node.outputs)
+                return Edit((layer, node), fused.with_attributes(shortcut=[stride, offset]))
+        return None
+
+    return rewrite(network, match)
+
+
+def _trace_shortcut(network: Network, tensor: str) -> tuple[str, int, int] | None:
+    """Follow a shortcut back to a stored tensor: (the tensor, stride of rows and columns, first channel)."""
+    strides, offset = [1, 1], 0
+    while True:
+        node = network.producer(tensor)
+        step = None if node is None or node.domain else _SHORTCUT_STEPS.get(node.op, _no_step)(network, node)
+        if step is None:
+            return None if strides[0] != strides[1] or tensor in network.constants else (tensor, strides[0], offset)
+        tensor, rows, columns, first = step
+        strides = [strides[0] * rows, strides[1] * columns]
+        offset += first
+
+
+Step = tuple[str, int, int, int]
+"""The tensor read, the stride of its rows and columns, the channel where it lands."""
+
+
+def _no_step(_network: Network, _node: Node) -> Step | None:
+    return None
+
+
+def _pad_step(network: Network, node: Node) -> Step | None:
+    pads = network.argument(node, "pads", 1)
+    shape = network.shape(node.inputs[0])
+    if pads is None or shape is None or len(shape) != 4:
+        return None
+    axes = network.argument(node, "axes", 3) or [0, 1, 2, 3]
+    if len(pads) != 2 * len(axes):
+        return None
+    first = {axis % 4: pads[index] for index, axis in enumerate(axes)}
+    last = {axis % 4: pads[len(axes) + index] for index, axis in enumerate(axes)}
+    if min(pads) < 0 or any(first.get(axis, 0) or last.get(axis, 0) for axis in (0, 2, 3)):
+        return None
+    return node.inputs[0], 1, 1, first.get(1, 0)
+
+
+def _concat_step(network: Network, node: Node) -> Step | None:
+    data = [tensor for tensor in node.inputs if tensor not in network.constants]
+    if len(data) != 1 or node.attributes.get("axis") not in (1, -3):
+        return None
+    zeros = [network.constants[tensor] for tensor in node.inputs if tensor != data[0]]
+    if any(np.any(value) for value in zeros):
+        return None
+    before = node.inputs[: node.inputs.index(data[0])]
+    return data[0], 1, 1, sum(network.constants[tensor].shape[1] for tensor in before)
+
+
+def _slice_step(network: Network, node: Node) -> Step | None:
+    shape, made = network.shape(node.inputs[0]), network.shape(node.output)
+    starts = network.argument(node, "starts", 1)
+    if shape is None or made is None or starts is None or len(shape) != 4:
+        return None
+    axes = network.argument(node, "axes", 3) or list(range(len(starts)))
+    steps = network.argument(node, "steps", 4) or [1] * len(starts)
+    taken = dict.fromkeys(range(4), 1)
+    for start, axis, step in zip(starts, axes, steps, strict=True):
+        if start != 0 or step < 1:
+            return None
+        taken[axis % 4] = step
+    whole = all(made[axis] == (shape[axis] - 1) // taken[axis] + 1 for axis in range(4))
+    return (node.inputs[0], taken[2], taken[3], 0) if whole and taken[0] == taken[1] == 1 else None
+
+
+def _subsampling_pool_step(network: Network, node: Node) -> Step | None:
+    """A pooling of single pixels is a subsampling."""
+    if any(width != 1 for width in node.attributes["kernel_shape"]) or any(window_pads(network, node, [1, 1], [1, 1])):
+        return None
+    rows, columns = node.attributes.get("strides", [1, 1])
+    return node.inputs[0], rows, columns, 0
+
+
+_SHORTCUT_STEPS = {
+    "Pad": _pad_step,
+    "Concat": _concat_step,
+    "Slice": _slice_step,
+    "MaxPool": _subsampling_pool_step,
+    "AveragePool": _subsampling_pool_step,
+}
+
+
+def fuse_relu(network: Network) -> Network:
+    """Pass: ReLU joins the layer that makes its input."""
+
+    def match(network: Network, node: Node) -> Edit | None:
+        layer = network.producer(node.inputs[0]) if node.is_a("Relu") else None
+        if layer is None or not layer.is_a(*WEIGHTED, domain=DOMAIN) or not network.only_reader(node.inputs[0]):
+            return None
+        return Edit((layer, node), replace(layer, outputs=node.outputs).with_attributes(relu=1))
+
+    return rewrite(network, match)
+
+
+def lower_pooling(network: Network) -> Network:
+    """Pass: pooling operators become Pooling; a mean is a sum that still owes its division."""
+
+    def match(network: Network, node: Node) -> Edit | None:
+        if not node.is_a("MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean"):
+            return None
+        shape = network.shape(node.inputs[0])
+        assert shape is not None
+        kernel = list(node.attributes.get("kernel_shape", shape[2:]))
+        strides = node.attributes.get("strides", [1, 1])
+        settings = {
+            "mode": "max" if node.op == "MaxPool" else "sum",
+            "kernel": kernel,
+            "stride": strides[0],
+            "pad": list(window_pads(network, node, kernel, strides)),
+            "divisor": 1 if node.op == "MaxPool" else math.prod(kernel),
+        }
+        return Edit((node,), Node(node.name, "Pooling", node.inputs[:1], (node.output,), settings, DOMAIN))
+
+    return rewrite(network, match)
+
+
+def fold_divisions(network: Network) -> Network:
+    """Pass: the division of a mean moves into the weights of the layers that read the sum, through other pooling.
+
+    Raises:
+        UserError: a mean is read by something that has no weights to take the division.
+    """
+    owed: dict[str, int] = {}
+    origin: dict[str, Node] = {}
+    found: list[tuple[Node, str]] = []
+    constants = dict(network.constants)
+    nodes = []
+    for node in network.nodes:
+        data, divisor = node.inputs[0], owed.get(node.inputs[0], 1)
+        found += [
+            (origin[t], f"{node.label} adds this mean as a shortcut; {_NO_DIVISION}")
+            for t in node.inputs[3:]
+            if t in owed
+        ]
+        if node.is_a("Pooling", domain=DOMAIN):
+            divisor *= node.attributes["divisor"]
+            node = node.with_attributes(divisor=1)
+            if divisor != 1:
+                owed[node.output], origin[node.output] = divisor, origin.get(data, node)
+        elif divisor != 1:
+            name = network.fresh(f"{node.output}.divided")
+            constants[name] = constants[node.inputs[1]] / divisor
+            node = replace(node, inputs=(data, name, *node.inputs[2:]))
+        nodes.append(node)
+    if network.output in owed:
+        found.append((origin[network.output], f"this mean is the output of the network; {_NO_DIVISION}"))
+    refuse(network, found)
+    return prune(replace(network, nodes=tuple(nodes), constants=constants))
+
+
+_NO_DIVISION = "a mean must be read by convolutions or fully connected layers, whose weights take its division"
+
+
+def remove_layout(network: Network) -> Network:
+    """Pass: drop what only changes how one image's numbers are arranged, in order, for a fully connected layer."""
+    ops = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+
+    def match(network: Network, node: Node) -> Edit | None:
+        if not node.is_a(*ops):
+            return None
+        source, made = network.shapes[node.inputs[0]], network.shapes[node.output]
+        before = network.producer(node.inputs[0])
+        if source[:1] != made[:1]:
+            return None
+        if before is not None and before.is_a(*ops):
+            if network.shapes[before.inputs[0]][:1] != made[:1]:
+                return None
+            return Edit((node,), Node(node.name, "Reshape", (before.inputs[0],), (node.output,)))
+        flat = all(reader.is_a("FullyConnected", domain=DOMAIN) for reader in network.readers(node.output))
+        if (_maps(source) and _maps(source) == _maps(made)) or (flat and node.output != network.output):
+            return Edit((node,), rename={node.output: node.inputs[0]})
+        return None
+
+    return rewrite(network, match)
+
+
+def _maps(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """[C, H, W] of a tensor [N, C, H, W] or [N, C]."""
+    return (*shape[1:], 1, 1)[:3] if len(shape) in (2, 4) else ()

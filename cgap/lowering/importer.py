@@ -1,0 +1,182 @@
+"""From an ONNX file to the layer graph, through a visible list of passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cgap.files import write_atomic
+from cgap.lowering.fuse import (
+    fold_batch_norm,
+    fold_bias,
+    fold_divisions,
+    fuse_relu,
+    fuse_shortcuts,
+    lower_convolutions,
+    lower_fully_connected,
+    lower_pooling,
+    remove_layout,
+)
+from cgap.lowering.network import Network, Node, shorten, to_onnx
+from cgap.lowering.read import read_model
+from cgap.lowering.simplify import fold_constants, infer_shapes, remove_identities
+from cgap.lowering.support import check_lowered, check_supported
+from fpga_model.errors import UserError
+from fpga_model.graph import FloatParameters, Layer, LayerGraph, Shape
+from fpga_model.operators import Convolution, FullyConnected, Input, Operator, Pooling, Shortcut
+
+Pass = Callable[[Network], Network]
+
+# Shapes are inferred again once the constants that exporters compute them with are known.
+PASSES: tuple[Pass, ...] = (
+    infer_shapes,
+    fold_constants,
+    infer_shapes,
+    fold_constants,
+    remove_identities,
+    check_supported,
+    lower_convolutions,
+    lower_fully_connected,
+    fold_batch_norm,
+    fold_bias,
+    fuse_shortcuts,
+    fuse_relu,
+    lower_pooling,
+    remove_layout,
+    check_lowered,
+    fold_divisions,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ImportedModel:
+    """A network as read from an ONNX file, in real numbers.
+
+    Attributes:
+        graph: its layers.
+        parameters: float64 weights and biases of the layers that have some, by layer name.
+        sha256: of the ONNX file.
+    """
+
+    graph: LayerGraph
+    parameters: dict[str, FloatParameters]
+    sha256: str
+
+
+def import_onnx(path: Path | str, dump: Path | None = None) -> ImportedModel:
+    """Import a network.
+
+    Args:
+        path: an ONNX file with one input, images [N, C, H, W], and one output.
+        dump: folder that receives the network as an ONNX file after every pass, for looking at.
+
+    Raises:
+        UserError: the file cannot be read or the network cannot be lowered; the message names what is at fault.
+    """
+    path = Path(path)
+    network, sha256 = read_model(path)
+    _dump(network, dump, 0, "read")
+    for index, step in enumerate(PASSES, start=1):
+        network = step(network)
+        _dump(network, dump, index, step.__name__)
+    graph, parameters = to_layers(network)
+    return ImportedModel(graph, parameters, sha256)
+
+
+def _dump(network: Network, folder: Path | None, index: int, step: str) -> None:
+    if folder is not None:
+        content: bytes = to_onnx(network).SerializeToString(deterministic=True)
+        write_atomic(folder / f"{index:02d}_{step}.onnx", content)
+
+
+def to_layers(network: Network) -> tuple[LayerGraph, dict[str, FloatParameters]]:
+    """The layer graph of a network of which only the accelerator's own nodes are left.
+
+    Raises:
+        UserError: layers do not fit together, or there are none.
+    """
+    graph = LayerGraph(network.name)
+    parameters: dict[str, FloatParameters] = {}
+    shape = network.shapes[network.input]
+    graph.add(Layer(network.input, Input(Shape(*shape[1:]))))
+    layer_of = {network.input: network.input}
+    names = _layer_names(network)
+    for node in network.nodes:
+        name = names[node.output]
+        sources = tuple(layer_of[tensor] for tensor in (node.inputs[0], *node.inputs[3:]))
+        weights, bias = (network.constants[tensor] for tensor in node.inputs[1:3]) if node.inputs[1:] else (None, None)
+        operator = _BUILDERS[node.op](node, weights, [graph.shape(source) for source in sources])
+        graph.add(Layer(name, operator, sources))
+        layer_of[node.output] = name
+        if weights is not None and bias is not None and isinstance(operator, Convolution):
+            parameters[name] = _parameters(name, weights.reshape(operator.weight_shape), bias)
+    if not network.nodes:
+        raise UserError(f"network {network.name!r} computes nothing")
+    graph.validate()
+    return graph, parameters
+
+
+def _parameters(name: str, weights: npt.NDArray[Any], bias: npt.NDArray[Any]) -> FloatParameters:
+    if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+        raise UserError(f"layer {shorten(name)!r}: its weights become NaN or infinity when they are folded")
+    return FloatParameters(weights, bias)
+
+
+def _layer_names(network: Network) -> dict[str, str]:
+    """The node's own name, else its output's, made unique: by output tensor."""
+    names: dict[str, str] = {}
+    taken = {network.input}
+    for node in network.nodes:
+        wishes = [wish for wish in (node.name, node.output) if wish and wish not in taken]
+        name = wishes[0] if wishes else node.output
+        count = 2
+        while name in taken:
+            name = f"{node.output}_{count}"
+            count += 1
+        taken.add(name)
+        names[node.output] = name
+    return names
+
+
+def _convolution(node: Node, weights: npt.NDArray[Any], inputs: list[Shape]) -> Operator:
+    channels, depth, rows, columns = weights.shape
+    top, left, bottom, right = node.attributes["pad"]
+    shortcut = None
+    if "shortcut" in node.attributes:
+        stride, offset = node.attributes["shortcut"]
+        shortcut = Shortcut(stride, offset, inputs[1].channels)
+    return Convolution(
+        in_channels=depth,
+        out_channels=channels,
+        kernel=(rows, columns),
+        stride=node.attributes["stride"],
+        pad=(top, left, bottom, right),
+        relu=bool(node.attributes["relu"]),
+        shortcut=shortcut,
+    )
+
+
+def _fully_connected(node: Node, weights: npt.NDArray[Any], inputs: list[Shape]) -> Operator:
+    if weights.shape[1] != inputs[0].size:
+        raise UserError(
+            f"layer {node.label}: {weights.shape[1]} weights for each output do not match its input {inputs[0]}"
+        )
+    return FullyConnected(inputs[0], len(weights), bool(node.attributes["relu"]))
+
+
+def _pooling(node: Node, _weights: npt.NDArray[Any] | None, _inputs: list[Shape]) -> Operator:
+    rows, columns = node.attributes["kernel"]
+    top, left, bottom, right = node.attributes["pad"]
+    return Pooling(node.attributes["mode"], (rows, columns), node.attributes["stride"], (top, left, bottom, right))
+
+
+_BUILDERS: dict[str, Callable[..., Operator]] = {
+    "Convolution": _convolution,
+    "FullyConnected": _fully_connected,
+    "Pooling": _pooling,
+}

@@ -1,0 +1,157 @@
+"""Passes that make a network smaller without changing what it computes: shapes, constants, no-ops."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper, shape_inference
+from onnx.reference import ReferenceEvaluator
+
+from cgap.lowering.network import Edit, Network, Node, declared_shape, prune, rewrite, to_onnx
+from cgap.lowering.read import MAX_ELEMENTS, first_line
+from fpga_model.errors import UserError
+
+_ARITHMETIC = ("Add", "Ceil", "Div", "Floor", "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal", "Sqrt", "Sub")
+_LOGIC = ("And", "Equal", "Greater", "Less", "Not", "Where")
+_LAYOUT = ("Concat", "Expand", "Pad", "Reshape", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")
+_OTHER = ("Cast", "Constant", "ConstantOfShape", "Gather", "Range", "ReduceProd", "ReduceSum", "Shape", "Size", "Slice")
+FOLDABLE = frozenset(_ARITHMETIC + _LOGIC + _LAYOUT + _OTHER)
+"""Operators that exporters compute shapes, indices and weights with: deterministic, and without subgraphs."""
+MAX_FOLDED = 1 << 24
+"""Most numbers in a tensor that is computed at import."""
+
+
+def infer_shapes(network: Network) -> Network:
+    """Pass: derive the shape of every tensor with ONNX's own inference.
+
+    Raises:
+        UserError: shapes contradict each other, or a tensor is absurdly large.
+    """
+    try:
+        model = shape_inference.infer_shapes(to_onnx(network), check_type=True, data_prop=True)
+    except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        raise UserError(f"network {network.name!r}: shapes do not fit together: {first_line(error)}") from error
+    infos = [*model.graph.input, *model.graph.output, *model.graph.value_info]
+    shapes = {info.name: shape for info in infos if (shape := declared_shape(info)) is not None}
+    for name, shape in shapes.items():
+        if math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS:
+            raise UserError(
+                f"network {network.name!r}: tensor {name!r} has the shape {list(shape)}, which is too large"
+            )
+    return replace(network, shapes=shapes)
+
+
+def fold_constants(network: Network) -> Network:
+    """Pass: compute what depends on constants, and on known shapes, alone.
+
+    Raises:
+        UserError: a computation on constants fails, or makes NaN or infinity.
+    """
+    constants = dict(network.constants)
+    nodes = []
+    for node in network.nodes:
+        folded = _fold(network, node, constants)
+        if folded is None:
+            nodes.append(node)
+        else:
+            constants.update(folded)
+    return prune(replace(network, nodes=tuple(nodes), constants=constants))
+
+
+def _fold(network: Network, node: Node, constants: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]] | None:
+    if not node.is_a(*FOLDABLE):
+        return None
+    if node.is_a("Shape"):
+        shape = constants[node.inputs[0]].shape if node.inputs[0] in constants else network.shape(node.inputs[0])
+        return None if shape is None else {node.output: _known_shape(node, tuple(shape))}
+    if any(name and name not in constants for name in node.inputs):
+        return None
+    for name in node.outputs:
+        size = network.shapes.get(name)
+        if size is not None and math.prod(max(axis, 1) for axis in size) > MAX_FOLDED:
+            raise UserError(f"network {network.name!r}: node {node.label} ({node.op}) makes a constant of {list(size)}")
+        # Without a known size only operators that cannot grow their inputs much are computed.
+        if size is None and node.is_a("ConstantOfShape", "Expand", "Range", "Tile", "Pad"):
+            return None
+    return _evaluate(network, node, {name: constants[name] for name in node.inputs if name})
+
+
+def _known_shape(node: Node, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    start, end = node.attributes.get("start", 0), node.attributes.get("end", len(shape))
+    return np.array(shape[start:end], dtype=np.int64)
+
+
+def _evaluate(network: Network, node: Node, inputs: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    proto = helper.make_node(node.op, node.inputs, node.outputs, node.name, **node.attributes)
+    graph = helper.make_graph(
+        [proto],
+        "folded",
+        [],
+        [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.outputs if name],
+        [numpy_helper.from_array(value, name) for name, value in inputs.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", network.opset)])
+    try:
+        with np.errstate(all="ignore"):
+            results = ReferenceEvaluator(model).run(None, {})
+    except Exception as error:  # the evaluator runs the model's own operators and raises what numpy raises
+        raise UserError(
+            f"network {network.name!r}: node {node.label} ({node.op}) cannot be computed: {first_line(error)}"
+        ) from error
+    folded = {name: np.asarray(value) for name, value in zip(filter(None, node.outputs), results, strict=True)}
+    for value in folded.values():
+        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+            raise UserError(f"network {network.name!r}: node {node.label} ({node.op}) makes NaN or infinity")
+    return folded
+
+
+def remove_identities(network: Network) -> Network:
+    """Pass: drop what does nothing at inference: Identity, Dropout, float casts, empty pads, whole slices."""
+
+    def match(network: Network, node: Node) -> Edit | None:
+        if node.domain or node.op not in _NOTHING or not _NOTHING[node.op](network, node):
+            return None
+        return Edit((node,), rename={node.output: node.inputs[0]})
+
+    return rewrite(network, match)
+
+
+def _drops_nothing(network: Network, node: Node) -> bool:
+    training = network.constant(node, 2)
+    return not (training is not None and np.any(training)) and not any(map(network.readers, node.outputs[1:]))
+
+
+def _keeps_float(_network: Network, node: Node) -> bool:
+    return bool(node.attributes.get("to") == onnx.TensorProto.FLOAT)
+
+
+def _pads_nothing(network: Network, node: Node) -> bool:
+    pads = network.argument(node, "pads", 1)
+    return pads is not None and not any(pads)
+
+
+def _same_shape(network: Network, node: Node) -> bool:
+    shape = network.shape(node.inputs[0])
+    return shape is not None and shape == network.shape(node.output)
+
+
+def _takes_all(network: Network, node: Node) -> bool:
+    steps = network.argument(node, "steps", 4)
+    return _same_shape(network, node) and all(step == 1 for step in steps or [1])
+
+
+_NOTHING = {
+    "Identity": lambda _network, _node: True,
+    "Dropout": _drops_nothing,
+    "Cast": _keeps_float,
+    "Pad": _pads_nothing,
+    "Slice": _takes_all,
+    "Reshape": _same_shape,
+    "Flatten": _same_shape,
+    "Concat": lambda _network, node: len(node.inputs) == 1,
+}

@@ -1,0 +1,238 @@
+"""What is supported: one rule per ONNX operator, which says in words why a node cannot be lowered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cgap.lowering.network import DOMAIN, Network, Node, shorten
+from fpga_model.errors import UserError
+
+Rule = Callable[[Network, Node], "str | None"]
+"""The reason why the node cannot be lowered, None when it can."""
+
+RULES: dict[str, Rule] = {}
+
+
+def supports(*ops: str) -> Callable[[Rule], Rule]:
+    """Decorator: the rule for ONNX operators `ops`."""
+
+    def enter(rule: Rule) -> Rule:
+        RULES.update(dict.fromkeys(ops, rule))
+        return rule
+
+    return enter
+
+
+def check_supported(network: Network) -> Network:
+    """Pass: refuse, all at once, the nodes that no later pass can lower.
+
+    Raises:
+        UserError: names every such node with its operator and the reason.
+    """
+    found = []
+    for node in network.nodes:
+        rule = None if node.domain else RULES.get(node.op)
+        reason = _unknown(node) if rule is None else rule(network, node)
+        if reason is not None:
+            found.append((node, reason))
+    refuse(network, found)
+    return network
+
+
+def refuse(network: Network, found: list[tuple[Node, str]]) -> None:
+    """Raise one error for all `found` nodes with their reasons, if there are any."""
+    if found:
+        lines = [f"  node {node.label} ({shorten(node.op)}): {reason}" for node, reason in found]
+        nodes = "1 node" if len(found) == 1 else f"{len(found)} nodes"
+        raise UserError(f"network {network.name!r}: {nodes} cannot be lowered:\n" + "\n".join(lines))
+
+
+def _unknown(node: Node) -> str:
+    kind = f"operator of the domain {shorten(node.domain)!r}" if node.domain else "operator"
+    return f"this {kind} is not supported; supported: {', '.join(sorted(RULES))}"
+
+
+def window_pads(network: Network, node: Node, kernel: list[int], strides: list[int]) -> tuple[int, int, int, int]:
+    """Padding (top, left, bottom, right) of a convolution or pooling node, `auto_pad` resolved."""
+    mode = node.attributes.get("auto_pad", "NOTSET")
+    if mode in ("NOTSET", ""):
+        top, left, bottom, right = node.attributes.get("pads", [0, 0, 0, 0])
+        return top, left, bottom, right
+    if mode == "VALID":
+        return 0, 0, 0, 0
+    shape = network.shape(node.inputs[0])
+    assert shape is not None
+    before, after = [], []
+    for size, width, step in zip(shape[2:], kernel, strides, strict=True):
+        total = max((-(-size // step) - 1) * step + width - size, 0)
+        small, large = total // 2, total - total // 2
+        before.append(small if mode == "SAME_UPPER" else large)
+        after.append(large if mode == "SAME_UPPER" else small)
+    return before[0], before[1], after[0], after[1]
+
+
+def _check_window(network: Network, node: Node, kernel: list[int]) -> str | None:
+    shape = network.shape(node.inputs[0])
+    if shape is None or len(shape) != 4:
+        return f"its input must be maps [N, C, H, W] of known size, it is {describe(network, node.inputs[0])}"
+    if len(kernel) != 2:
+        return f"the kernel has {len(kernel)} axes; two are supported"
+    strides = node.attributes.get("strides", [1, 1])
+    if len(set(strides)) != 1:
+        return f"strides {strides} differ; equal strides are supported"
+    if any(value != 1 for value in node.attributes.get("dilations", [1])):
+        return f"dilations {node.attributes['dilations']}; only 1 is supported"
+    if node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        return f"unknown auto_pad {shorten(str(node.attributes['auto_pad']))!r}"
+    top, left, bottom, right = pads = window_pads(network, node, kernel, strides)
+    if min(pads) < 0 or max(top, bottom) >= kernel[0] or max(left, right) >= kernel[1]:
+        return f"padding {list(pads)} must be from zero to less than the kernel {kernel}"
+    return None
+
+
+def describe(network: Network, tensor: str) -> str:
+    shape = network.shapes.get(tensor)
+    return "of unknown shape" if shape is None else str(["?" if size < 0 else size for size in shape])
+
+
+def _must_be_constant(network: Network, node: Node, **inputs: int) -> str | None:
+    for name, index in inputs.items():
+        if index < len(node.inputs) and node.inputs[index] and network.constant(node, index) is None:
+            return f"its {name} ({shorten(node.inputs[index])!r}) is computed by the network; a constant is supported"
+    return None
+
+
+@supports("Conv")
+def _conv(network: Network, node: Node) -> str | None:
+    reason = _must_be_constant(network, node, weights=1, bias=2)
+    if reason:
+        return reason
+    weights = network.constants[node.inputs[1]]
+    if weights.ndim != 4:
+        return f"the kernel has {weights.ndim - 2} axes; two are supported"
+    if node.attributes.get("group", 1) != 1:
+        return f"group = {node.attributes['group']}; grouped convolution is not supported yet"
+    return _check_window(network, node, list(weights.shape[2:]))
+
+
+@supports("MaxPool", "AveragePool")
+def _pool(network: Network, node: Node) -> str | None:
+    if len(node.outputs) > 1 and network.readers(node.outputs[1]):
+        return "the indices of the maxima are read; only the maxima are supported"
+    kernel = list(node.attributes["kernel_shape"])
+    reason = _check_window(network, node, kernel)
+    if reason:
+        return reason
+    shape = network.shape(node.inputs[0])
+    assert shape is not None
+    strides = node.attributes.get("strides", [1, 1])
+    pads = window_pads(network, node, kernel, strides)
+    if node.attributes.get("ceil_mode", 0):
+        spans = [shape[2 + a] + pads[a] + pads[2 + a] - kernel[a] for a in (0, 1)]
+        if any(span % step for span, step in zip(spans, strides, strict=True)):
+            return "ceil_mode makes windows that reach beyond the padded map; pad explicitly instead"
+    if node.op == "AveragePool" and any(pads) and not node.attributes.get("count_include_pad", 0):
+        return "windows at the border divide by fewer pixels (count_include_pad = 0); one divisor is supported"
+    return None
+
+
+@supports("GlobalAveragePool")
+def _global_pool(network: Network, node: Node) -> str | None:
+    shape = network.shape(node.inputs[0])
+    if shape is None or len(shape) != 4:
+        return f"its input must be maps [N, C, H, W] of known size, it is {describe(network, node.inputs[0])}"
+    return None
+
+
+@supports("ReduceMean")
+def _reduce_mean(network: Network, node: Node) -> str | None:
+    axes = network.argument(node, "axes", 1)
+    if _global_pool(network, node) or axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
+        return f"a mean over axes {axes}; the mean over the rows and columns of maps [N, C, H, W] is supported"
+    return None
+
+
+@supports("Gemm")
+def _gemm(network: Network, node: Node) -> str | None:
+    shape = network.shape(node.inputs[0])
+    if shape is None or len(shape) != 2 or node.attributes.get("transA", 0):
+        return f"its first input must be rows [N, K], it is {describe(network, node.inputs[0])}"
+    return _must_be_constant(network, node, weights=1, bias=2)
+
+
+@supports("MatMul")
+def _matmul(network: Network, node: Node) -> str | None:
+    shape = network.shape(node.inputs[0])
+    weights = network.constant(node, 1)
+    if shape is None or len(shape) != 2 or weights is None or weights.ndim != 2:
+        return "rows [N, K] times a constant [K, M] are supported"
+    return None
+
+
+@supports("Add")
+def _add(network: Network, node: Node) -> str | None:
+    first, second = (network.shape(tensor) for tensor in node.inputs)
+    constant = [tensor in network.constants for tensor in node.inputs]
+    if not any(constant) and (first is None or first != second):
+        return (
+            f"it adds {describe(network, node.inputs[0])} to {describe(network, node.inputs[1])}; sizes must be equal"
+        )
+    return None
+
+
+@supports("BatchNormalization")
+def _batch_norm(network: Network, node: Node) -> str | None:
+    if node.attributes.get("training_mode", 0) or len([name for name in node.outputs if name]) > 1:
+        return "it is in training mode; export the model in evaluation mode"
+    return _must_be_constant(network, node, scale=1, bias=2, mean=3, variance=4)
+
+
+@supports("Pad")
+def _pad(network: Network, node: Node) -> str | None:
+    value = network.constant(node, 2)
+    if node.attributes.get("mode", "constant") != "constant" or node.attributes.get("value", 0.0):
+        return "only padding with zeros is supported"
+    if (value is not None and np.any(value)) or network.argument(node, "pads", 1) is None:
+        return "only a constant amount of zeros is supported"
+    return None
+
+
+@supports("Slice")
+def _slice(network: Network, node: Node) -> str | None:
+    arguments = [network.argument(node, "starts", 1), network.argument(node, "ends", 2)]
+    return "starts and ends must be constants" if None in arguments else None
+
+
+@supports("Relu", "Concat", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
+def _by_pattern(network: Network, node: Node) -> str | None:
+    if network.shape(node.output) is None:
+        return f"its output is {describe(network, node.output)}; only the batch axis may be dynamic"
+    return None
+
+
+LEFTOVER: dict[str, str] = {
+    "Add": "only a residual sum with a convolution that nobody else reads, and whose shortcut is a stored tensor, "
+    "subsampled and padded with zero channels at most, is supported; or the addition of one constant per channel",
+    "BatchNormalization": "it must follow a convolution or fully connected layer that nobody else reads",
+    "Relu": "it must follow a convolution, fully connected layer or residual sum that nobody else reads",
+    "Pad": "padding is supported as zero channels on a shortcut",
+    "Slice": "slicing is supported as the subsampling of a shortcut's rows and columns",
+    "Concat": "concatenation is supported as zero channels on a shortcut",
+    "Flatten": "it changes more than the layout that a fully connected layer reads",
+    "Reshape": "it changes more than the layout that a fully connected layer reads",
+    "Squeeze": "it changes more than the layout that a fully connected layer reads",
+    "Unsqueeze": "it changes more than the layout that a fully connected layer reads",
+}
+"""Why a node whose attributes are supported can still be left when all passes have run."""
+
+
+def check_lowered(network: Network) -> Network:
+    """Pass: refuse, all at once, the nodes that no pass could lower.
+
+    Raises:
+        UserError: names every such node with its operator and the reason.
+    """
+    refuse(network, [(node, LEFTOVER[node.op]) for node in network.nodes if node.domain != DOMAIN])
+    return network
