@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cgap.data.download import find_cifar10
+from cgap.data.download import find_cifar10, locate_cifar10
 from fpga_model.errors import UserError
 
 CLASSES = 10
@@ -73,14 +73,14 @@ def load_cifar10(split: Split, folder: Path | None = None) -> Images:
     """
     if split not in FILES:
         raise UserError(f"unknown split '{split}': choose 'train' or 'test'")
-    folder = folder or find_cifar10()
+    folder = folder or locate_cifar10()
     parts = []
     for name in FILES[split]:
         path = folder / name
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); put the CIFAR-10 binary files there") from error
+            raise UserError(f"{path}: cannot be read ({error.strerror}); put CIFAR-10's binary files there") from error
         if len(data) != RECORDS_PER_FILE * RECORD_BYTES:
             raise UserError(
                 f"{path}: {len(data)} bytes, expected {RECORDS_PER_FILE * RECORD_BYTES}; "
@@ -105,7 +105,7 @@ def sample_indices() -> list[int]:
 
 def load_test_or_sample() -> tuple[Images, str]:
     """The whole test set where it is already on this machine, else the shipped sample; and a name saying which."""
-    folder = find_cifar10(download=False, required=False)
+    folder = find_cifar10()
     if folder is None:
         return load_sample(), "cifar10 sample (300 test images)"
     return load_cifar10("test", folder), "cifar10 test set (10,000 images)"
@@ -118,7 +118,7 @@ def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def data_hashes(split: Split, folder: Path | None = None) -> dict[str, str]:
     """SHA-256 of each file of a split, for run records."""
-    folder = folder or find_cifar10()
+    folder = folder or locate_cifar10()
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES[split]}
 
 

@@ -1,4 +1,4 @@
-"""Where data sets live on this machine, and how CIFAR-10 gets there: MD5-checked, safely unpacked, atomically placed."""
+"""Where CIFAR-10 lives on this machine and how it gets there: MD5-checked, safely unpacked, atomically placed."""
 
 from __future__ import annotations
 
@@ -27,24 +27,33 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgap" / "data"
 
 
-def find_cifar10(*, download: bool = True, required: bool = True) -> Path | None:
-    """Folder that holds CIFAR-10's .bin files: in `$CGAP_DATA`, else in the cache folder, else downloaded into it.
+def find_cifar10() -> Path | None:
+    """Folder on this machine that holds CIFAR-10's .bin files, if there is one.
 
-    `$CGAP_DATA` may be that folder or the one above it. A set `$CGAP_DATA` without the files is an error where
-    the data is required, so that a mistyped path is never replaced by a silent download.
+    `$CGAP_DATA`, which may be that folder or the one above it, is looked in alone where it is set, else the cache.
     """
-    chosen = os.environ.get("CGAP_DATA")
-    places = [Path(chosen), Path(chosen) / FOLDER] if chosen else [cache_folder() / FOLDER]
-    for place in places:
-        if (place / "test_batch.bin").is_file():
-            return place
-    if not required:
-        return None
-    if download and not chosen:
+    return next((place for place in _places() if (place / "test_batch.bin").is_file()), None)
+
+
+def locate_cifar10() -> Path:
+    """`find_cifar10`, downloading into the cache folder where nothing is found.
+
+    A set `$CGAP_DATA` without the files is a UserError, so that a mistyped path never starts a download.
+    """
+    if found := find_cifar10():
+        return found
+    if not os.environ.get("CGAP_DATA"):
         return download_cifar10(cache_folder())
+    place = _places()[-1]
     raise UserError(
-        f"CIFAR-10 not found in {places[-1]}: unpack {URL} (MD5 {MD5}) so that {places[-1] / 'data_batch_1.bin'} exists"
+        f"CIFAR-10 not found in {place}, where CGAP_DATA points: "
+        f"unpack {URL} (MD5 {MD5}) so that {place / 'data_batch_1.bin'} exists"
     )
+
+
+def _places() -> list[Path]:
+    chosen = os.environ.get("CGAP_DATA")
+    return [Path(chosen), Path(chosen) / FOLDER] if chosen else [cache_folder() / FOLDER]
 
 
 def download_cifar10(target: Path) -> Path:
@@ -107,4 +116,4 @@ def unpack_cifar10(archive: Path, final: Path, md5: str = MD5) -> None:
             raise UserError(f"{archive.name}: {missing[0]} is missing from the archive")
         if final.exists():
             shutil.rmtree(final)
-        os.replace(unpacked, final)
+        unpacked.replace(final)

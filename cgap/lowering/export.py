@@ -112,7 +112,8 @@ def _tidy(exported: onnx.ModelProto, model: nn.Module) -> onnx.ModelProto:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     renamed = {value.name: value.name for value in (*graph.input, *graph.output)}
     parameters = model.state_dict()
-    nodes, initializers, taken = [], [], set[str]()
+    initializers: list[onnx.TensorProto] = []
+    nodes, taken = [], set[str]()
     for node in graph.node:
         name = _node_name(node, model, taken)
         formals = onnx.defs.get_schema(node.op_type, OPSET, node.domain).inputs
@@ -134,9 +135,10 @@ def _tidy(exported: onnx.ModelProto, model: nn.Module) -> onnx.ModelProto:
         clean.output.extend(renamed[old] for old in node.output)
         clean.attribute.extend(sorted(node.attribute, key=lambda attribute: attribute.name))
         nodes.append(clean)
-    ends = [[onnx.helper.make_value_info(v.name, v.type) for v in side] for side in (graph.input, graph.output)]
+    sides = ([onnx.helper.make_value_info(v.name, v.type) for v in side] for side in (graph.input, graph.output))
+    graph_inputs, graph_outputs = sides
     tidy = onnx.helper.make_model(
-        onnx.helper.make_graph(nodes, type(model).__name__, *ends, initializers),
+        onnx.helper.make_graph(nodes, type(model).__name__, graph_inputs, graph_outputs, initializers),
         producer_name="cgap",
         ir_version=IR_VERSION,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],

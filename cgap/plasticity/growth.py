@@ -29,8 +29,8 @@ def plan_growth(
     """Fresh channels for each space, whole granules, such that the network's MACs end up below `macs`.
 
     Granules go, one at a time, where the best channels' saliency is highest for the relative MACs and weights
-    that a granule costs; spaces narrower than `floor` go before all others. No space grows by more than `rate` of its width (but at least one granule) in one event,
-    nor beyond its capacity.
+    that a granule costs; spaces narrower than `floor` go before all others. No space grows by more than `rate`
+    of its width (but at least one granule) in one event, nor beyond its capacity.
     """
     before = spaces.widths()
     widths = dict(before)

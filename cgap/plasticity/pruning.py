@@ -42,7 +42,7 @@ def plan_pruning(
             if not any(excess) or width - granule < min_width or len(rankable) < granule:
                 continue
             after = cost({**widths, name: width - granule})
-            relief = excess[0] * (now.macs - after.macs) / now.macs + excess[1] * (now.params - after.params) / now.params
+            relief = excess[0] * (1 - after.macs / now.macs) + excess[1] * (1 - after.params / now.params)
             loss = states[name].score()[rankable[:granule]].sum().item()
             best = min(best or (float("inf"), name), (loss / relief, name))
         if best is None:

@@ -61,7 +61,7 @@ class GrowthSection(_Section):
     start: float = Field(ge=0)
     interval: float = Field(gt=0)
     events: int = Field(ge=1)
-    target_macs: float = Field(gt=0, le=4, description="of the dense network's MACs, approached linearly over the events")
+    target_macs: float = Field(gt=0, le=4, description="of the dense network's MACs, neared evenly")
     rate: float = Field(0.5, gt=0, description="most that one space grows in one event, of its width")
     capacity: float = Field(1.0, gt=0, description="widest that one space may get, of its dense width")
     noise: float = Field(0.5, ge=0, description="of a newborn's filter, relative to its parent's spread")
@@ -83,7 +83,7 @@ class PlasticitySection(_Section):
     """Start from a seed, grow, prune; without this section the network is trained as it is."""
 
     seed_width: float = Field(0.25, gt=0, le=1, description="of each plastic space's dense width")
-    granule: int = Field(4, ge=2, multiple_of=2, description="channels that come and go together: the accelerator's Pof")
+    granule: int = Field(4, ge=2, multiple_of=2, description="channels that come and go at once: the accelerator's Pof")
     growth: GrowthSection
     pruning: PruningSection
 
@@ -91,7 +91,7 @@ class PlasticitySection(_Section):
     def _in_order(self) -> PlasticitySection:
         grown = self.growth.start + (self.growth.events - 1) * self.growth.interval
         if not grown < self.pruning.start < self.pruning.end:
-            raise ValueError(f"growth (until epoch {grown:g}) must end before pruning.start, and that before pruning.end")
+            raise ValueError(f"growth (until epoch {grown:g}), pruning.start, pruning.end must follow in this order")
         return self
 
 

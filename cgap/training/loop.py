@@ -17,7 +17,7 @@ from cgap.data import Images
 from cgap.plasticity import Cost, grow, plan_growth, plan_pruning, prune
 from cgap.training.batches import Split, evaluation_batches, training_batches
 from cgap.training.config import Config
-from cgap.training.files import MetricsLog
+from cgap.training.log import MetricsLog
 from cgap.training.schedule import Event, Schedule
 from cgap.training.state import RunState, save_checkpoint
 from fpga_model.errors import UserError
@@ -96,7 +96,9 @@ def train_step(config: Config, state: RunState, x: Tensor, labels: Tensor) -> tu
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.optimiser.label_smoothing)
     value = loss.item()
     if not math.isfinite(value):
-        raise UserError(f"the loss became {value} at step {state.step}: lower optimiser.learning_rate or lengthen its warm-up")
+        raise UserError(
+            f"the loss became {value} at step {state.step}: lower optimiser.learning_rate or lengthen its warm-up"
+        )
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if config.plasticity:

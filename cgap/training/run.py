@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cgap.data import data_hashes
+from cgap.files import write_atomic
 from cgap.plasticity import Cost
 from cgap.training.batches import load_split, load_test
 from cgap.training.config import Config, load_config
-from cgap.training.files import MetricsLog, write_atomic, write_json
+from cgap.training.log import MetricsLog, write_json
 from cgap.training.loop import evaluate, train_epochs
 from cgap.training.record import code_version, machine
 from cgap.training.schedule import Schedule

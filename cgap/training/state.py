@@ -14,9 +14,9 @@ from torch import nn
 from torch.optim import SGD
 
 from cgap import zoo
+from cgap.files import write_atomic
 from cgap.plasticity import ChannelState, Cost, CostModel, Spaces, TaylorSaliency, find_spaces, resize_to
 from cgap.training.config import Config
-from cgap.training.files import write_atomic
 from fpga_model.errors import UserError
 
 FORMAT = 1

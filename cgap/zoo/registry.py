@@ -10,7 +10,8 @@ from torch import nn
 from cgap.zoo.resnet import ResNet
 from fpga_model.errors import UserError
 
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {f"resnet{depth}": partial(ResNet, depth) for depth in (20, 32, 44, 56, 110)}
+DEPTHS = (20, 32, 44, 56, 110)
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {f"resnet{depth}": partial(ResNet, depth) for depth in DEPTHS}
 
 
 def names() -> list[str]:

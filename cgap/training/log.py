@@ -1,27 +1,11 @@
-"""Files that are whole or absent: written under a temporary name, flushed, renamed."""
+"""`run.json` and `metrics.jsonl`, written so that a kill at any moment leaves readable files."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`; a kill at any moment leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+from cgap.files import write_atomic
 
 
 def write_json(path: Path, value: object) -> None:
