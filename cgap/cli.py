@@ -69,7 +69,7 @@ def list_models(
 
     table = Table(box=None, pad_edge=False)
     table.add_column("model")
-    for heading in ("dataset", "MACs", "params", "float accuracy"):
+    for heading in ("dataset", "MACs", "params", "test accuracy"):
         table.add_column(heading, justify="right")
     for entry in entries:
         table.add_row(entry.name, *_model_figures(entry.record))
@@ -84,13 +84,13 @@ def _model_figures(record: dict[str, Any]) -> list[str]:
         str(record.get("dataset", "-")),
         f"{network['macs'] / 1e6:.2f} M" if "macs" in network else "-",
         f"{network['params'] / 1e3:.1f} k" if "params" in network else "-",
-        f"{accuracy['float']:.2%}" if "float" in accuracy else "-",
+        f"{accuracy['test']:.2f} %" if "test" in accuracy else "-",
     ]
 
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="A TOML file; see cgap/training/configs.")],
+    config: Annotated[Path, typer.Argument(help="A TOML file; see the folder configs/.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="The run's folder.", show_default="runs/NAME")] = None,
 ) -> None:
@@ -112,3 +112,91 @@ def export(
 
     export_run(run, output)
     print(f"wrote {output}")
+
+
+PlatformOption = Annotated[str, typer.Option("--platform", help="A name from `cgap platforms`, or a .toml file.")]
+ArrayOption = Annotated[str, typer.Option("--array", help="Pox x Poy x Pof: columns, rows and maps computed at once.")]
+ScheduleOption = Annotated[
+    str, typer.Option("--schedule", help="resident: feature maps stay on chip; layerwise: all travel through DRAM.")
+]
+ImagesFileOption = Annotated[
+    Path | None,
+    typer.Option("--images-file", help="Calibration images for a network that does not read CIFAR-10: a .npy file."),
+]
+ModelArgument = Annotated[str, typer.Argument(help="A name from `cgap models`, or the path of an ONNX file.")]
+
+
+@app.command()
+def hls(
+    model: ModelArgument,
+    platform: PlatformOption = "zcu104",
+    array: ArrayOption = "8x8x4",
+    schedule: ScheduleOption = "resident",
+    images: Annotated[int, typer.Option("--images", min=1, help="Images that the C simulation runs.")] = 100,
+    csim: Annotated[bool, typer.Option("--csim/--no-csim", help="Compile and run the emitted C++ with g++.")] = True,
+    test_set: Annotated[
+        bool, typer.Option("--test-set", help="Measure accuracy on all 10,000 CIFAR-10 test images, not the sample.")
+    ] = False,
+    images_file: ImagesFileOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL")] = None,
+) -> None:
+    """Emit a C-simulated HLS accelerator with its report."""
+    from rich.console import Console
+
+    from cgap.build import HlsRequest, Target, build_hls
+    from cgap.report import print_report
+
+    target = Target.parse(platform, array, schedule)
+    request = HlsRequest(model, target, images, csim, test_set, images_file, out)
+    folder, report = build_hls(request, say=lambda text: print(f"  {text}", flush=True))
+    print_report(report, Console())
+    print(f"wrote {folder}")
+    if report["csim"]["mismatches"]:
+        print("error: the C simulation differs from the integer reference", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
+def sim(
+    model: ModelArgument,
+    platform: PlatformOption = "zcu104",
+    array: ArrayOption = "8x8x4",
+    schedule: ScheduleOption = "resident",
+    images_file: ImagesFileOption = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Write the timeline here (Chrome trace format, for Perfetto).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Cycles and DRAM bytes of a network, analytic and simulated, without emitting anything."""
+    from rich.console import Console
+
+    from cgap.build import Target, simulate_model
+    from cgap.report import print_report
+
+    report = simulate_model(model, Target.parse(platform, array, schedule), images_file, trace)
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        print_report(report, Console())
+
+
+@app.command("platforms")
+def list_platforms() -> None:
+    """List the FPGA platforms that ship with the package."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fpga_model.platform import load_platform, platform_names
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("platform")
+    for heading in ("DSP", "RAMB36", "MHz", "AXI bits", "DRAM", "usable GB/s"):
+        table.add_column(heading, justify="right")
+    table.add_column("description")
+    for name in platform_names():
+        p = load_platform(name)
+        cells = [f"{p.dsp:,}", f"{p.ramb36:,}", f"{p.clock_mhz:g}", str(p.axi_bits), p.dram_kind]
+        table.add_row(name, *cells, f"{p.dram_bandwidth / 1e9:.1f}", p.description)
+    Console().print(table)
+    print("PLATFORM may also be the path of a .toml file of the same form.")
