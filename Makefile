@@ -96,4 +96,4 @@ need-model:
 
 need-config:
 	@test -n "$(CONFIG)" || { \
-	  echo "error: CONFIG is not set: for example make train CONFIG=cgap/training/configs/resnet20.toml" >&2; exit 2; }
+	  echo "error: CONFIG is not set: for example make train CONFIG=configs/resnet20.toml" >&2; exit 2; }

@@ -100,14 +100,14 @@ def test_models_as_a_table(tmp_path, monkeypatch, capsys):
     record = {
         "dataset": "cifar10",
         "network": {"macs": 20_275_000, "params": 135_040},
-        "accuracy": {"float": 0.9012},
+        "accuracy": {"test": 90.12},
     }
     (tmp_path / "net.json").write_text(json.dumps(record))
     monkeypatch.setattr(models, "pretrained_folder", lambda: tmp_path)
     cli.list_models()
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[1] == ["bare", "-", "-", "-", "-"]
-    assert lines[2] == ["net", "cifar10", "20.27", "M", "135.0", "k", "90.12%"]
+    assert lines[2] == ["net", "cifar10", "20.27", "M", "135.0", "k", "90.12", "%"]
 
 
 @pytest.fixture
