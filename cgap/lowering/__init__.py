@@ -1,5 +1,7 @@
 """From ONNX to fixed point: import through named passes, quantisation, and QDQ export."""
 
 from cgap.lowering.importer import ImportedModel, import_onnx
+from cgap.lowering.qdq import QdqModel, export_qdq
+from cgap.lowering.quantise import quantise
 
-__all__ = ["ImportedModel", "import_onnx"]
+__all__ = ["ImportedModel", "QdqModel", "export_qdq", "import_onnx", "quantise"]

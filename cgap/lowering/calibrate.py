@@ -8,11 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from cgap.lowering.importer import ImportedModel
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, Format
 from fpga_model.reference import run_float
-
-from cgap.lowering.importer import ImportedModel
 
 CLIPPING = 3
 """How many fraction bits beyond the largest value are tried: each halves the range and the rounding error."""
@@ -36,7 +35,7 @@ def fitting_fraction(largest: float, bits: int) -> int:
 
 
 def weight_fractions(weights: FloatArray, bits: int) -> npt.NDArray[np.int64]:
-    """Fraction bits [Nof] of weights [Nof, ...]: all fit, or the largest are clipped where that costs less than it wins."""
+    """Fraction bits [Nof] of weights [Nof, ...]: all fit, or the largest are clipped where that loses less."""
     rows = weights.reshape(len(weights), -1)
     fitting = [fitting_fraction(float(np.abs(row).max()), bits) for row in rows]
     return np.array(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import singledispatch
 
 import numpy as np
+import numpy.typing as npt
 
 from cgap.lowering.calibrate import activation_fractions, weight_fractions
 from cgap.lowering.importer import ImportedModel
+from cgap.lowering.network import shorten
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import MAX_SHIFT, FloatArray, Format
-from fpga_model.graph import FixedGraph, FloatParameters, LayerNumbers, Shape
+from fpga_model.fixed_point import MAX_SHIFT, FloatArray, Format, IntArray
+from fpga_model.graph import FixedGraph, FloatParameters, Layer, LayerNumbers, Shape
 from fpga_model.operators import Convolution, Input, Operator, Pooling
 
 INPUT_FORMAT = Format(8, 7)
@@ -22,7 +26,18 @@ BIAS_BITS = 27
 COARSEST = -24
 """Fewest fraction bits of an activation; a network that needs fewer is out of any sensible range."""
 
-Fractions = dict[str, int]
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """Real parameters of a layer and the fraction bits [Nof] its weights would have if nothing else limited them."""
+
+    given: FloatParameters
+    frac: npt.NDArray[np.int64]
+
+    @property
+    def live(self) -> npt.NDArray[np.bool_]:
+        """Output channels [Nof] with a weight that is not zero."""
+        return np.any(self.given.weights != 0, axis=(1, 2, 3))
 
 
 def quantise(model: ImportedModel, images: FloatArray, bits: int = 8) -> FixedGraph:
@@ -37,19 +52,165 @@ def quantise(model: ImportedModel, images: FloatArray, bits: int = 8) -> FixedGr
         UserError: the numbers of a layer do not fit the hardware; the message names the layer.
     """
     if bits != 8:
-        raise UserError(f"{bits}-bit quantisation is not supported yet; use 8")
+        raise UserError(f"{bits}-bit quantisation is not supported; use 8")
     fractions = activation_fractions(model, images, bits)
     fractions[model.graph.input.name] = INPUT_FORMAT.frac
-    weight_fracs = {name: weight_fractions(given.weights, bits) for name, given in model.parameters.items()}
-    _settle(model, weight_fracs, fractions)
+    weights = {name: _Weights(given, weight_fractions(given.weights, bits)) for name, given in model.parameters.items()}
+    settle(model.graph.layers, weights, fractions)
     numbers: dict[str, LayerNumbers] = {}
     for layer in model.graph.layers:
-        form = Format(bits, fractions[layer.name]) if layer.inputs else INPUT_FORMAT
+        output = Format(bits, fractions[layer.name])
         inputs = [numbers[source].output for source in layer.inputs]
-        try:
-            numbers[layer.name] = layer_numbers(
-                layer.operator, form, inputs, model.graph.shape(layer.name), model.parameters.get(layer.name)
-            )
-        except UserError as error:
-            raise UserError(f"layer {layer.name!r}: {error}") from error
+        shape = model.graph.shape(layer.name)
+        with _naming(layer):
+            numbers[layer.name] = layer_numbers(layer.operator, output, inputs, shape, weights.get(layer.name))
     return FixedGraph(model.graph, numbers)
+
+
+def settle(layers: Sequence[Layer], weights: Mapping[str, _Weights], fractions: dict[str, int]) -> None:
+    """Lower fraction bits, in place, until every layer's accumulator has at least those of what it adds and stores.
+
+    Fractions only ever fall, so this ends: settled, or with a tensor beyond COARSEST.
+
+    Raises:
+        UserError: no fraction bits are low enough; the message names the layer.
+    """
+    changed = True
+    while changed:
+        changed = False
+        for layer in layers:
+            tensors = (layer.name, *layer.inputs)
+            caps = highest_fractions(layer.operator, [fractions[name] for name in tensors], weights.get(layer.name))
+            for name, cap in zip(tensors, caps, strict=True):
+                if cap >= fractions[name]:
+                    continue
+                if name == layers[0].name or cap < COARSEST:
+                    raise UserError(
+                        f"layer {shorten(layer.name)!r}: its weights are so large that {shorten(name)!r} would need "
+                        f"{cap} fraction bits"
+                    )
+                fractions[name] = cap
+                changed = True
+
+
+@singledispatch
+def highest_fractions(operator: Operator, fractions: Sequence[int], weights: _Weights | None) -> Sequence[int]:
+    """The most fraction bits that (output, inputs...) may have, given those that they have now in `fractions`."""
+    raise TypeError(f"no quantisation rule for {operator}")
+
+
+@highest_fractions.register
+def _(_operator: Input, fractions: Sequence[int], _weights: _Weights | None) -> Sequence[int]:
+    return fractions
+
+
+@highest_fractions.register
+def _(operator: Convolution, fractions: Sequence[int], weights: _Weights) -> Sequence[int]:
+    output, data, *others = fractions
+    accumulators = np.where(weights.live, data + weights.frac, np.iinfo(np.int64).max)
+    caps = [min(output, int(accumulators.min())), data]
+    if operator.shortcut is not None:
+        caps.append(min(others[0], int(accumulators[operator.shortcut.reach].min())))
+    return caps
+
+
+@highest_fractions.register
+def _(operator: Pooling, fractions: Sequence[int], _weights: _Weights | None) -> Sequence[int]:
+    output, data = fractions
+    return (min(output, data), data) if operator.mode == "sum" else (min(fractions),) * 2
+
+
+@singledispatch
+def layer_numbers(
+    operator: Operator,
+    output: Format,
+    inputs: Sequence[Format],
+    shape: Shape,
+    weights: _Weights | None,
+) -> LayerNumbers:
+    """The integers of a layer whose output maps have `shape`, for settled formats of its output and inputs.
+
+    Raises:
+        UserError: they do not fit the hardware.
+    """
+    raise TypeError(f"no quantisation rule for {operator}")
+
+
+@layer_numbers.register
+def _(
+    _operator: Input, _output: Format, _inputs: Sequence[Format], shape: Shape, _weights: _Weights | None
+) -> LayerNumbers:
+    return LayerNumbers(INPUT_FORMAT, np.zeros(shape.channels, np.int64))
+
+
+@layer_numbers.register
+def _(
+    _operator: Pooling, output: Format, inputs: Sequence[Format], shape: Shape, _weights: _Weights | None
+) -> LayerNumbers:
+    shift = inputs[0].frac - output.frac
+    if shift > MAX_SHIFT:
+        raise UserError(f"its sums would be shifted by {shift} bits; at most {MAX_SHIFT} are possible")
+    return LayerNumbers(output, np.full(shape.channels, shift, np.int64))
+
+
+@layer_numbers.register
+def _(
+    operator: Convolution, output: Format, inputs: Sequence[Format], _shape: Shape, weights: _Weights
+) -> LayerNumbers:
+    aligned = [output.frac, *(form.frac for form in inputs[1:])]
+    lowest = max(aligned) - inputs[0].frac
+    highest = min(aligned) + MAX_SHIFT - inputs[0].frac
+    if lowest > highest:
+        raise UserError(f"its output and shortcut, with {aligned} fraction bits, are too far apart to be added")
+    # A channel without weights only adds its bias and shortcut: it needs no more fraction bits than they have.
+    frac = np.where(weights.live, np.clip(weights.frac, lowest, highest), lowest)
+    while True:
+        numbers, excess = _convolution_numbers(operator, output, inputs, weights.given, frac)
+        if not excess.any():
+            return numbers
+        if np.any(frac[excess] <= lowest):
+            channel = int(np.flatnonzero(excess & (frac <= lowest))[0])
+            raise UserError(
+                f"output channel {channel} could overflow: its bias must fit {BIAS_BITS} bits and its sums "
+                f"{ACCUMULATOR_BITS} bits, with {lowest + inputs[0].frac} fraction bits"
+            )
+        frac = np.where(excess, frac - 1, frac)
+
+
+def _convolution_numbers(
+    operator: Convolution,
+    output: Format,
+    inputs: Sequence[Format],
+    given: FloatParameters,
+    frac: npt.NDArray[np.int64],
+) -> tuple[LayerNumbers, npt.NDArray[np.bool_]]:
+    """The integers for weight fractions `frac`, and the channels [Nof] whose bias or sums are too large."""
+    accumulator = inputs[0].frac + frac
+    bias = np.rint(np.ldexp(given.bias, accumulator))
+    limit = 1 << (BIAS_BITS - 1)
+    wide = (bias < -limit) | (bias >= limit)
+    numbers = LayerNumbers(
+        output=output,
+        shift=accumulator - output.frac,
+        weights=_round_weights(given.weights, frac, output.bits),
+        weight_frac=frac,
+        bias=np.where(wide, 0, bias).astype(np.int64),
+        shortcut_shift=accumulator - inputs[1].frac if operator.shortcut is not None else None,
+    )
+    bounds = operator.channel_bounds(numbers, [1 << (form.bits - 1) for form in inputs])
+    return numbers, wide | (bounds >= 1 << (ACCUMULATOR_BITS - 1))
+
+
+def _round_weights(weights: FloatArray, frac: npt.NDArray[np.int64], bits: int) -> IntArray:
+    form = Format(bits, 0)
+    integers = np.rint(np.ldexp(weights, frac.reshape(-1, 1, 1, 1)))
+    return np.clip(integers, form.low, form.high).astype(form.dtype)
+
+
+@contextmanager
+def _naming(layer: Layer) -> Iterator[None]:
+    """Adds the layer's name to errors."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"layer {shorten(layer.name)!r}: {error}") from error

@@ -160,7 +160,7 @@ class Convolution(ComputeOperator):
     def accumulators(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> npt.NDArray[np.int64]:
         """Exact accumulators [N, Nof, Noy, Nox], shortcut included, before the rounding."""
         weights, bias = _given(numbers)
-        kind = exact_dtype(self._bound(numbers, [magnitude(maps) for maps in inputs]))
+        kind = exact_dtype(int(self.channel_bounds(numbers, [magnitude(maps) for maps in inputs]).max()))
         acc = self.accumulate(inputs[0].astype(kind), weights.astype(kind), bias.astype(kind))
         if self.shortcut is not None:
             assert numbers.shortcut_shift is not None
@@ -169,15 +169,17 @@ class Convolution(ComputeOperator):
         return acc.astype(np.int64)
 
     def accumulator_bound(self, numbers: LayerNumbers, input_bits: Sequence[int]) -> int:
-        return self._bound(numbers, [1 << (bits - 1) for bits in input_bits])
+        return int(self.channel_bounds(numbers, [1 << (bits - 1) for bits in input_bits]).max())
 
-    def _bound(self, numbers: LayerNumbers, magnitudes: Sequence[int]) -> int:
+    def channel_bounds(self, numbers: LayerNumbers, magnitudes: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Bound [Nof] on each output channel's partial sums, for inputs of at most `magnitudes` (data, shortcut)."""
         weights, bias = _given(numbers)
-        total = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) * magnitudes[0] + np.abs(bias)
+        total: npt.NDArray[np.int64] = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) * magnitudes[0]
+        total += np.abs(bias)
         if self.shortcut is not None:
             assert numbers.shortcut_shift is not None
             total[self.shortcut.reach] += magnitudes[1] << numbers.shortcut_shift[self.shortcut.reach]
-        return int(total.max())
+        return total
 
     def window(self, inputs: Sequence[Shape]) -> Window:
         top, left = self.pad[:2]

@@ -1,0 +1,218 @@
+"""Writes a quantised network as QDQ ONNX, with a Q/DQ pair exactly where the hardware rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cgap.files import write_atomic
+from cgap.lowering.network import IR_VERSION
+from fpga_model.fixed_point import Format
+from fpga_model.graph import FixedGraph, Layer, LayerNumbers, Shape
+from fpga_model.operators import Convolution, Input, Operator, Pooling
+
+OPSET = 17
+FLOAT32_EXACT = 1 << 24
+"""Integers below this are exact in float32, and so are their sums in any order."""
+
+
+@dataclass(frozen=True)
+class QdqModel:
+    """What an exported QDQ file holds.
+
+    Attributes:
+        stored: name of the tensor with the stored integers, by layer name.
+        unproven: layers whose accumulators could leave float32's exact range, where onnxruntime's sums might round.
+    """
+
+    stored: dict[str, str]
+    unproven: list[str]
+
+
+def export_qdq(fixed: FixedGraph, path: Path, stored_outputs: bool = False) -> QdqModel:
+    """Write the network for onnxruntime.
+
+    It reads the same real-valued image as the original network and returns its real-valued `logits`. Run with graph
+    optimisations disabled it repeats the stored integers bit for bit in all layers that are not `unproven`; with them,
+    onnxruntime may take integer kernels, which saturate inside on processors without VNNI.
+
+    Args:
+        fixed: the quantised network.
+        path: file to write; the same network gives the same bytes.
+        stored_outputs: also make the stored integers of every layer outputs of the model.
+    """
+    writer = _Writer(fixed)
+    for layer in fixed.graph.layers:
+        writer.write(layer)
+    content: bytes = writer.model(stored_outputs).SerializeToString(deterministic=True)
+    write_atomic(path, content)
+    return QdqModel(dict(writer.stored), unproven_layers(fixed))
+
+
+def unproven_layers(fixed: FixedGraph) -> list[str]:
+    """Layers whose sums are not proven to be exact in float32."""
+    found = []
+    for layer in fixed.graph.layers:
+        bits = [fixed.format(source).bits for source in layer.inputs]
+        if layer.operator.accumulator_bound(fixed.numbers[layer.name], bits) >= FLOAT32_EXACT:
+            found.append(layer.name)
+    return found
+
+
+@dataclass
+class _Writer:
+    """Collects the nodes and initialisers of the model."""
+
+    fixed: FixedGraph
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    initialisers: list[TensorProto] = field(default_factory=list)
+    stored: dict[str, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=lambda: {"logits"})
+
+    def __post_init__(self) -> None:
+        self.image = self.fixed.graph.input.name
+        self.taken.add(self.image)
+
+    def tensor(self, wish: str) -> str:
+        """A new tensor name."""
+        while wish in self.taken:
+            wish += "'"
+        self.taken.add(wish)
+        return wish
+
+    def constant(self, wish: str, values: npt.NDArray[Any]) -> str:
+        name = self.tensor(wish)
+        self.initialisers.append(numpy_helper.from_array(values, name))
+        return name
+
+    def node(self, op: str, inputs: list[str], wish: str, **attributes: Any) -> str:
+        output = self.tensor(wish)
+        self.nodes.append(helper.make_node(op, inputs, [output], output, **attributes))
+        return output
+
+    def real(self, name: str) -> str:
+        """The stored tensor of a layer, dequantised."""
+        form = self.fixed.format(name)
+        scale, zero = self._scale(name, form)
+        return self.node("DequantizeLinear", [self.stored[name], scale, zero], f"{name}.real")
+
+    def write(self, layer: Layer) -> None:
+        numbers = self.fixed.numbers[layer.name]
+        inputs = [self.real(source) for source in layer.inputs] or [self.image]
+        shape = self.fixed.graph.shape(layer.name)
+        exact = write_operator(layer.operator, self, layer.name, inputs, numbers, shape)
+        scale, zero = self._scale(layer.name, numbers.output)
+        self.stored[layer.name] = self.node("QuantizeLinear", [exact, scale, zero], f"{layer.name}.stored")
+
+    def _scale(self, name: str, form: Format) -> tuple[str, str]:
+        scale = self.constant(f"{name}.scale", np.array(form.scale, np.float32))
+        return scale, self.constant(f"{name}.zero", np.array(0, form.dtype))
+
+    def dequantised(self, wish: str, values: npt.NDArray[Any], frac: npt.NDArray[np.int64]) -> str:
+        """An integer initialiser [Nof, ...] with `frac` [Nof] fraction bits, dequantised."""
+        integers = self.constant(f"{wish}.integers", values)
+        scale = self.constant(f"{wish}.scale", np.ldexp(1.0, -frac).astype(np.float32))
+        zero = self.constant(f"{wish}.zero", np.zeros(len(values), values.dtype))
+        return self.node("DequantizeLinear", [integers, scale, zero], wish, axis=0)
+
+    def model(self, stored_outputs: bool) -> onnx.ModelProto:
+        graph = self.fixed.graph
+        image, last = graph.shape(self.image), graph.shape(graph.output.name)
+        result = self.real(graph.output.name)
+        flat = last.pixels == 1
+        self.nodes.append(helper.make_node("Flatten" if flat else "Identity", [result], ["logits"], "logits"))
+        outputs = [_value("logits", TensorProto.FLOAT, [last.channels] if flat else _sizes(last))]
+        if stored_outputs:
+            kinds = {8: TensorProto.INT8, 16: TensorProto.INT16}
+            outputs += [
+                _value(tensor, kinds[self.fixed.format(name).bits], _sizes(graph.shape(name)))
+                for name, tensor in self.stored.items()
+            ]
+        inputs = [_value(self.image, TensorProto.FLOAT, _sizes(image))]
+        body = helper.make_graph(self.nodes, graph.name, inputs, outputs, self.initialisers)
+        opsets = [helper.make_opsetid("", OPSET)]
+        return helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION, producer_name="cgap")
+
+
+def _sizes(shape: Shape) -> list[int]:
+    return [shape.channels, shape.height, shape.width]
+
+
+def _value(name: str, kind: int, sizes: list[int]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, ["N", *sizes])
+
+
+@singledispatch
+def write_operator(
+    operator: Operator,
+    writer: _Writer,
+    name: str,
+    inputs: list[str],
+    numbers: LayerNumbers,
+    shape: Shape,
+) -> str:
+    """Write the exact, unrounded layer; returns the name of its tensor."""
+    raise TypeError(f"no QDQ form for {operator}")
+
+
+@write_operator.register
+def _(_operator: Input, _writer: _Writer, _name: str, inputs: list[str], _numbers: LayerNumbers, _shape: Shape) -> str:
+    return inputs[0]
+
+
+@write_operator.register
+def _(operator: Convolution, writer: _Writer, name: str, inputs: list[str], numbers: LayerNumbers, shape: Shape) -> str:
+    assert numbers.weights is not None
+    assert numbers.weight_frac is not None
+    assert numbers.bias is not None
+    weights = writer.dequantised(f"{name}.weights", numbers.weights, numbers.weight_frac)
+    accumulator_frac = numbers.shift + numbers.output.frac
+    bias = writer.dequantised(f"{name}.bias", numbers.bias.astype(np.int32), accumulator_frac)
+    exact = writer.node(
+        "Conv",
+        [inputs[0], weights, bias],
+        f"{name}.sums",
+        kernel_shape=operator.kernel,
+        strides=[operator.stride] * 2,
+        pads=operator.pad,
+    )
+    if operator.shortcut is not None:
+        aligned = _shortcut(operator, writer, name, inputs[1], shape)
+        exact = writer.node("Add", [exact, aligned], f"{name}.residual")
+    return writer.node("Relu", [exact], f"{name}.relu") if operator.relu else exact
+
+
+def _shortcut(operator: Convolution, writer: _Writer, name: str, data: str, shape: Shape) -> str:
+    shortcut = operator.shortcut
+    assert shortcut is not None
+    if shortcut.stride > 1:
+        ends = [np.iinfo(np.int64).max] * 2
+        bounds = ([0, 0], ends, [2, 3], [shortcut.stride] * 2)
+        parts = ("starts", "ends", "axes", "steps")
+        arguments = [
+            writer.constant(f"{name}.{part}", np.array(value, np.int64))
+            for part, value in zip(parts, bounds, strict=True)
+        ]
+        data = writer.node("Slice", [data, *arguments], f"{name}.subsampled")
+    after = shape.channels - shortcut.reach.stop
+    if shortcut.channel_offset or after:
+        amounts = np.array([0, shortcut.channel_offset, 0, 0, 0, after, 0, 0], np.int64)
+        data = writer.node("Pad", [data, writer.constant(f"{name}.pads", amounts)], f"{name}.padded")
+    return data
+
+
+@write_operator.register
+def _(operator: Pooling, writer: _Writer, name: str, inputs: list[str], _numbers: LayerNumbers, shape: Shape) -> str:
+    window = {"kernel_shape": operator.kernel, "strides": [operator.stride] * 2, "pads": operator.pad}
+    if operator.mode == "max":
+        return writer.node("MaxPool", inputs, f"{name}.maxima", **window)
+    # A grouped convolution with ones sums exactly; AveragePool would divide, and round.
+    ones = writer.constant(f"{name}.ones", np.ones((shape.channels, 1, *operator.kernel), np.float32))
+    return writer.node("Conv", [*inputs, ones], f"{name}.sums", group=shape.channels, **window)
