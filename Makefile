@@ -64,7 +64,7 @@ $(VENV)/.base: $(PINS)
 	  echo "error: '$(PYTHON)' cannot make virtual environments: install its venv module" \
 	    "(Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@echo "==> setting up $(VENV) (base packages; once)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -c 'import pip' 2>/dev/null || $(PYTHON) -m venv $$(test ! -f $(VENV)/pyvenv.cfg || echo --clear) $(VENV)
 	@$(PIP) setuptools
 	@$(PIP) --no-build-isolation -e .
 	@$(PIP) --no-deps hls4ml # only the ap_int.h headers in it are used, and they need none of its dependencies
