@@ -81,8 +81,13 @@ def round_shift(values: IntArray, shift: int | IntArray) -> npt.NDArray[np.int64
     # Adding half less one, plus one where the quotient is odd, carries into the quotient exactly when the
     # remainder is above half, or is half beside an odd quotient. Without a shift nothing is added.
     shifted = (shifts > 0).astype(np.int64)
-    nudge = ((shifted << np.maximum(shifts - 1, 0)) - shifted) + ((wide >> shifts) & shifted)
-    return (wide + nudge) >> shifts
+    nudge = (shifted << np.maximum(shifts - 1, 0)) - shifted
+    result = wide >> shifts
+    result &= shifted
+    result += nudge
+    result += wide
+    result >>= shifts
+    return result
 
 
 def requantise(acc: IntArray, shift: int | IntArray, bits: int, relu: bool) -> tuple[IntArray, int]:
@@ -102,7 +107,7 @@ def requantise(acc: IntArray, shift: int | IntArray, bits: int, relu: bool) -> t
     stored = Format(bits, 0)
     rounded = round_shift(acc, shift)
     if relu:
-        rounded = np.maximum(rounded, 0)
+        np.maximum(rounded, 0, out=rounded)
     clipped = np.clip(rounded, stored.low, stored.high)
     return clipped.astype(stored.dtype), int(np.count_nonzero(clipped != rounded))
 

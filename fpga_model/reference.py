@@ -13,8 +13,8 @@ from fpga_model.fixed_point import FloatArray, IntArray
 from fpga_model.graph import FixedGraph, FloatParameters, Layer, LayerGraph
 from fpga_model.operators import Convolution
 
-BATCH_BYTES = 128 << 20
-"""Working memory aimed at; the number of images that run together follows from it."""
+BATCH_BYTES = 8 << 20
+"""Working memory aimed at, which sets how many images run together. About a cache: 128 MB took twice the time."""
 
 
 class StoredTensors(dict[str, IntArray]):
