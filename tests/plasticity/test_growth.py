@@ -1,0 +1,97 @@
+"""If these break, growing disturbs what the network has learnt, or its newborns never learn anything."""
+
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from cgap.plasticity import (  # noqa: E402
+    ChannelState,
+    CostModel,
+    IndexMap,
+    TaylorSaliency,
+    grow,
+    plan_growth,
+    prune,
+)
+from fpga_model.errors import UserError  # noqa: E402
+
+
+def grow_all(model, spaces, channels=4, optimizer=None):
+    generator = torch.Generator().manual_seed(0)
+    for space in spaces.plastic():
+        state = ChannelState(torch.rand(space.width), torch.ones(space.width), torch.ones(space.width))
+        grow(model, space, channels, state=state, generator=generator, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_growth_keeps_the_logits(resnet, training):
+    model, spaces = resnet
+    grown = copy.deepcopy(model)
+    grow_all(grown, spaces)
+    x = torch.randn(8, 3, 32, 32)
+    with torch.no_grad():
+        before, after = model.train(training)(x), grown.train(training)(x)
+    assert grown.stage1[0].conv1.out_channels == 8
+    assert (after - before).abs().max() < 1e-5 * (1 + before.abs().max())
+
+
+def test_newborns_learn_from_the_first_step_and_twins_part(resnet):
+    model, spaces = resnet
+    grow_all(model, spaces)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    model.train()
+    torch.nn.functional.cross_entropy(model(torch.randn(16, 3, 32, 32)), torch.arange(16) % 10).backward()
+    conv = model.stage2[0].conv1
+    norms = conv.weight.grad.flatten(1).norm(dim=1)
+    assert norms[8:].min() > 0.05 * norms[:8].mean()
+    optimizer.step()
+    assert not torch.allclose(conv.weight[8], conv.weight[9])
+
+
+def test_growing_then_pruning_the_newborns_is_the_identity_bit_for_bit(resnet):
+    model, spaces = resnet
+    before, widths = copy.deepcopy(model.state_dict()), spaces.widths()
+    grow_all(model, spaces, channels=6)
+    assert all(spaces.widths()[name] == width + 6 for name, width in widths.items())
+    prune(model, spaces, {name: IndexMap.keep(list(range(width))) for name, width in widths.items()})
+    after = model.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_parents_are_the_most_salient_channels(resnet):
+    model, spaces = resnet
+    space = spaces["stage2.0.conv1"]
+    saliency = torch.zeros(8)
+    saliency[[5, 2]] = torch.tensor([2.0, 1.0])
+    state = ChannelState(saliency, torch.ones(8), torch.ones(8))
+    grow(model, space, 4, state=state, generator=torch.Generator(), noise=0.0)
+    weight = model.stage2[0].conv1.weight
+    assert torch.equal(weight[8:], weight[[5, 5, 2, 2]])
+    assert state.age.tolist() == [1.0] * 8 + [0.0] * 4
+
+
+def test_newborns_come_in_pairs(resnet):
+    model, spaces = resnet
+    with pytest.raises(UserError, match="pairs"):
+        grow(model, spaces["stage2.0.conv1"], 3, state=ChannelState.of(8), generator=torch.Generator())
+
+
+def test_plan_respects_budget_rate_capacity_and_floor(resnet):
+    model, spaces = resnet
+    cost = CostModel(model, spaces)
+    states = TaylorSaliency(model, spaces).states
+    for state in states.values():
+        state.saliency += 1
+        state.batches += 1
+    before = spaces.widths()
+    capacity = {**dict.fromkeys(before, 64), "stage1.0.conv1": 4}
+    macs = cost(before).macs * 1.5
+    plan = plan_growth(spaces, states, cost, macs=macs, rate=0.5, granule=4, capacity=capacity, floor=8)
+    after = {name: width + plan.get(name, 0) for name, width in before.items()}
+    assert cost(after).macs <= macs
+    assert "stage1.0.conv1" not in plan
+    assert all(plan[name] == 4 for name, width in before.items() if width == 4 and name != "stage1.0.conv1")
+    assert all(grown in (4, 8) for grown in plan.values())

@@ -1,0 +1,54 @@
+"""If these break, training sees other pixels than deployment, or images meant for choices."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from cgap.data import load_sample, normalise  # noqa: E402
+from cgap.training.batches import as_input, augment, load_split, training_batches  # noqa: E402
+from cgap.training.config import DataSection  # noqa: E402
+from fpga_model.errors import UserError  # noqa: E402
+
+SAMPLE = DataSection(dataset="sample", held_out=50)
+
+
+def test_network_input_is_that_of_the_hardware_path():
+    images = load_sample().images
+    assert np.array_equal(as_input(torch.from_numpy(images)).numpy(), normalise(images))
+
+
+def test_held_out_images_are_not_trained_on():
+    split = load_split(SAMPLE)
+    seen = {image.tobytes() for image in split.train.images}
+    assert (len(split.train), len(split.held_out)) == (150, 50)
+    assert not any(image.tobytes() in seen for image in split.held_out.images)
+
+
+def test_holding_out_everything_is_refused():
+    with pytest.raises(UserError, match=r"data\.held_out: 200 of 200"):
+        load_split(DataSection(dataset="sample", held_out=200))
+
+
+def test_crops_are_windows_of_the_reflected_image_and_may_be_mirrored():
+    pixels = torch.from_numpy(load_sample().images[:20])
+    out = augment(pixels, SAMPLE, torch.Generator().manual_seed(1))
+    padded = np.pad(pixels.numpy(), ((0, 0), (0, 0), (4, 4), (4, 4)), mode="reflect")
+    for image, border in zip(out.numpy(), padded, strict=True):
+        windows = [border[:, y : y + 32, x : x + 32] for y in range(9) for x in range(9)]
+        assert any(np.array_equal(image, w) or np.array_equal(image, w[:, :, ::-1]) for w in windows)
+    assert not torch.equal(out, pixels)
+
+
+def test_without_augmentation_pixels_stay():
+    pixels = torch.from_numpy(load_sample().images[:4])
+    still = DataSection(dataset="sample", crop_padding=0, flip=False)
+    assert torch.equal(augment(pixels, still, torch.Generator()), pixels)
+
+
+def test_an_epoch_is_whole_batches_of_different_images():
+    still = DataSection(dataset="sample", held_out=50, crop_padding=0, flip=False)
+    batches = list(training_batches(load_split(still).train, 16, still, torch.Generator()))
+    assert [len(labels) for _, labels in batches] == [16] * 9
+    images = torch.cat([x for x, _ in batches])
+    assert len({image.numpy().tobytes() for image in images}) == 144

@@ -1,0 +1,47 @@
+"""If these break, a mistyped configuration trains something other than what its author meant."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from cgap.training.config import load_config, parse_config
+from fpga_model.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("batch_size", "batchsize", r"x\.toml: optimiser\.batchsize: no such field"),
+        ("[plasticity.growth]", "[plasticity.grow]", r"plasticity\.grow"),
+        ("epochs = 6", 'epochs = "six"', r"optimiser\.epochs"),
+        ("epochs = 6", "", r"optimiser\.epochs: Field required"),
+        ("learning_rate = 0.05", "learning_rate = -1", r"optimiser\.learning_rate"),
+        ("start = 3.25", "start = 1.3", r"plasticity: growth .*must follow in this order"),
+        ("end = 4.5", "end = 6", r"pruning\.end must leave"),
+        ("seed_width = 0.125", "granule = 3", r"plasticity\.granule"),
+        ("[model]", "[model", "is not TOML"),
+    ],
+)
+def test_mistakes_are_named(tiny, old, new, message):
+    with pytest.raises(UserError, match=message):
+        parse_config(tiny.replace(old, new, 1), "x.toml")
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"none\.toml: cannot be read"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_configuration_is_frozen(tiny):
+    with pytest.raises(ValueError, match="frozen"):
+        parse_config(tiny, "x").optimiser.epochs = 7  # type: ignore[misc]
+
+
+def test_dense_control_is_the_same_recipe_without_plasticity():
+    grown, dense = load_config(CONFIGS / "resnet20.toml"), load_config(CONFIGS / "resnet20_dense.toml")
+    assert grown.plasticity
+    assert grown.model_copy(update={"plasticity": None}) == dense

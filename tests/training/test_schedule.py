@@ -1,0 +1,45 @@
+"""If these break, phases overlap, targets are not reached, or the learning rate does not end at zero."""
+
+import pytest
+
+pytest.importorskip("torch")
+
+from cgap.plasticity import Cost
+from cgap.training.config import parse_config
+from cgap.training.schedule import Schedule
+
+DENSE, SEED = Cost(1000, 500), Cost(100, 50)
+
+
+@pytest.fixture
+def schedule(tiny):
+    return Schedule(parse_config(tiny, "tiny"), 12, DENSE, SEED)
+
+
+def test_phases_follow_each_other(schedule):
+    phases = [schedule.phase(step) for step in range(schedule.steps)]
+    assert [phases[0], phases[15], phases[39], phases[54]] == ["seed", "grow", "prune", "recover"]
+    assert list(dict.fromkeys(phases)) == ["seed", "grow", "prune", "recover"]
+
+
+def test_events_approach_their_targets(schedule):
+    grown = [event for event in schedule.events.values() if event.kind == "grow"]
+    pruned = [event for event in schedule.events.values() if event.kind == "prune"]
+    assert [round(event.macs) for event in grown] == [175, 250]
+    assert [e.macs for e in pruned] == sorted((e.macs for e in pruned), reverse=True)
+    assert (round(pruned[-1].macs), round(pruned[-1].params)) == (180, 100)
+    assert max(schedule.events) == 54
+
+
+def test_learning_rate_warms_up_and_ends_at_zero(schedule):
+    rates = [schedule.learning_rate(step) for step in range(schedule.steps)]
+    assert rates[0] == pytest.approx(0.05 / 12)
+    assert max(rates) == pytest.approx(rates[11]) == pytest.approx(0.05)
+    assert rates[11:] == sorted(rates[11:], reverse=True)
+    assert rates[-1] < 1e-4
+
+
+def test_dense_control_has_one_phase_and_no_events(tiny):
+    schedule = Schedule(parse_config(tiny.split("[plasticity]")[0], "dense"), 12, DENSE, DENSE)
+    assert schedule.events == {}
+    assert {schedule.phase(step) for step in range(schedule.steps)} == {"train"}
