@@ -1,0 +1,210 @@
+"""C simulation: compiles the emitted C++ against the vendor's `ap_int.h` and runs its test benches."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fpga_model.errors import UserError
+from fpga_model.graph import LayerGraph
+
+FLAGS = ("-std=c++14", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-unused-label")
+EXIT_DIFFERENT = 1
+"""Exit code of a test bench that found differences; any other but 0 means that it could not run."""
+TAIL_LINES = 15
+
+BENCHES = {"accelerator": ("tb.cpp", "accelerator.cpp"), "layers": ("tb_layers.cpp", "tops/tops.cpp")}
+"""Sources of the test benches: of the whole network, and of every layer's own top."""
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """Pixels of one layer that were compared, and how many differed."""
+
+    layer: str
+    compared: int
+    mismatches: int
+
+
+@dataclass(frozen=True)
+class CsimResult:
+    """What a C simulation found.
+
+    Attributes:
+        images: images that ran.
+        mismatches: pixels of stored tensors that differ from the integer reference, in all layers.
+        seconds: wall time of the simulation.
+        compile_seconds: wall time of the compiler.
+        layers: by layer, in order; a bench of single layers compares each one's own output.
+        differences: the first differences, as the test bench describes them.
+    """
+
+    images: int
+    mismatches: int
+    seconds: float
+    compile_seconds: float
+    layers: tuple[LayerResult, ...]
+    differences: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> int:
+        """Pixels compared in all layers."""
+        return sum(layer.compared for layer in self.layers)
+
+
+def find_ap_include(given: Path | None = None) -> Path:
+    """The folder of the vendor's `ap_int.h`.
+
+    Looked for in `given`, `$AP_INCLUDE`, `$XILINX_HLS/include` and the hls4ml package (which is not imported).
+
+    Raises:
+        UserError: it is nowhere; the message says what to install.
+    """
+    if given is None and os.environ.get("AP_INCLUDE"):
+        given = Path(os.environ["AP_INCLUDE"])
+    if given is not None:
+        if not (given / "ap_int.h").is_file():
+            raise UserError(f"there is no ap_int.h in {given}: give the folder that holds it")
+        return given.resolve()
+    candidates = []
+    if os.environ.get("XILINX_HLS"):
+        candidates.append(Path(os.environ["XILINX_HLS"]) / "include")
+    spec = importlib.util.find_spec("hls4ml")
+    for root in (spec.submodule_search_locations or []) if spec else []:
+        candidates.append(Path(root) / "templates" / "vivado" / "ap_types")
+    for folder in candidates:
+        if (folder / "ap_int.h").is_file():
+            return folder.resolve()
+    raise UserError(
+        "C simulation needs the vendor's ap_int.h: `pip install --no-deps hls4ml` brings it, or set XILINX_HLS (Vitis or "
+        "Vivado HLS) or AP_INCLUDE (the folder of ap_int.h); --no-csim emits without simulating"
+    )
+
+
+def find_compiler() -> list[str]:
+    """The C++ compiler's command: `$CXX`, or g++.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    command = os.environ.get("CXX", "").split() or ["g++"]
+    if shutil.which(command[0]) is None:
+        raise UserError(
+            f"C simulation needs a C++ compiler and {command[0]!r} is not one that can be run: install g++ (Debian: "
+            f"`apt-get install g++`) or set CXX; --no-csim emits without simulating"
+        )
+    return command
+
+
+def compile_bench(
+    hls: Path, binary: Path, bench: str = "accelerator", ap_include: Path | None = None, optimise: str = "-O2"
+) -> None:
+    """Compile a test bench of the emitted folder `hls`, one of BENCHES, to `binary`.
+
+    Raises:
+        UserError: compiler or headers are missing, or the compiler fails; the message ends with its last lines.
+    """
+    compiler, include = find_compiler(), find_ap_include(ap_include)
+    paths = ["-I", str(hls), "-isystem", str(include)]
+    sources = [str(hls / source) for source in BENCHES[bench]]
+    done = _run([*compiler, *FLAGS, optimise, *paths, "-o", str(binary), *sources])
+    if done.returncode != 0:
+        raise UserError(f"{compiler[0]} cannot compile the emitted C++ in {hls}:\n{_tail(done.stdout)}")
+
+
+def run_csim(
+    build: Path,
+    graph: LayerGraph,
+    images: int | None = None,
+    *,
+    bench: str = "accelerator",
+    workers: int = 1,
+    ap_include: Path | None = None,
+    optimise: str = "-O2",
+) -> CsimResult:
+    """Compile and run a test bench of a build.
+
+    Args:
+        build: folder with `hls/`, `weights.bin` and `vectors/`.
+        graph: the network, for the names of its layers.
+        images: how many images to run; all that there are vectors for when None.
+        bench: `accelerator` for the whole network, `layers` for every layer's own top from its golden input.
+        workers: processes that share the images.
+        ap_include: folder of `ap_int.h`, looked for when None (`find_ap_include`).
+        optimise: the compiler's optimisation flag.
+
+    Raises:
+        UserError: compiler, headers or vectors are missing, or a program fails.
+    """
+    if images is None:
+        images = int(json.loads((build / "vectors" / "manifest.json").read_text("utf-8"))["images"])
+    with tempfile.TemporaryDirectory(prefix="cgap-csim-") as folder:
+        binary = Path(folder) / bench
+        start = time.perf_counter()
+        compile_bench(build / "hls", binary, bench, ap_include, optimise)
+        compiled = time.perf_counter()
+        shares = _shares(images, max(1, workers))
+        results = [Path(folder) / f"result{k}.json" for k in range(len(shares))]
+        paths = ["--weights", str(build / "weights.bin"), "--vectors", str(build / "vectors")]
+        commands = [
+            [str(binary), *paths, "--result", str(result), "--first", str(first), "--images", str(count)]
+            for result, (first, count) in zip(results, shares, strict=True)
+        ]
+        outputs = _run_all(commands)
+        seconds = time.perf_counter() - compiled
+        documents = [json.loads(result.read_text("utf-8")) for result in results]
+    return _combine(graph, documents, outputs, seconds, compiled - start)
+
+
+def _shares(images: int, workers: int) -> list[tuple[int, int]]:
+    """(first, count) of each worker's images."""
+    bounds = [images * k // workers for k in range(workers + 1)]
+    return [(a, b - a) for a, b in zip(bounds, bounds[1:], strict=False) if b > a] or [(0, images)]
+
+
+def _run_all(commands: Sequence[Sequence[str]]) -> list[str]:
+    """Run programs side by side and return what they print. Raises UserError if one cannot do its work."""
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for command in commands
+    ]
+    outputs = [process.communicate()[0] for process in running]
+    for process, output in zip(running, outputs, strict=True):
+        if process.returncode not in (0, EXIT_DIFFERENT):
+            raise UserError(f"the C simulation failed (exit code {process.returncode}):\n{_tail(output)}")
+    return outputs
+
+
+def _combine(
+    graph: LayerGraph, documents: list[dict[str, Any]], outputs: list[str], seconds: float, compile_seconds: float
+) -> CsimResult:
+    names = [layer.name for layer in graph.layers[1:]]
+    layers = tuple(
+        LayerResult(name, sum(part["compared"] for part in parts), sum(part["mismatches"] for part in parts))
+        for name, parts in zip(names, zip(*(document["layers"] for document in documents), strict=True), strict=True)
+    )
+    lines = [line for output in outputs for line in output.splitlines() if "expected" in line or "pixels computed" in line]
+    return CsimResult(
+        images=sum(document["images"] for document in documents),
+        mismatches=sum(document["mismatches"] for document in documents),
+        seconds=round(seconds, 3),
+        compile_seconds=round(compile_seconds, 3),
+        layers=layers,
+        differences=tuple(lines),
+    )
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.splitlines()[-TAIL_LINES:])
