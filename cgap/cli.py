@@ -6,6 +6,7 @@ inside it, so that `cgap models` starts at once and only `cgap train` and `cgap 
 Exit codes: 0 success, 2 the input is at fault (one sentence on stderr), 130 interrupted, 1 a defect (traceback).
 """
 
+import errno
 import importlib.util
 import json
 import sys
@@ -24,6 +25,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+# A folder that may not be written, a full disk: the user's to mend. A missing file is not among them, because what
+# the user names is checked before, and a missing file of the package is a defect.
+_MACHINE_FAULTS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+}
+
 
 def main() -> None:
     """Entry point of `cgap`: runs one command and turns bad input into one line and exit code 2."""
@@ -31,6 +45,11 @@ def main() -> None:
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _MACHINE_FAULTS or error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
 
 

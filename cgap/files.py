@@ -81,7 +81,11 @@ def _swap_in(new: Path, target: Path) -> None:
         # Two steps where the system cannot exchange names: a kill between them leaves only `old`, for _recover.
         old = new.with_suffix(".old")
         target.rename(old)
-        new.rename(target)
+        try:
+            new.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
         shutil.rmtree(old, ignore_errors=True)
 
 

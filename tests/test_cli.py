@@ -60,6 +60,24 @@ def test_bad_input_is_one_line_and_exit_code_2():
     assert result.stderr == "error: layer conv1: 3-D kernels are not supported\n"
 
 
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("PermissionError(13, 'Permission denied', '/root/x')", "error: /root/x: Permission denied\n"),
+        ("OSError(28, 'No space left on device', 'build/x')", "error: build/x: No space left on device\n"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line(fault, line):
+    result = run("models", code=fail_with(f"raise {fault}"))
+    assert (result.returncode, result.stderr) == (2, line)
+
+
+def test_a_missing_file_of_the_package_is_a_defect():
+    result = run("models", code=fail_with("raise FileNotFoundError(2, 'No such file', 'template.j2')"))
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+
+
 def test_a_defect_keeps_its_traceback():
     result = run("models", code=fail_with("raise KeyError('a bug')"))
     assert result.returncode == 1

@@ -136,6 +136,25 @@ def test_failed_swap_keeps_the_old_folder(tmp_path, monkeypatch):
     assert left_over(tmp_path) == []
 
 
+def test_a_failed_second_rename_puts_the_old_folder_back(tmp_path, monkeypatch):
+    target = tmp_path / "net"
+    with replace_folder(target) as new:
+        (new / "old.txt").write_text("1")
+    rename = Path.rename
+
+    def fail_for_the_new_one(source: Path, destination: Path) -> Path:
+        if source.name.endswith(".part"):
+            raise OSError(5, "Input/output error")
+        return rename(source, destination)
+
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
+    with pytest.raises(OSError, match="Input/output"), replace_folder(target):
+        pass
+    assert tree(target) == {"old.txt": b"1"}
+    assert left_over(tmp_path) == []
+
+
 def test_a_stranger_s_folder_is_never_replaced(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="did not make"), replace_folder(tmp_path):
