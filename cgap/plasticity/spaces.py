@@ -129,6 +129,7 @@ class _Finder(fx.Interpreter):
 
     def __init__(self, traced: fx.GraphModule, model: nn.Module) -> None:
         super().__init__(traced)
+        self.extra_traceback = False
         self.model = model
         self.axes: list[_Axis] = []
         self.embeddings: list[tuple[_Axis, _Axis]] = []
@@ -270,6 +271,8 @@ def find_spaces(model: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) ->
     try:
         with torch.no_grad():
             finder.run(torch.zeros(1, *input_shape, device=device))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{type(model).__name__}: does not run on an input of shape {input_shape} ({error})") from error
     finally:
         model.train(training)
     _refuse_shared(finder.axes)

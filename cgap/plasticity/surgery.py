@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cgap.plasticity.saliency import ChannelState
-from cgap.plasticity.spaces import Space, Spaces
+from cgap.plasticity.spaces import Role, Space, Spaces
 from fpga_model.errors import UserError
 
 FRESH = -1
@@ -92,7 +92,7 @@ def surgery(
                     _replace(optimizer, old, parameter, index, axis, repeat)
             else:
                 setattr(module, name, new)
-        _update_widths(module)
+        _update_width(module, member.role, len(index.source) * member.repeat)
     if state is not None:
         state.remap(index)
     space.width = len(index.source)
@@ -129,13 +129,11 @@ def _replace(
         }
 
 
-def _update_widths(module: nn.Module) -> None:
-    """Make the module's own idea of its widths agree with its weight."""
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    if isinstance(module, nn.Conv2d):
-        module.out_channels, module.in_channels = weight.shape[:2]
+def _update_width(module: nn.Module, role: Role, width: int) -> None:
+    """Make the module's own idea of its width agree with its tensors."""
+    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        module.num_features = width
+    elif isinstance(module, nn.Conv2d):
+        setattr(module, "in_channels" if role == "consumer" else "out_channels", width)
     elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = weight.shape
-    elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-        module.num_features = weight.shape[0]
+        setattr(module, "in_features" if role == "consumer" else "out_features", width)

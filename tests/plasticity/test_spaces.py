@@ -84,7 +84,8 @@ class Folding(nn.Module):
     [
         (nn.Conv2d(4, 4, 3, groups=2), "inner: .*groups=2"),
         (nn.PixelShuffle(2), "inner: .*PixelShuffle"),
-        (Folding(), "permute"),
+        (nn.Sequential(Folding()), r"inner\.0: .*permute"),
+        (nn.Conv2d(5, 4, 3), "does not run on an input of shape"),
         (Branching(), "cannot be traced"),
     ],
 )

@@ -52,5 +52,5 @@ def test_impossible_shapes_are_refused(options, message):
 
 
 def test_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match="unknown model 'resnet21'.*resnet20"):
+    with pytest.raises(UserError, match=r"unknown model 'resnet21'.*resnet20"):
         zoo.build("resnet21")
