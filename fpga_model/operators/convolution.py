@@ -139,7 +139,7 @@ class Convolution(ComputeOperator):
         """bias + sum(w * x), [N, Nif, Niy, Nix] -> [N, Nof, Noy, Nox], in the arguments' common number type."""
         views = windows(maps, self.kernel, self.stride, self.pad, 0)
         batch, _, height, width = views.shape[:4]
-        columns = views.transpose(0, 1, 4, 5, 2, 3).reshape(batch, -1, height * width)
+        columns = views.transpose(0, 1, 4, 5, 2, 3).reshape(batch, math.prod(self.weight_shape[1:]), height * width)
         sums: npt.NDArray[Any] = np.matmul(weights.reshape(self.Nof, -1), columns)
         sums += bias[:, None]
         return sums.reshape(batch, self.Nof, height, width)
