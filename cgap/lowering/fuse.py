@@ -82,7 +82,8 @@ def fold_batch_norm(network: Network) -> Network:
         if layer is None:
             return None
         scale, offset, mean, variance = (network.constants[name].astype(np.float64) for name in node.inputs[1:5])
-        factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+        with np.errstate(all="ignore"):  # what is not finite is reported with the layer's name
+            factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
         return _rescale(network, layer, node, factor, offset - mean * factor)
 
     return rewrite(network, match)

@@ -58,10 +58,10 @@ class Builder:
         shortcut = data if (before, stride) == (after, 1) else self.option_a(data, before, after)
         return self.node("Relu", self.node("Add", second, shortcut))
 
-    def dense(self, data: str, depth: int, channels: int) -> str:
+    def dense(self, data: str, depth: int, channels: int, name: str = "fc") -> str:
         weights = self.random.normal(0, (1 / depth) ** 0.5, (channels, depth)).astype(np.float32)
         bias = self.random.normal(0, 0.1, channels).astype(np.float32)
-        return self.node("Gemm", data, self.constant(weights), self.constant(bias), name="fc", transB=1)
+        return self.node("Gemm", data, self.constant(weights), self.constant(bias), name=name, transB=1)
 
     def model(self, output: str) -> onnx.ModelProto:
         graph = helper.make_graph(

@@ -1,0 +1,324 @@
+"""Files from strangers: each fault gets one sentence that names the thing; nothing is a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from cgap.lowering import import_onnx, simplify
+from cgap.lowering import read as read_module
+from fpga_model.errors import UserError
+from tests.lowering.models import Builder, residual_net
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        import_onnx(path)
+    return str(caught.value)
+
+
+def save(model: onnx.ModelProto, path: Path) -> Path:
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert refused(tmp_path / "gone.onnx") == f"{tmp_path / 'gone.onnx'}: no such file"
+
+
+def test_folder(tmp_path: Path) -> None:
+    assert "is not a file" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"PK\x03\x04 not onnx", b"{}", bytes(range(256)) * 9])
+def test_not_an_onnx_file(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    assert str(path) in refused(path)
+
+
+def test_truncated_files(tmp_path: Path) -> None:
+    content = residual_net(tmp_path / "net.onnx").read_bytes()
+    path = tmp_path / "cut.onnx"
+    for length in range(1, len(content) - 1, len(content) // 37):
+        path.write_bytes(content[:length])
+        assert str(path) in refused(path)
+
+
+def test_flipped_bytes_never_crash(tmp_path: Path) -> None:
+    """Whatever a damaged file still means, it is imported or refused."""
+    content = residual_net(tmp_path / "net.onnx", (2, 3), size=8).read_bytes()
+    random = np.random.default_rng(3)
+    path = tmp_path / "damaged.onnx"
+    for _ in range(150):
+        damaged = bytearray(content)
+        for position in random.integers(0, len(content), random.integers(1, 6)):
+            damaged[position] = random.integers(0, 256)
+        path.write_bytes(bytes(damaged))
+        with contextlib.suppress(UserError):
+            import_onnx(path)
+
+
+def test_file_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_module, "MAX_BYTES", 1000)
+    assert "at most 1000 bytes" in refused(residual_net(tmp_path / "net.onnx"))
+
+
+def test_all_unsupported_nodes_are_listed_at_once(tmp_path: Path) -> None:
+    net = Builder()
+    data = net.node("Sigmoid", net.conv("image", 3, 4), name="gate")
+    weights = net.constant(np.ones((4, 1, 3, 3), np.float32))
+    data = net.node("Conv", data, weights, name="depthwise", group=4)
+    data = net.node("LeakyRelu", net.conv(data, 4, 4), name="leaky")
+    weights = net.constant(np.ones((4, 4, 3, 3), np.float32))
+    data = net.node("Conv", data, weights, name="wide", dilations=[2, 2])
+    message = refused(net.save(data, tmp_path / "net.onnx"))
+    assert "4 nodes cannot be lowered" in message
+    assert "node 'gate' (Sigmoid): this operator is not supported; supported: Add, AveragePool" in message
+    assert "node 'depthwise' (Conv): group = 4; grouped convolution is not supported yet" in message
+    assert "node 'wide' (Conv): dilations [2, 2]; only 1 is supported" in message
+    assert "node 'leaky' (LeakyRelu)" in message
+
+
+def _standalone_relu(net: Builder) -> str:
+    return net.conv(net.node("Relu", "image", name="odd"), 3, 4)
+
+
+def _relu_beside_a_reader(net: Builder) -> str:
+    data = net.conv("image", 3, 4)
+    return net.node("Add", net.conv(net.node("Relu", data, name="odd"), 4, 4), data)
+
+
+def _sum_of_activations(net: Builder) -> str:
+    first, second = (net.node("Relu", net.conv("image", 3, 4)) for _ in range(2))
+    return net.node("Add", first, second, name="odd")
+
+
+def _double(net: Builder) -> str:
+    data = net.conv("image", 3, 4)
+    return net.node("Add", data, data, name="odd")
+
+
+def _cropped_shortcut(net: Builder) -> str:
+    data = net.conv("image", 3, 4)
+    arguments = [net.constant(value) for value in ([1, 1], [9, 9], [2, 3])]
+    cut = net.node("Pad", net.node("Slice", data, *arguments, name="odd"), net.constant([0, 0, 0, 0, 0, 0, 1, 1]))
+    return net.node("Add", net.conv(data, 4, 4), cut)
+
+
+def _late_batch_norm(net: Builder) -> str:
+    return net.node("BatchNormalization", "image", *[net.constant(np.ones(3, np.float32))] * 4, name="odd")
+
+
+def _concat(net: Builder) -> str:
+    return net.conv(net.node("Concat", net.conv("image", 3, 4), "image", axis=1, name="odd"), 7, 4)
+
+
+def _reshaped_maps(net: Builder) -> str:
+    return net.conv(net.node("Reshape", net.conv("image", 3, 4), net.constant([0, 16, 4, 4]), name="odd"), 16, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_standalone_relu, "must follow a convolution"),
+        (_relu_beside_a_reader, "nobody else reads"),
+        (_sum_of_activations, "only a residual sum"),
+        (_double, "only a residual sum"),
+        (_cropped_shortcut, "subsampling"),
+        (_late_batch_norm, "must follow"),
+        (_concat, "zero channels on a shortcut"),
+        (_reshaped_maps, "more than the layout"),
+    ],
+)
+def test_patterns_that_no_layer_has(make: Callable[[Builder], str], message: str, tmp_path: Path) -> None:
+    net = Builder()
+    found = refused(net.save(make(net), tmp_path / "net.onnx"))
+    assert "node 'odd' (" in found
+    assert message in found
+
+
+@pytest.mark.parametrize(
+    ("op", "settings", "message"),
+    [
+        ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 1]}, "strides [2, 1] differ"),
+        ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}, "ceil_mode"),
+        ("MaxPool", {"kernel_shape": [2, 2], "dilations": [2, 2]}, "dilations"),
+        ("AveragePool", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, "count_include_pad"),
+        ("ReduceMean", {"axes": [1]}, "a mean over axes [1]"),
+        ("AveragePool", {"kernel_shape": [3, 3]}, "output of the network"),
+    ],
+)
+def test_pooling_that_cannot_be_lowered(op: str, settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+    net = Builder(("N", 3, 9, 9))
+    path = net.save(net.node(op, net.conv("image", 3, 4), name="odd", **settings), tmp_path / "net.onnx")
+    found = refused(path)
+    assert "node 'odd'" in found
+    assert message in found
+
+
+def test_mean_as_a_shortcut(tmp_path: Path) -> None:
+    net = Builder()
+    mean = net.node("AveragePool", "image", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1, name="odd")
+    message = refused(net.save(net.node("Add", net.conv("image", 3, 3), mean), tmp_path / "net.onnx"))
+    assert "node 'odd' (Pooling): 'conv_1' adds this mean as a shortcut" in message
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (("N", 3, "H", 8), "'image' has no fixed size on axis H"),
+        (("N", 3, 8, 0), "'image' has no fixed size on axis W"),
+        (("N", 3, 64), "must be float32 images [N, C, H, W]"),
+        (("N", 3, 1 << 20, 1 << 20), "too large"),
+    ],
+)
+def test_image_shape(image: tuple[int | str, ...], message: str, tmp_path: Path) -> None:
+    net = Builder()
+    model = net.model(net.conv("image", 3, 4))
+    wanted = helper.make_tensor_value_info("image", TensorProto.FLOAT, image)
+    model.graph.input[0].CopyFrom(wanted)
+    assert message in refused(save(model, tmp_path / "net.onnx"))
+
+
+def test_integer_images(tmp_path: Path) -> None:
+    net = Builder()
+    model = net.model(net.conv("image", 3, 4))
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT8
+    assert "must be float32" in refused(save(model, tmp_path / "net.onnx"))
+
+
+def test_two_outputs(tmp_path: Path) -> None:
+    net = Builder()
+    net.conv("image", 3, 4)
+    model = net.model(net.conv("image", 3, 4))
+    model.graph.output.append(helper.make_tensor_value_info("t0", TensorProto.FLOAT, None))
+    model.graph.output[1].type.CopyFrom(model.graph.output[0].type)
+    assert "needs one output, it has 2: ['t1', 't0']" in refused(save(model, tmp_path / "net.onnx"))
+
+
+def test_two_inputs(tmp_path: Path) -> None:
+    net = Builder()
+    model = net.model(net.conv("image", 3, 4))
+    model.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1]))
+    assert "needs one input, it has 2: ['image', 'mask']" in refused(save(model, tmp_path / "net.onnx"))
+
+
+def test_missing_initialiser(tmp_path: Path) -> None:
+    net = Builder()
+    model = net.model(net.conv("image", 3, 4))
+    del model.graph.initializer[0]
+    assert "missing initialisers: 'conv_0' (Conv) reads 'const_0'" in refused(save(model, tmp_path / "net.onnx"))
+
+
+def test_cycle(tmp_path: Path) -> None:
+    net = Builder()
+    model = net.model(net.node("Relu", net.conv("image", 3, 4)))
+    model.graph.node[0].input[0] = "t1"
+    assert "not a valid ONNX model" in refused(save(model, tmp_path / "net.onnx"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite(value: float, tmp_path: Path) -> None:
+    net = Builder()
+    net.constant(np.full((4, 3, 1, 1), value, np.float32), "kernel")
+    message = refused(net.save(net.node("Conv", "image", "kernel", name="bad"), tmp_path / "net.onnx"))
+    assert "initialiser 'kernel', read by ['bad'], holds NaN or infinity" in message
+
+
+def test_batch_norm_with_negative_variance(tmp_path: Path) -> None:
+    net = Builder()
+    ones = net.constant(np.ones(4, np.float32))
+    variance = net.constant(np.full(4, -2, np.float32))
+    path = net.save(net.node("BatchNormalization", net.conv("image", 3, 4), *[ones] * 3, variance), tmp_path / "n.onnx")
+    assert "layer 'conv_0': its weights become NaN or infinity" in refused(path)
+
+
+def test_absurd_initialiser_is_refused_before_allocation(tmp_path: Path) -> None:
+    net = Builder()
+    model = net.model(net.conv("image", 3, 4))
+    model.graph.initializer[0].dims[:] = [1 << 20, 1 << 20, 1 << 10, 1]
+    assert "tensor 'const_0' has the shape" in refused(save(model, tmp_path / "net.onnx"))
+
+
+def test_absurd_constant_is_refused_before_allocation(tmp_path: Path) -> None:
+    net = Builder()
+    huge = net.node("ConstantOfShape", net.constant([1 << 14, 1 << 14]), name="huge")
+    total = net.node("ReduceSum", huge, keepdims=0)
+    path = net.save(net.node("Add", net.conv("image", 3, 4), total), tmp_path / "net.onnx")
+    assert simplify.MAX_FOLDED < 1 << 28
+    assert "node 'huge' (ConstantOfShape) makes a constant of [16384, 16384]" in refused(path)
+
+
+def test_shapes_that_contradict_each_other(tmp_path: Path) -> None:
+    net = Builder()
+    path = net.save(net.conv(net.conv("image", 3, 4), 5, 4), tmp_path / "net.onnx")
+    assert "channels" in refused(path) or "shapes do not fit" in refused(path)
+
+
+@pytest.mark.parametrize("location", ["../outside.bin", "/etc/passwd", "folder/../../outside.bin", "link.bin"])
+def test_external_data_outside_the_folder(location: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "outside.bin").write_bytes(b"\0" * 10000)
+    (folder / "link.bin").symlink_to(tmp_path / "outside.bin")
+    message = refused(_external(folder, location))
+    assert "outside the model's folder" in message
+    assert "const_0" in message
+
+
+@pytest.mark.parametrize("location", ["gone.bin", "", "a\0b", "x" * 5000])
+def test_external_data_that_is_not_there(location: str, tmp_path: Path) -> None:
+    assert "initialiser 'const_0'" in refused(_external(tmp_path, location))
+
+
+def test_external_data_too_short(tmp_path: Path) -> None:
+    (tmp_path / "short.bin").write_bytes(b"\0" * 10)
+    assert "const_0" in refused(_external(tmp_path, "short.bin"))
+
+
+def _external(folder: Path, location: str) -> Path:
+    net = Builder()
+    model = net.model(net.conv("image", 3, 4))
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    return save(model, folder / "net.onnx")
+
+
+@pytest.mark.parametrize("opset", [8, 1000])
+def test_opset(opset: int, tmp_path: Path) -> None:
+    net = Builder()
+    model = net.model(net.conv("image", 3, 4))
+    model.opset_import[0].version = opset
+    assert "opset" in refused(save(model, tmp_path / "net.onnx")).lower()
+
+
+def test_operators_of_another_domain(tmp_path: Path) -> None:
+    net = Builder()
+    model = net.model(net.conv("image", 3, 4))
+    model.graph.node.append(helper.make_node("Magic", ["t0"], ["out"], "spell", domain="elsewhere"))
+    model.graph.output[0].name = "out"
+    model.opset_import.append(helper.make_opsetid("elsewhere", 1))
+    message = refused(save(model, tmp_path / "net.onnx"))
+    assert "node 'spell' (Magic): this operator of the domain 'elsewhere' is not supported" in message
+
+
+def test_network_without_layers(tmp_path: Path) -> None:
+    net = Builder()
+    assert "computes nothing" in refused(net.save(net.node("Identity", "image"), tmp_path / "net.onnx"))
+
+
+def test_import_writes_nothing(tmp_path: Path) -> None:
+    net = Builder()
+    path = net.save(net.node("Sigmoid", "image", name="../../../tmp/x"), tmp_path / "net.onnx")
+    refused(path)
+    assert list(tmp_path.iterdir()) == [path]
