@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from cgap import models
+from cgap.emit import Header, emit_hls, find_ap_include, find_compiler, run_csim, write_vectors, write_weights
 from cgap.files import replace_folder, safe_name, write_atomic
 from cgap.inputs import Inputs, load_inputs, load_test_set
 from cgap.lowering import ImportedModel, export_qdq, import_onnx, quantise
+from cgap.lowering.runtime import run_onnx
 from cgap.report import Accuracy, Costs, Csim, Network, build_report
 from cgap.trace import trace_json
 from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.platform import Platform, load_platform
-from fpga_model.reference import run_reference
+from fpga_model.reference import StoredTensors, run_reference
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.schedule import Kind, Schedule
 
@@ -90,7 +93,7 @@ def measure_accuracy(compiled: Compiled, inputs: Inputs) -> Accuracy:
     output = compiled.fixed.graph.output.name
     if inputs.labels is None or compiled.fixed.graph.shape(output).size <= int(inputs.labels.max()):
         return Accuracy(0, None, None)
-    logits = run_onnx(compiled.onnx, inputs.images)[0]
+    logits = next(iter(run_onnx(compiled.onnx, inputs.images).values()))
     stored = run_reference(compiled.fixed, inputs.integers(), keep=[output])[output]
 
     def right(scores: npt.NDArray[Any]) -> float:
@@ -99,16 +102,124 @@ def measure_accuracy(compiled: Compiled, inputs: Inputs) -> Accuracy:
     return Accuracy(len(inputs.images), right(logits), right(stored))
 
 
-def run_onnx(path: Path, images: npt.NDArray[np.float32], batch: int = 100) -> list[npt.NDArray[Any]]:
-    """All outputs of an ONNX model on images [N, C, H, W], with onnxruntime's graph optimisations off."""
-    import onnxruntime
+@dataclass(frozen=True)
+class HlsRequest:
+    """What `cgap hls` is asked for; `out` is build/NAME when None."""
 
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    source = session.get_inputs()[0]
-    if isinstance(source.shape[0], int):
-        batch = source.shape[0]
-    parts = [session.run(None, {source.name: images[i : i + batch]}) for i in range(0, len(images), batch)]
-    return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+    model: str
+    target: Target
+    images: int = 100
+    csim: bool = True
+    test_set: bool = False
+    images_file: Path | None = None
+    out: Path | None = None
+
+
+def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
+    """Make the whole build folder; returns it with its report. A failure leaves an earlier folder as it was.
+
+    Raises:
+        UserError: the input is at fault, or what C simulation needs is missing.
+    """
+    if request.csim:
+        find_compiler()
+        find_ap_include()
+    say("importing, quantising and scheduling")
+    compiled = compile_model(request.model, request.target, request.images_file)
+    accuracy_inputs = load_test_set() if request.test_set else compiled.inputs
+    folder = request.out or Path("build") / compiled.name
+    with replace_folder(folder) as new:
+        costs = Costs.of(compiled.schedule)
+        layerwise = _layerwise(compiled)
+        say("emitting C++, weights and golden vectors")
+        _write_network(compiled, new)
+        _write_hls(compiled, layerwise, costs, new)
+        stored = write_vectors(compiled.fixed, compiled.inputs.integers(request.images), new / "vectors")
+        say("checking the integers against onnxruntime")
+        check_onnxruntime(compiled, stored, new)
+        say(f"measuring accuracy on {len(accuracy_inputs.images):,} images")
+        accuracy = measure_accuracy(compiled, accuracy_inputs)
+        csim = None
+        if request.csim:
+            say("compiling the C++ and simulating it")
+            csim = _simulate_cpp(compiled, new, say)
+        report = _report(compiled, accuracy, costs, csim)
+        write_atomic(new / "report.json", json.dumps(report, indent=2) + "\n")
+        write_atomic(new / "trace.json", trace_json(costs.simulation, request.target.platform.clock_mhz))
+    return folder, report
+
+
+def simulate_model(model: str, target: Target, images: Path | None, trace: Path | None) -> dict[str, Any]:
+    """The report of a network that is scheduled and simulated but not emitted. Raises UserError."""
+    compiled = compile_model(model, target, images)
+    costs = Costs.of(compiled.schedule)
+    if trace is not None:
+        write_atomic(trace, trace_json(costs.simulation, target.platform.clock_mhz))
+    return _report(compiled, Accuracy(0, None, None), costs, None)
+
+
+def _report(compiled: Compiled, accuracy: Accuracy, costs: Costs, csim: Csim | None) -> dict[str, Any]:
+    sha256, dataset = compiled.imported.sha256, compiled.inputs.dataset
+    return build_report(compiled.name, dataset, sha256, network_figures(compiled), accuracy, costs, csim)
+
+
+def _layerwise(compiled: Compiled) -> Schedule:
+    """The layerwise schedule, whose commands every layer runs when it is alone."""
+    schedule = compiled.schedule
+    if schedule.kind is Kind.LAYERWISE:
+        return schedule
+    return build_schedule(compiled.fixed, schedule.accelerator, schedule.platform, Kind.LAYERWISE)
+
+
+def _write_network(compiled: Compiled, folder: Path) -> None:
+    shutil.copyfile(compiled.onnx, folder / "model.onnx")
+    export_qdq(compiled.fixed, folder / "quantised.onnx")
+    write_atomic(folder / "graph.json", json.dumps(compiled.fixed.graph.to_json(), indent=1) + "\n")
+    write_atomic(folder / "schedule.json", compiled.schedule.to_json())
+
+
+def _write_hls(compiled: Compiled, layerwise: Schedule, costs: Costs, folder: Path) -> None:
+    schedule = compiled.schedule
+    accelerator = schedule.accelerator
+    array = f"{accelerator.Pox}x{accelerator.Poy}x{accelerator.Pof}"
+    regenerate = (
+        f"cgap hls {compiled.name} --platform {schedule.platform.name} --array {array} --schedule {schedule.kind.value}"
+    )
+    header = Header(compiled.name, compiled.imported.sha256, regenerate)
+    figures = {}
+    for name in costs.simulation.layers:
+        closed, measured = costs.layer(name)
+        figures[name] = {
+            "cycles (analytic)": closed.cycles,
+            "cycles (simulated)": measured.cycles,
+            "bound": measured.bound,
+            "DRAM bytes read": measured.dram_read_bytes,
+            "DRAM bytes written": measured.dram_write_bytes,
+        }
+    emit_hls(schedule, layerwise, header, figures, folder / "hls")
+    write_weights(schedule, folder)
+
+
+def _simulate_cpp(compiled: Compiled, folder: Path, say: Say) -> Csim:
+    result = run_csim(folder, compiled.fixed.graph, workers=min(2, os.cpu_count() or 1))
+    for line in result.differences:
+        say(line)
+    return Csim(result.images, result.mismatches, result.seconds)
+
+
+def check_onnxruntime(compiled: Compiled, stored: StoredTensors, folder: Path) -> None:
+    """Compare every stored tensor of the integer reference with onnxruntime on the QDQ model.
+
+    Layers whose sums float32 is not proven to hold exactly are left out.
+
+    Raises:
+        RuntimeError: they differ, which is a defect of this program and not of its input.
+    """
+    probe = folder / "stored.onnx"
+    exported = export_qdq(compiled.fixed, probe, stored_outputs=True)
+    images = next(iter(stored.values()))
+    results = run_onnx(probe, compiled.inputs.images[: len(images)])
+    probe.unlink()
+    for name, tensor in exported.stored.items():
+        if name not in exported.unproven and not np.array_equal(results[tensor], stored[name]):
+            raise RuntimeError(f"layer {name!r}: onnxruntime and the integer reference differ")

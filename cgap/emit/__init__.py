@@ -1,6 +1,6 @@
 """Renders `hls_templates/` from a schedule, packs weights and golden vectors, and runs the C simulation."""
 
-from cgap.emit.csim import CsimResult, LayerResult, find_ap_include, run_csim
+from cgap.emit.csim import CsimResult, LayerResult, find_ap_include, find_compiler, run_csim
 from cgap.emit.hls import emit_hls
 from cgap.emit.templates import Header
 from cgap.emit.vectors import write_vectors
@@ -12,6 +12,7 @@ __all__ = [
     "LayerResult",
     "emit_hls",
     "find_ap_include",
+    "find_compiler",
     "run_csim",
     "write_vectors",
     "write_weights",

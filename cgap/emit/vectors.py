@@ -10,7 +10,7 @@ from cgap.emit.names import layer_ids
 from cgap.files import write_atomic
 from fpga_model.fixed_point import IntArray
 from fpga_model.graph import FixedGraph, LayerGraph
-from fpga_model.reference import run_reference
+from fpga_model.reference import StoredTensors, run_reference
 
 
 def vector_files(graph: LayerGraph) -> dict[str, str]:
@@ -18,13 +18,16 @@ def vector_files(graph: LayerGraph) -> dict[str, str]:
     return {name: f"{identifier}.bin" for name, identifier in layer_ids(graph).items()}
 
 
-def write_vectors(fixed: FixedGraph, images: IntArray, folder: Path) -> None:
+def write_vectors(fixed: FixedGraph, images: IntArray, folder: Path) -> StoredTensors:
     """Run the integer reference and write every tensor, the input too, as int8 [image][map][row][column].
 
     Args:
         fixed: the integer network.
         images: [N, C, H, W] in the input's format.
         folder: gets one file per layer and `manifest.json`.
+
+    Returns:
+        What was written, by layer name.
 
     Raises:
         UserError: the images do not fit the network.
@@ -40,3 +43,4 @@ def write_vectors(fixed: FixedGraph, images: IntArray, folder: Path) -> None:
         entries.append({"layer": name, "file": file, "shape": shape, "frac": fixed.format(name).frac, "sha256": digest})
     document = {"images": len(images), "bits": 8, "order": ["image", "map", "row", "column"], "tensors": entries}
     write_atomic(folder / "manifest.json", json.dumps(document, indent=1) + "\n")
+    return stored

@@ -1,0 +1,45 @@
+"""Runs ONNX files in onnxruntime, as an execution that this project did not write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fpga_model.errors import UserError
+
+BATCH = 50
+
+
+def run_onnx(path: Path, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+    """All outputs of a model with one input, on images [N, C, H, W], by name. Graph optimisations are off, so that
+    what runs is what the file says.
+
+    Raises:
+        UserError: onnxruntime refuses the file or fails on it.
+    """
+    parts = list(_batches(path, images))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _batches(path: Path, images: npt.NDArray[np.float32]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        source = session.get_inputs()[0]
+        names = [output.name for output in session.get_outputs()]
+        batch = source.shape[0] if isinstance(source.shape[0], int) else BATCH
+        for begin in range(0, len(images), batch):
+            given = images[begin : begin + batch]
+            padded = np.pad(given, [(0, batch - len(given)), (0, 0), (0, 0), (0, 0)]) if batch != BATCH else given
+            results = session.run(None, {source.name: padded})
+            yield {name: result[: len(given)] for name, result in zip(names, results, strict=True)}
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise UserError(f"{path}: onnxruntime cannot run it: {str(error).splitlines()[0]}") from error
