@@ -108,6 +108,9 @@ def to_layers(network: Network) -> tuple[LayerGraph, dict[str, FloatParameters]]
     names = _layer_names(network)
     for node in network.nodes:
         name = names[node.output]
+        missing = [tensor for tensor in (node.inputs[0], *node.inputs[3:]) if tensor not in layer_of]
+        if missing:
+            raise UserError(f"layer {shorten(name)!r} reads {shorten(missing[0])!r}, which no layer makes")
         sources = tuple(layer_of[tensor] for tensor in (node.inputs[0], *node.inputs[3:]))
         weights, bias = (network.constants[tensor] for tensor in node.inputs[1:3]) if node.inputs[1:] else (None, None)
         operator = _BUILDERS[node.op](node, weights, [graph.shape(source) for source in sources])

@@ -34,7 +34,7 @@ def check_supported(network: Network) -> Network:
     found = []
     for node in network.nodes:
         rule = None if node.domain else RULES.get(node.op)
-        reason = _unknown(node) if rule is None else rule(network, node)
+        reason = _unknown(node) if rule is None else _constant_data(network, node) or rule(network, node)
         if reason is not None:
             found.append((node, reason))
     refuse(network, found)
@@ -52,6 +52,12 @@ def refuse(network: Network, found: list[tuple[Node, str]]) -> None:
 def _unknown(node: Node) -> str:
     kind = f"operator of the domain {shorten(node.domain)!r}" if node.domain else "operator"
     return f"this {kind} is not supported; supported: {', '.join(sorted(RULES))}"
+
+
+def _constant_data(network: Network, node: Node) -> str | None:
+    if node.op in ("Add", "Concat") or node.inputs[0] not in network.constants:
+        return None
+    return f"its data ({shorten(node.inputs[0])!r}) are constant; compute them before export"
 
 
 def window_pads(network: Network, node: Node, kernel: list[int], strides: list[int]) -> tuple[int, int, int, int]:
@@ -79,9 +85,14 @@ def _check_window(network: Network, node: Node, kernel: list[int]) -> str | None
         return f"its input must be maps [N, C, H, W] of known size, it is {describe(network, node.inputs[0])}"
     if len(kernel) != 2:
         return f"the kernel has {len(kernel)} axes; two are supported"
+    for name, length in (("strides", 2), ("dilations", 2), ("pads", 4), ("kernel_shape", 2)):
+        if len(node.attributes.get(name, [0] * length)) != length:
+            return f"{name} = {node.attributes[name]}; {length} numbers are needed"
+    if list(node.attributes.get("kernel_shape", kernel)) != kernel:
+        return f"kernel_shape {node.attributes['kernel_shape']} is not that of its weights, {kernel}"
     strides = node.attributes.get("strides", [1, 1])
-    if len(set(strides)) != 1:
-        return f"strides {strides} differ; equal strides are supported"
+    if len(set(strides)) != 1 or strides[0] < 1:
+        return f"strides {strides}; equal and positive strides are supported"
     if any(value != 1 for value in node.attributes.get("dilations", [1])):
         return f"dilations {node.attributes['dilations']}; only 1 is supported"
     if node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER"):
@@ -112,6 +123,9 @@ def _conv(network: Network, node: Node) -> str | None:
     weights = network.constants[node.inputs[1]]
     if weights.ndim != 4:
         return f"the kernel has {weights.ndim - 2} axes; two are supported"
+    bias = network.constant(node, 2)
+    if bias is not None and bias.shape != weights.shape[:1]:
+        return f"its bias has the shape {list(bias.shape)}, for {len(weights)} output channels"
     if node.attributes.get("group", 1) != 1:
         return f"group = {node.attributes['group']}; grouped convolution is not supported yet"
     return _check_window(network, node, list(weights.shape[2:]))
@@ -159,7 +173,16 @@ def _gemm(network: Network, node: Node) -> str | None:
     shape = network.shape(node.inputs[0])
     if shape is None or len(shape) != 2 or node.attributes.get("transA", 0):
         return f"its first input must be rows [N, K], it is {describe(network, node.inputs[0])}"
-    return _must_be_constant(network, node, weights=1, bias=2)
+    reason = _must_be_constant(network, node, weights=1, bias=2)
+    if reason:
+        return reason
+    weights, bias = network.constants[node.inputs[1]], network.constant(node, 2)
+    if weights.ndim != 2:
+        return f"its weights have {weights.ndim} axes; two are needed"
+    outputs = weights.shape[0 if node.attributes.get("transB", 0) else 1]
+    if bias is not None and bias.size not in (1, outputs):
+        return f"its bias has the shape {list(bias.shape)}, for {outputs} outputs"
+    return None
 
 
 @supports("MatMul")
@@ -186,7 +209,9 @@ def _add(network: Network, node: Node) -> str | None:
 def _batch_norm(network: Network, node: Node) -> str | None:
     if node.attributes.get("training_mode", 0) or len([name for name in node.outputs if name]) > 1:
         return "it is in training mode; export the model in evaluation mode"
-    return _must_be_constant(network, node, scale=1, bias=2, mean=3, variance=4)
+    reason = _must_be_constant(network, node, scale=1, bias=2, mean=3, variance=4)
+    shapes = {network.shape(tensor) for tensor in node.inputs[1:5]}
+    return reason or (f"its parameters have different shapes {shapes}" if len(shapes) != 1 else None)
 
 
 @supports("Pad")

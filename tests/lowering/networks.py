@@ -1,0 +1,98 @@
+"""Random small CNNs for property tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+from tests.lowering.models import Builder
+
+
+@st.composite
+def random_cnns(draw: st.DrawFn) -> Builder:
+    """Chains of convolutions, residual sums of every kind, pools and dense layers; the last node is the output."""
+    height, width = draw(st.integers(5, 10)), draw(st.integers(5, 10))
+    net = Builder(("N", draw(st.integers(1, 4)), height, width), seed=draw(st.integers(0, 1 << 30)))
+    data, depth = "image", int(net.image[1])
+    for _ in range(draw(st.integers(1, 4))):
+        if min(height, width) < 4:
+            break
+        step = draw(st.sampled_from([_plain, _plain, _identity, _option_a, _projection, _maxima, _average]))
+        data, depth, height, width = step(draw, net, data, depth, height, width)
+    ending = draw(st.sampled_from(["none", "dense", "pooled"]))
+    if ending == "pooled":
+        data = net.node("Flatten", net.node("GlobalAveragePool", data))
+        net.dense(data, depth, draw(st.integers(1, 11)))
+    elif ending == "dense" or net.nodes[-1].op_type == "AveragePool":
+        net.dense(net.node("Flatten", data), depth * height * width, draw(st.integers(1, 11)))
+    return net
+
+
+State = tuple[str, int, int, int]
+
+
+def _activate(draw: st.DrawFn, net: Builder, data: str, depth: int) -> str:
+    if draw(st.booleans()):
+        data = net.batch_norm(data, depth)
+    return net.node("Relu", data) if draw(st.booleans()) else data
+
+
+def _conv(draw: st.DrawFn, net: Builder, state: State, kernel: int | None = None, stride: int | None = None) -> State:
+    data, depth, height, width = state
+    kernel = kernel or draw(st.sampled_from([1, 2, 3, 4]))
+    stride = stride or draw(st.sampled_from([1, 1, 2, 3]))
+    pads = [draw(st.integers(0, kernel - 1)) for _ in range(4)]
+    after = draw(st.sampled_from([1, 2, 3, 5, 7]))
+    made = net.conv(data, depth, after, kernel, stride, draw(st.booleans()), pads=pads)
+    size = [(side + before + behind - kernel) // stride + 1 for side, before, behind in _sides(height, width, pads)]
+    return made, after, size[0], size[1]
+
+
+def _sides(height: int, width: int, pads: list[int]) -> list[tuple[int, int, int]]:
+    return [(height, pads[0], pads[2]), (width, pads[1], pads[3])]
+
+
+def _plain(draw: st.DrawFn, net: Builder, *state: object) -> State:
+    data, depth, height, width = _conv(draw, net, state)  # type: ignore[arg-type]
+    return _activate(draw, net, data, depth), depth, height, width
+
+
+def _identity(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
+    inner = _activate(draw, net, net.conv(data, depth, 4), 4)
+    total = net.node("Add", data, net.conv(inner, 4, depth))
+    return _activate_sum(draw, net, total), depth, height, width
+
+
+def _option_a(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
+    after = depth + draw(st.integers(0, 3))
+    inner = net.conv(data, depth, after, stride=2)
+    total = net.node("Add", inner, net.option_a(data, depth, after))
+    return _activate_sum(draw, net, total), after, (height + 1) // 2, (width + 1) // 2
+
+
+def _projection(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
+    after = draw(st.integers(1, 5))
+    total = net.node("Add", net.conv(data, depth, after), net.conv(data, depth, after, kernel=1))
+    return _activate_sum(draw, net, total), after, height, width
+
+
+def _activate_sum(draw: st.DrawFn, net: Builder, data: str) -> str:
+    return net.node("Relu", data) if draw(st.booleans()) else data
+
+
+def _maxima(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
+    stride, pads = draw(st.sampled_from([1, 2])), [draw(st.integers(0, 1)) for _ in range(4)]
+    data = net.node("MaxPool", data, kernel_shape=[2, 3], strides=[stride, stride], pads=pads)
+    return data, depth, (height + pads[0] + pads[2] - 2) // stride + 1, (width + pads[1] + pads[3] - 3) // stride + 1
+
+
+def _average(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
+    """An average, and the convolution that takes its division."""
+    pooled = net.node("AveragePool", data, kernel_shape=[2, 2], strides=[1, 1])
+    return _plain(draw, net, pooled, depth, height - 1, width - 1)
+
+
+def save(net: Builder, path: Path) -> Path:
+    """Write the network; its last node is the output."""
+    return net.save(net.nodes[-1].output[0], path)
