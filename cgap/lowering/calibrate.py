@@ -9,22 +9,26 @@ import numpy as np
 import numpy.typing as npt
 
 from cgap.lowering.importer import ImportedModel
+from cgap.lowering.network import shorten
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, Format
 from fpga_model.reference import run_float
 
 CLIPPING = 3
 """How many fraction bits beyond the largest value are tried: each halves the range and the rounding error."""
-FINEST = 24
-"""Most fraction bits of an activation."""
+FINEST, COARSEST = 24, -24
+"""Most and fewest fraction bits of an activation; a network that needs others is out of any sensible range."""
 _BATCH = 32
 
 
 def fitting_fraction(largest: float, bits: int) -> int:
-    """The most fraction bits with which a magnitude of `largest` is still rounded to an integer of `bits` bits."""
+    """The most fraction bits with which a magnitude of `largest` is still rounded to an integer of `bits` bits.
+
+    Where there is nothing but zeros, numbers below one are expected.
+    """
     form = Format(bits, 0)
     if largest == 0:
-        return FINEST
+        return bits - 1
     fraction = math.floor(math.log2((form.high + 0.5) / largest))
     # The logarithm is inexact: step to where the rule itself holds.
     while math.ldexp(largest, fraction) >= form.high + 0.5:
@@ -59,7 +63,7 @@ def activation_fractions(model: ImportedModel, images: FloatArray, bits: int) ->
     """Fraction bits of every layer's output with the least mean square error over `images` [N, C, H, W].
 
     Raises:
-        UserError: no images, images with NaN, or activations that are not finite.
+        UserError: no images, images with NaN, or activations of a size that fixed point cannot serve.
     """
     if len(images) == 0 or not np.isfinite(images).all():
         raise UserError("calibration needs images, and finite ones")
@@ -68,8 +72,8 @@ def activation_fractions(model: ImportedModel, images: FloatArray, bits: int) ->
         for name, values in tensors.items():
             largest[name] = max(largest[name], float(np.abs(values).max()))
     for name, value in largest.items():
-        if not math.isfinite(value):
-            raise UserError(f"layer {name!r} makes numbers that float32 cannot hold")
+        if not math.isfinite(value) or fitting_fraction(value, bits) < COARSEST:
+            raise UserError(f"layer {shorten(name)!r} makes numbers as large as {value:.3g}; check its weights")
     first = {name: min(fitting_fraction(value, bits), FINEST) for name, value in largest.items()}
     errors = {name: np.zeros(CLIPPING + 1) for name in first}
     for tensors in _batches(model, images):

@@ -10,7 +10,7 @@ from functools import singledispatch
 import numpy as np
 import numpy.typing as npt
 
-from cgap.lowering.calibrate import activation_fractions, weight_fractions
+from cgap.lowering.calibrate import COARSEST, activation_fractions, weight_fractions
 from cgap.lowering.importer import ImportedModel
 from cgap.lowering.network import shorten
 from fpga_model.errors import UserError
@@ -23,8 +23,6 @@ INPUT_FORMAT = Format(8, 7)
 ACCUMULATOR_BITS = 32
 BIAS_BITS = 27
 """Bias and shift share one 32-bit record of the hardware."""
-COARSEST = -24
-"""Fewest fraction bits of an activation; a network that needs fewer is out of any sensible range."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,9 +32,19 @@ class Builder:
         return output
 
     def conv(
-        self, data: str, depth: int, channels: int, kernel: int = 3, stride: int = 1, bias: bool = False, **more: object
+        self,
+        data: str,
+        depth: int,
+        channels: int,
+        kernel: int = 3,
+        stride: int = 1,
+        bias: bool = False,
+        gain: float = 1.0,
+        **more: object,
     ) -> str:
-        weights = self.random.normal(0, (2 / (depth * kernel * kernel)) ** 0.5, (channels, depth, kernel, kernel))
+        weights = gain * self.random.normal(
+            0, (2 / (depth * kernel * kernel)) ** 0.5, (channels, depth, kernel, kernel)
+        )
         extra = [self.constant(self.random.normal(0, 0.3, channels).astype(np.float32))] if bias else []
         settings = {"pads": [kernel // 2] * 4, "strides": [stride, stride], **more}
         return self.node("Conv", data, self.constant(weights.astype(np.float32)), *extra, **settings)

@@ -24,7 +24,7 @@ def random_cnns(draw: st.DrawFn) -> Builder:
     if ending == "pooled":
         data = net.node("Flatten", net.node("GlobalAveragePool", data))
         net.dense(data, depth, draw(st.integers(1, 11)))
-    elif ending == "dense" or net.nodes[-1].op_type == "AveragePool":
+    elif ending == "dense":
         net.dense(net.node("Flatten", data), depth * height * width, draw(st.integers(1, 11)))
     return net
 
@@ -44,7 +44,9 @@ def _conv(draw: st.DrawFn, net: Builder, state: State, kernel: int | None = None
     stride = stride or draw(st.sampled_from([1, 1, 2, 3]))
     pads = [draw(st.integers(0, kernel - 1)) for _ in range(4)]
     after = draw(st.sampled_from([1, 2, 3, 5, 7]))
-    made = net.conv(data, depth, after, kernel, stride, draw(st.booleans()), pads=pads)
+    # Weights far from one strain the limits on shifts and fractions.
+    gain = draw(st.sampled_from([1.0, 1.0, 1.0, 2.0**-9, 2.0**7]))
+    made = net.conv(data, depth, after, kernel, stride, draw(st.booleans()), gain, pads=pads)
     size = [(side + before + behind - kernel) // stride + 1 for side, before, behind in _sides(height, width, pads)]
     return made, after, size[0], size[1]
 
