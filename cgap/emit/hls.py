@@ -13,7 +13,7 @@ from cgap.emit.vectors import vector_files
 from cgap.files import write_atomic
 from fpga_model.accelerator import ceil_div
 from fpga_model.graph import Layer
-from fpga_model.operators import operator_to_json
+from fpga_model.operators import Operator
 from fpga_model.schedule.commands import Command, Load, Target
 from fpga_model.schedule.dram import FEATURE, INPUT, OUTPUT, DramImage, is_packed
 from fpga_model.schedule.schedule import Schedule
@@ -70,7 +70,7 @@ class LayerView:
     id: str
     name: str
     index: int
-    operator: str
+    operator: Operator
     reads: tuple[str, ...]
     writes: str
     plan: tuple[str, ...]
@@ -169,7 +169,7 @@ def _views(schedule: Schedule, figures: Figures) -> list[LayerView]:
                 id=ids[layer.name],
                 name=layer.name,
                 index=index[layer.name],
-                operator=_operator(layer),
+                operator=layer.operator,
                 reads=tuple(_where(schedule, name) for name in layer.inputs),
                 writes=_where(schedule, layer.name),
                 plan=_plan(schedule, layer, commands),
@@ -187,12 +187,6 @@ def _in_dram(schedule: Schedule, name: str) -> int:
     """DRAM address of a tensor; 0 if it has none."""
     roles = (INPUT, OUTPUT, FEATURE)
     return next((r.address for r in schedule.dram.regions if r.name == name and r.role in roles), 0)
-
-
-def _operator(layer: Layer) -> str:
-    settings = operator_to_json(layer.operator)
-    kind = settings.pop("kind")
-    return ", ".join([str(kind), *(f"{key} {value}" for key, value in settings.items() if value not in (None, False))])
 
 
 def _where(schedule: Schedule, name: str) -> str:
