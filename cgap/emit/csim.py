@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from fpga_model.graph import LayerGraph
 FLAGS = ("-std=c++14", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-unused-label")
 EXIT_DIFFERENT = 1
 """Exit code of a test bench that found differences; any other but 0 means that it could not run."""
+DIFFERENCE = "difference: "
+"""How a test bench begins a line about a pixel that is not what it should be."""
 TAIL_LINES = 15
 
 BENCHES = {"accelerator": ("tb.cpp", "accelerator.cpp"), "layers": ("tb_layers.cpp", "tops/tops.cpp")}
@@ -85,8 +88,8 @@ def find_ap_include(given: Path | None = None) -> Path:
         if (folder / "ap_int.h").is_file():
             return folder.resolve()
     raise UserError(
-        "C simulation needs the vendor's ap_int.h: `pip install --no-deps hls4ml` brings it, or set XILINX_HLS (Vitis or "
-        "Vivado HLS) or AP_INCLUDE (the folder of ap_int.h); --no-csim emits without simulating"
+        "C simulation needs the vendor's ap_int.h: `pip install --no-deps hls4ml` brings it, or set XILINX_HLS (folder of "
+        "Vitis or Vivado HLS) or AP_INCLUDE (folder of ap_int.h); --no-csim emits without simulating"
     )
 
 
@@ -168,7 +171,7 @@ def run_csim(
 def _shares(images: int, workers: int) -> list[tuple[int, int]]:
     """(first, count) of each worker's images."""
     bounds = [images * k // workers for k in range(workers + 1)]
-    return [(a, b - a) for a, b in zip(bounds, bounds[1:], strict=False) if b > a] or [(0, images)]
+    return [(a, b - a) for a, b in pairwise(bounds) if b > a] or [(0, images)]
 
 
 def _run_all(commands: Sequence[Sequence[str]]) -> list[str]:
@@ -176,7 +179,11 @@ def _run_all(commands: Sequence[Sequence[str]]) -> list[str]:
     running = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for command in commands
     ]
-    outputs = [process.communicate()[0] for process in running]
+    try:
+        outputs = [process.communicate()[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
     for process, output in zip(running, outputs, strict=True):
         if process.returncode not in (0, EXIT_DIFFERENT):
             raise UserError(f"the C simulation failed (exit code {process.returncode}):\n{_tail(output)}")
@@ -191,14 +198,14 @@ def _combine(
         LayerResult(name, sum(part["compared"] for part in parts), sum(part["mismatches"] for part in parts))
         for name, parts in zip(names, zip(*(document["layers"] for document in documents), strict=True), strict=True)
     )
-    lines = [line for output in outputs for line in output.splitlines() if "expected" in line or "pixels computed" in line]
+    lines = [line for output in outputs for line in output.splitlines() if line.startswith(DIFFERENCE)]
     return CsimResult(
         images=sum(document["images"] for document in documents),
         mismatches=sum(document["mismatches"] for document in documents),
         seconds=round(seconds, 3),
         compile_seconds=round(compile_seconds, 3),
         layers=layers,
-        differences=tuple(lines),
+        differences=tuple(line.removeprefix(DIFFERENCE) for line in lines),
     )
 
 

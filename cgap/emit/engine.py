@@ -120,12 +120,13 @@ def tiles(command: Command) -> tuple[FeatureTile, ...]:
 def _check(accelerator: Accelerator, platform: Platform) -> None:
     if platform.axi_bits < 32:
         raise UserError(
-            f"Pox = {accelerator.Pox} gives feature words of {8 * accelerator.feature_word_bytes} bits, and an AXI port "
-            f"has at least 32: choose an array of at least 2 columns"
+            f"Pox = {accelerator.Pox} gives feature words of {8 * accelerator.feature_word_bytes} bits, and an AXI port has "
+            f"at least 32: choose an array of at least 2 columns"
         )
     for name, limit in LARGEST.items():
-        if getattr(accelerator, name) > limit:
-            raise UserError(f"{name} is {getattr(accelerator, name):,}; the emitted C++ addresses at most {limit:,} words")
+        depth = getattr(accelerator, name)
+        if depth > limit:
+            raise UserError(f"{name} is {depth:,}; the emitted C++ addresses at most {limit:,} words")
 
 
 def _check_alignment(command: Command, accelerator: Accelerator, platform: Platform) -> None:

@@ -19,7 +19,7 @@ from fpga_model.schedule.dram import FEATURE, INPUT, OUTPUT, DramImage, is_packe
 from fpga_model.schedule.schedule import Schedule
 from fpga_model.timing import PAGE_BYTES
 
-Figures = Mapping[str, Mapping[str, int | float | str | None]]
+Figures = Mapping[str, Mapping[str, object]]
 """By layer: what the head of its file says besides its plan, such as cycles and DRAM bytes. None: not measured."""
 
 ENGINE_FILES = (
@@ -74,7 +74,7 @@ class LayerView:
     reads: tuple[str, ...]
     writes: str
     plan: tuple[str, ...]
-    figures: Mapping[str, int | float | str | None]
+    figures: Mapping[str, object]
     commands: tuple[Row, ...]
     sources: tuple[Place, Place]
     output: int

@@ -62,7 +62,7 @@ def environment(folder: str) -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FunctionLoader(load),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701  the output is C++, and names pass `plain` or `safe_name`
+        autoescape=False,  # the output is C++; names from a model pass `plain` or `safe_name`
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

@@ -22,7 +22,7 @@ BIAS_BITS = RECORD_BITS - SHIFT_BITS
 
 
 def pack_weights(weights: npt.NDArray[Any], accelerator: Accelerator) -> bytes:
-    """Weight words of [Nof, Nif, Nky, Nkx]: [group of Pof maps][Nif][Nky][Nkx][Pof], the last group padded with zeros."""
+    """Weight words of [Nof, Nif, Nky, Nkx]: [group of Pof maps][Nif][Nky][Nkx][Pof], the last group zero padded."""
     Pof = accelerator.Pof
     groups = ceil_div(len(weights), Pof)
     padded = np.zeros((groups * Pof, *weights.shape[1:]), np.int8)
