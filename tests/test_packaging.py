@@ -86,6 +86,12 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel, source):
     assert held == package_files(source)
 
 
+def test_every_folder_of_modules_is_a_package():
+    """Without __init__.py a folder is a namespace package, whose data files an editable install does not find."""
+    folders = {path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    assert [str(folder) for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
+
+
 def test_the_wheel_says_what_it_is(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
