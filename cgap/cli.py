@@ -9,6 +9,7 @@ Exit codes: 0 success, 2 the input is at fault (one sentence on stderr), 130 int
 import errno
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,10 @@ import typer
 
 from cgap import __version__, models
 from fpga_model.errors import UserError
+
+# A network is many small matrix products. OpenBLAS's threads wait for one another by spinning, which on a busy
+# two-core machine took 20 times the processor time of one thread. Read when numpy is first imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 app = typer.Typer(
     help="From a growing network to an FPGA accelerator.",
@@ -151,7 +156,9 @@ def hls(
     platform: PlatformOption = "zcu104",
     array: ArrayOption = "8x8x4",
     schedule: ScheduleOption = "resident",
-    images: Annotated[int, typer.Option("--images", min=1, help="Images that the C simulation runs.")] = 100,
+    images: Annotated[
+        int, typer.Option("--images", min=1, help="Images that are simulated, compared and scored.")
+    ] = 100,
     csim: Annotated[bool, typer.Option("--csim/--no-csim", help="Compile and run the emitted C++ with g++.")] = True,
     test_set: Annotated[
         bool, typer.Option("--test-set", help="Measure accuracy on all 10,000 CIFAR-10 test images, not the sample.")

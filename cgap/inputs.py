@@ -28,9 +28,13 @@ class Inputs:
     labels: npt.NDArray[np.uint8] | None
     dataset: str | None
 
-    def integers(self, count: int | None = None) -> npt.NDArray[np.int8]:
-        """The first `count` images as the accelerator reads them: value * 128."""
-        return np.rint(self.images[:count] * 128).astype(np.int8)
+    def first(self, count: int) -> Inputs:
+        """The first `count` images, or all if there are fewer."""
+        return Inputs(self.images[:count], None if self.labels is None else self.labels[:count], self.dataset)
+
+    def integers(self) -> npt.NDArray[np.int8]:
+        """The images as the accelerator reads them: value * 128."""
+        return np.rint(self.images * 128).astype(np.int8)
 
 
 def load_inputs(shape: Shape, images: Path | None) -> Inputs:
@@ -63,10 +67,16 @@ def _read_images(path: Path, shape: Shape) -> npt.NDArray[np.float32]:
     except (ValueError, EOFError) as error:
         raise UserError(f"{path}: not a .npy file of numbers ({error})") from error
     expected = (shape.channels, shape.height, shape.width)
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim != 4 or array.shape[1:] != expected or not len(array):
+    if (
+        not isinstance(array, np.ndarray)
+        or array.dtype.kind != "f"
+        or array.ndim != 4
+        or array.shape[1:] != expected
+        or not len(array)
+    ):
         found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
         raise UserError(f"{path}: holds {found}, the network reads floats [N, {', '.join(map(str, expected))}]")
     images = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(images).all() or images.min() < -1 or images.max() >= 1:
         raise UserError(f"{path}: values must lie in [-1, 1): they are stored as 8 bits with 7 fraction bits")
-    return np.rint(images * 128).clip(-128, 127).astype(np.float32) / 128
+    return np.rint(images * 128).clip(-128, 127).astype(np.float32) / np.float32(128)

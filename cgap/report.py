@@ -18,10 +18,10 @@ Figures = dict[str, "int | None"]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of `images` classified rightly by the float and by the fixed-point network; None where not measured."""
+    """Share of `images` classified rightly by the real-valued and by the fixed-point network; None where not measured."""
 
     images: int
-    float: float | None
+    real: float | None
     fixed: float | None
 
 
@@ -77,7 +77,7 @@ def build_report(
         "model": model,
         "dataset": dataset,
         "onnx_sha256": onnx_sha256,
-        "accuracy": asdict(accuracy),
+        "accuracy": {"images": accuracy.images, "float": accuracy.real, "fixed": accuracy.fixed},
         "network": asdict(network),
         "accelerator": {
             "platform": platform.name,
@@ -143,23 +143,30 @@ def limits(schedule: Schedule) -> dict[str, Any]:
 def print_report(report: dict[str, Any], console: Console) -> None:
     """The table of layers, the totals beside the physical limits, and what was checked."""
     console.print(_layer_table(report))
+    console.print()
     console.print(_total_table(report))
+    console.print()
     for line in _facts(report):
         console.print(line, highlight=False)
 
 
+_SHORT = {"convolution": "conv", "fully_connected": "fc", "pooling": "pool"}
+
+
 def _layer_table(report: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        box=None, pad_edge=False, header_style="bold", title="cycles and DRAM bytes by layer", title_justify="left"
+    )
     table.add_column("layer", overflow="fold")
     table.add_column("op")
-    for heading in ("MACs", "analytic", "simulated", "tile eff.", "bound", "DRAM read", "written"):
-        table.add_column(heading, justify="left" if heading == "bound" else "right")
+    for heading in ("MACs", "analytic", "simulated", "tiles", "bound", "read", "written"):
+        table.add_column(heading, justify="left" if heading == "bound" else "right", no_wrap=True)
     for layer in report["layers"]:
         efficiency = layer["tile_efficiency"]
         table.add_row(
             layer["name"],
-            layer["op"],
-            f"{layer['macs']:,}",
+            _SHORT.get(layer["op"], layer["op"]),
+            f"{layer['macs'] / 1e6:.3f} M",
             f"{layer['cycles']['analytic']:,}",
             f"{layer['cycles']['simulated']:,}",
             "-" if efficiency is None else f"{efficiency:.2f}",
@@ -202,10 +209,12 @@ def _facts(report: dict[str, Any]) -> list[str]:
         f"schedule: array {report['totals']['utilisation']:.1%} busy, "
         f"{report['totals']['dram_read_bytes']['simulated'] + report['totals']['dram_write_bytes']['simulated']:,} "
         f"DRAM bytes = {report['totals']['dram_energy_mj']:.4f} mJ an image",
-        "cycles are this project's machine model (docs/microarchitecture.md); a vendor's HLS result is yours to measure",
+        "cycles are this project's machine model (docs/microarchitecture.md); a vendor's is yours to measure",
     ]
     if accuracy["fixed"] is not None:
-        lines.append(f"accuracy on {accuracy['images']:,} images: float {accuracy['float']:.2%}, fixed {accuracy['fixed']:.2%}")
+        lines.append(
+            f"accuracy on {accuracy['images']:,} images: float {accuracy['float']:.2%}, fixed {accuracy['fixed']:.2%}"
+        )
     if csim["images"] is not None:
         lines.append(
             f"C simulation: {csim['images']} images, {csim['mismatches']} mismatches in all stored tensors, "
