@@ -190,9 +190,7 @@ def _write_hls(compiled: Compiled, layerwise: Schedule, costs: Costs, folder: Pa
     schedule = compiled.schedule
     accelerator = schedule.accelerator
     array = f"{accelerator.Pox}x{accelerator.Poy}x{accelerator.Pof}"
-    regenerate = (
-        f"cgap hls {compiled.name} --platform {schedule.platform.name} --array {array} --schedule {schedule.kind.value}"
-    )
+    regenerate = f"cgap hls {compiled.onnx.name if not compiled.record else compiled.name} --platform {schedule.platform.name} --array {array} --schedule {schedule.kind.value}"
     header = Header(compiled.name, compiled.imported.sha256, regenerate)
     figures = {}
     for name in costs.simulation.layers:

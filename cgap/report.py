@@ -18,7 +18,7 @@ Figures = dict[str, "int | None"]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of `images` classified rightly by the real-valued and by the fixed-point network; None where not measured."""
+    """Share of `images` that the real-valued and the fixed-point network classify rightly; None: not measured."""
 
     images: int
     real: float | None
@@ -159,14 +159,14 @@ def _layer_table(report: dict[str, Any]) -> Table:
     )
     table.add_column("layer", overflow="fold")
     table.add_column("op")
-    for heading in ("MACs", "analytic", "simulated", "tiles", "bound", "read", "written"):
+    for heading in ("kMAC", "analytic", "simulated", "tiles", "bound", "read", "written"):
         table.add_column(heading, justify="left" if heading == "bound" else "right", no_wrap=True)
     for layer in report["layers"]:
         efficiency = layer["tile_efficiency"]
         table.add_row(
             layer["name"],
             _SHORT.get(layer["op"], layer["op"]),
-            f"{layer['macs'] / 1e6:.3f} M",
+            f"{layer['macs'] / 1e3:,.1f}",
             f"{layer['cycles']['analytic']:,}",
             f"{layer['cycles']['simulated']:,}",
             "-" if efficiency is None else f"{efficiency:.2f}",
