@@ -2,6 +2,6 @@
 
 from cgap.lowering.importer import ImportedModel, import_onnx
 from cgap.lowering.qdq import QdqModel, export_qdq
-from cgap.lowering.quantise import quantise
+from cgap.lowering.quantisation import quantise
 
 __all__ = ["ImportedModel", "QdqModel", "export_qdq", "import_onnx", "quantise"]

@@ -39,21 +39,18 @@ def fitting_fraction(largest: float, bits: int) -> int:
 
 
 def weight_fractions(weights: FloatArray, bits: int) -> npt.NDArray[np.int64]:
-    """Fraction bits [Nof] of weights [Nof, ...]: all fit, or the largest are clipped where that loses less."""
-    rows = weights.reshape(len(weights), -1)
-    fitting = [fitting_fraction(float(np.abs(row).max()), bits) for row in rows]
-    return np.array(
-        [
-            min((fraction, fraction + 1), key=lambda f: squared_error(row, Format(bits, f)))
-            for row, fraction in zip(rows, fitting, strict=True)
-        ],
-        dtype=np.int64,
-    )
+    """Most fraction bits [Nof] with which no weight of [Nof, ...] is clipped.
+
+    Clipping the largest weight where that loses less in mean square was tried: on a trained ResNet-20 it cost up to
+    1 dB of the logits' signal-to-noise ratio, and never won more than 0.1 dB.
+    """
+    largest = np.abs(weights.reshape(len(weights), -1)).max(axis=1)
+    return np.array([fitting_fraction(float(value), bits) for value in largest], dtype=np.int64)
 
 
 def squared_error(values: FloatArray, form: Format) -> float:
     """Sum of squared differences between `values` and their nearest numbers in `form`."""
-    scaled = np.ldexp(values, form.frac)
+    scaled = values * 2.0**form.frac
     rounded = np.clip(np.rint(scaled), form.low, form.high)
     rounded -= scaled
     return math.ldexp(float(np.vdot(rounded, rounded)), -2 * form.frac)
@@ -61,6 +58,8 @@ def squared_error(values: FloatArray, form: Format) -> float:
 
 def activation_fractions(model: ImportedModel, images: FloatArray, bits: int) -> dict[str, int]:
     """Fraction bits of every layer's output with the least mean square error over `images` [N, C, H, W].
+
+    Against fractions that clip nothing this won 1 to 2.5 dB of a trained ResNet-20's logits.
 
     Raises:
         UserError: no images, images with NaN, or activations of a size that fixed point cannot serve.
