@@ -190,8 +190,9 @@ def _write_hls(compiled: Compiled, layerwise: Schedule, costs: Costs, folder: Pa
     schedule = compiled.schedule
     accelerator = schedule.accelerator
     array = f"{accelerator.Pox}x{accelerator.Poy}x{accelerator.Pof}"
-    regenerate = f"cgap hls {compiled.onnx.name if not compiled.record else compiled.name} --platform {schedule.platform.name} --array {array} --schedule {schedule.kind.value}"
-    header = Header(compiled.name, compiled.imported.sha256, regenerate)
+    model = compiled.name if compiled.record else compiled.onnx.name
+    options = f"--platform {schedule.platform.name} --array {array} --schedule {schedule.kind.value}"
+    header = Header(compiled.name, compiled.imported.sha256, f"cgap hls {model} {options}")
     figures = {}
     for name in costs.simulation.layers:
         closed, measured = costs.layer(name)

@@ -159,7 +159,7 @@ def _layer_table(report: dict[str, Any]) -> Table:
     )
     table.add_column("layer", overflow="fold")
     table.add_column("op")
-    for heading in ("kMAC", "analytic", "simulated", "tiles", "bound", "read", "written"):
+    for heading in ("kMAC", "analytic", "simulated", "tile", "bound", "read", "written"):
         table.add_column(heading, justify="left" if heading == "bound" else "right", no_wrap=True)
     for layer in report["layers"]:
         efficiency = layer["tile_efficiency"]
