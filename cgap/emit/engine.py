@@ -120,8 +120,8 @@ def tiles(command: Command) -> tuple[FeatureTile, ...]:
 def _check(accelerator: Accelerator, platform: Platform) -> None:
     if platform.axi_bits < 32:
         raise UserError(
-            f"Pox = {accelerator.Pox} gives feature words of {8 * accelerator.feature_word_bytes} bits, and an AXI port has "
-            f"at least 32: choose an array of at least 2 columns"
+            f"Pox = {accelerator.Pox} gives feature words of {8 * accelerator.feature_word_bytes} bits, and an AXI "
+            f"port has at least 32: choose an array of at least 2 columns"
         )
     for name, limit in LARGEST.items():
         depth = getattr(accelerator, name)

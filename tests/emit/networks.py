@@ -1,5 +1,7 @@
 """Small integer networks made by hand, with random numbers, for tests of what is emitted from them."""
 
+import dataclasses
+
 import numpy as np
 
 from fpga_model.accelerator import Accelerator
@@ -11,38 +13,47 @@ from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.schedule import Kind, Schedule
 from fpga_model.tensors import LayerNumbers, Shape
 
-FRAC = 4
-"""Fraction bits of every stored tensor, except where a network says otherwise."""
+SPREAD = 40
+"""Standard deviation that stored tensors are scaled to, so that few values saturate and few are zero."""
 
 
-def number(graph: LayerGraph, seed: int = 0, fracs: dict[str, int] | None = None) -> FixedGraph:
-    """Random integers for every layer of a graph; shifts differ from map to map."""
+def number(graph: LayerGraph, seed: int) -> FixedGraph:
+    """Random integers for every layer of a graph; fractions differ from layer to layer, shifts from map to map."""
     rng = np.random.default_rng(seed)
-    fracs = fracs or {}
     numbers: dict[str, LayerNumbers] = {}
+    stored = {}
     for layer in graph.layers:
         operator, maps = layer.operator, graph.shape(layer.name).channels
-        output = Format(8, fracs.get(layer.name, FRAC))
-        if not isinstance(operator, Convolution):
-            frac = numbers[layer.inputs[0]].output.frac if layer.inputs else output.frac
-            shift = frac - output.frac if isinstance(operator, Pooling) else 0
-            numbers[layer.name] = LayerNumbers(output, np.full(maps, shift))
-            continue
-        source = numbers[layer.inputs[0]].output.frac
-        weight_frac = rng.integers(5, 9, maps)
-        shift = source + weight_frac - output.frac
-        aligned = None
-        if operator.shortcut is not None:
-            aligned = source + weight_frac - numbers[layer.inputs[1]].output.frac
-        numbers[layer.name] = LayerNumbers(
-            output=output,
-            shift=shift,
-            weights=rng.integers(-128, 128, operator.weight_shape).astype(np.int8),
-            weight_frac=weight_frac,
-            bias=rng.integers(-4000, 4000, maps),
-            shortcut_shift=aligned,
-        )
+        inputs = [stored[name] for name in layer.inputs] or [random_images(graph, 2, seed)]
+        fracs = [numbers[name].output.frac for name in layer.inputs]
+        output = Format(8, int(rng.integers(3, 7)))
+        if isinstance(operator, Convolution):
+            made = LayerNumbers(
+                output=output,
+                shift=np.zeros(maps, np.int64),
+                weights=rng.integers(-128, 128, operator.weight_shape).astype(np.int8),
+                bias=rng.integers(-2000, 2000, maps),
+                shortcut_shift=np.zeros(maps, np.int64),
+            )
+            shift = scale(operator.accumulators(inputs, made)) + rng.integers(-1, 3, maps)
+            delta = 0 if operator.shortcut is None else fracs[1] - output.frac
+            weight_frac = shift + output.frac - fracs[0]
+            aligned = None if operator.shortcut is None else shift - delta
+            made = dataclasses.replace(made, shift=shift, weight_frac=weight_frac, shortcut_shift=aligned)
+        elif isinstance(operator, Pooling) and operator.mode == "sum":
+            wide = LayerNumbers(Format(16, fracs[0]), np.zeros(maps, np.int64))
+            shift = scale(operator.reference(inputs, wide)[0])
+            made = LayerNumbers(Format(8, fracs[0] - shift), np.full(maps, shift))
+        else:
+            made = LayerNumbers(Format(8, fracs[0]) if fracs else output, np.zeros(maps, np.int64))
+        numbers[layer.name] = made
+        stored[layer.name] = operator.reference(inputs, made)[0]
     return FixedGraph(graph, numbers)
+
+
+def scale(values: np.ndarray) -> int:
+    """The shift that brings values to about SPREAD."""
+    return max(0, round(float(np.log2(values.std() / SPREAD))))
 
 
 def residual_network() -> FixedGraph:
@@ -61,7 +72,7 @@ def residual_network() -> FixedGraph:
     )
     graph.add(Layer("pool", Pooling("sum", (7, 9), 1), ("block.1/conv2",)))
     graph.add(Layer("fc", FullyConnected(Shape(9, 1, 1), 10), ("pool",)))
-    return number(graph, seed=1, fracs={"stem": 5, "block.0/conv2": 6, "pool": 1, "fc": 1})
+    return number(graph, seed=1)
 
 
 def mixed_network() -> FixedGraph:
@@ -76,7 +87,25 @@ def mixed_network() -> FixedGraph:
     graph.add(Layer("third", Convolution(11, 4, (3, 3), 3, (0, 0, 1, 1), relu=True), ("add",)))
     graph.add(Layer("sum", Pooling("sum", (2, 2), 1, (1, 0, 0, 1)), ("third",)))
     graph.add(Layer("fc", FullyConnected(graph.shape("sum"), 3), ("sum",)))
-    return number(graph, seed=2, fracs={"sum": 3, "fc": 0})
+    return number(graph, seed=2)
+
+
+def branch_network() -> FixedGraph:
+    """A tensor read at strides 1 and 2, a shortcut at stride 3, hostile names, and an output of many pixels."""
+    graph = LayerGraph('branch" \\')
+    graph.add(Layer("int", Input(Shape(3, 21, 25))))
+    graph.add(Layer("a/b", Convolution(3, 6, (3, 3), 1, (1, 1, 1, 1), relu=True), ("int",)))
+    graph.add(Layer("a.b", Convolution(6, 3, (1, 1)), ("a/b",)))
+    graph.add(Layer("*/ #error ??/", Convolution(6, 5, (3, 3), 2, (1, 1, 1, 1), relu=True), ("a/b",)))
+    graph.add(
+        Layer('\n};"\\', Convolution(5, 4, (1, 1), 1, (0, 0, 0, 0), False, Shortcut(2, 1, 3)), ("*/ #error ??/", "a.b"))
+    )
+    graph.add(Layer("main", Convolution(4, 6, (3, 3), 1, (1, 1, 1, 1), relu=True), ('\n};"\\',)))
+    graph.add(Layer("../pool", Pooling("max", (3, 3), 1, (1, 1, 1, 1)), ("main",)))
+    graph.add(
+        Layer("\u00fcber", Convolution(6, 7, (5, 5), 1, (0, 0, 0, 0), False, Shortcut(3, 1, 6)), ("../pool", "a/b"))
+    )
+    return number(graph, seed=4)
 
 
 def schedules(fixed: FixedGraph, accelerator: Accelerator, platform: str = "zcu104") -> dict[Kind, Schedule]:
@@ -84,8 +113,8 @@ def schedules(fixed: FixedGraph, accelerator: Accelerator, platform: str = "zcu1
     return {kind: build_schedule(fixed, accelerator, load_platform(platform), kind) for kind in Kind}
 
 
-def images(fixed: FixedGraph, count: int, seed: int = 3) -> np.ndarray:
+def random_images(graph: LayerGraph, count: int, seed: int = 3) -> np.ndarray:
     """Random images, [count, C, H, W] int8."""
-    shape = fixed.graph.shape(fixed.graph.input.name)
+    shape = graph.shape(graph.input.name)
     size = (count, shape.channels, shape.height, shape.width)
     return np.random.default_rng(seed).integers(-128, 128, size).astype(np.int8)

@@ -1,0 +1,51 @@
+"""Emitted builds of small networks with their compiled test benches, made once for all tests that use them."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from cgap.emit import Header, emit_hls, write_vectors, write_weights
+from cgap.emit.csim import CsimResult, compile_bench, run_bench
+from fpga_model.accelerator import Accelerator
+from fpga_model.graph import FixedGraph
+from fpga_model.schedule.schedule import Kind, Schedule
+from tests.emit.networks import random_images, schedules
+
+IMAGES = 3
+STRICT = ("-O1", "-Werror", "-pedantic")
+
+
+@dataclasses.dataclass
+class Build:
+    """A build folder and what it was made from."""
+
+    folder: Path
+    fixed: FixedGraph
+    schedule: Schedule
+
+    def compile(self, bench: str = "accelerator", options: tuple[str, ...] = STRICT) -> Path:
+        """The compiled test bench."""
+        binary = self.folder / f"{bench}{''.join(options)}"
+        if not binary.exists():
+            compile_bench(self.folder / "hls", binary, bench, options=options)
+        return binary
+
+    def run(self, bench: str = "accelerator", options: tuple[str, ...] = STRICT, workers: int = 1) -> CsimResult:
+        """Compile and run."""
+        return run_bench(self.compile(bench, options), self.folder, self.fixed.graph, workers=workers)
+
+
+@pytest.fixture(scope="session")
+def make_build(tmp_path_factory):
+    """Emit a network for an array, with one of the schedules, into a folder of its own."""
+
+    def make(fixed: FixedGraph, accelerator: Accelerator, kind: Kind = Kind.RESIDENT) -> Build:
+        folder = tmp_path_factory.mktemp("build")
+        both = schedules(fixed, accelerator)
+        emit_hls(both[kind], both[Kind.LAYERWISE], Header("test", "0" * 64, "pytest"), {}, folder / "hls")
+        write_weights(both[kind], folder)
+        write_vectors(fixed, random_images(fixed.graph, IMAGES), folder / "vectors")
+        return Build(folder, fixed, both[kind])
+
+    return make

@@ -1,0 +1,168 @@
+"""If these fail, the emitted C++ computes something else than the integer network, or would not be noticed to.
+
+Every test compiles with warnings as errors, against the vendor's ap_int.h.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cgap.emit.csim import FLAGS, find_ap_include, find_compiler, run_bench
+from fpga_model.accelerator import Accelerator
+from fpga_model.errors import UserError
+from fpga_model.fixed_point import requantise
+from fpga_model.schedule.commands import Convolve
+from fpga_model.schedule.schedule import Kind
+from hw_tests.csim.conftest import IMAGES
+from tests.emit.networks import branch_network, mixed_network, residual_network
+
+SANITISED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+@pytest.fixture(scope="module")
+def residual(make_build):
+    return make_build(residual_network(), Accelerator())
+
+
+def assert_equal(result, build):
+    """No difference, and every pixel of every layer was compared."""
+    assert result.mismatches == 0, result.differences
+    assert result.images == IMAGES
+    for layer in result.layers:
+        assert layer.compared >= IMAGES * build.fixed.graph.shape(layer.layer).size
+
+
+def test_whole_network(residual):
+    """Odd widths with Pof = 4, both strides, identity and option-A shortcut, pooling, packed logits."""
+    interleaves = {c.destination.interleave for c in residual.schedule.commands if isinstance(c, Convolve)}
+    assert interleaves == {1, 2}
+    assert_equal(residual.run(), residual)
+
+
+def test_two_workers_find_the_same(residual):
+    assert_equal(residual.run(workers=2), residual)
+
+
+def test_every_layer_alone(residual):
+    """Each layer's own top from its golden input in DRAM, with its layerwise commands."""
+    assert_equal(residual.run("layers"), residual)
+
+
+@pytest.mark.parametrize(
+    ("network", "accelerator", "kind"),
+    [
+        (mixed_network, Accelerator(Pox=4, Poy=4, Pof=2, page_depth=100), Kind.LAYERWISE),
+        (mixed_network, Accelerator(Pox=8, Poy=8, Pof=16), Kind.RESIDENT),
+        (branch_network, Accelerator(Pox=4, Poy=3, Pof=2, page_depth=128), Kind.RESIDENT),
+        (branch_network, Accelerator(Pox=2, Poy=5, Pof=8, pages=3), Kind.RESIDENT),
+    ],
+    ids=["tiles of all kinds", "weight word as wide as a beat", "spilled tensors", "weight word of two beats"],
+)
+def test_other_arrays(make_build, network, accelerator, kind):
+    build = make_build(network(), accelerator, kind)
+    assert_equal(build.run(), build)
+
+
+def test_no_access_leaves_its_array(make_build):
+    """Address and undefined-behaviour sanitisers, with rows that share banks and shortcuts of two words."""
+    build = make_build(branch_network(), Accelerator())
+    assert_equal(build.run(options=SANITISED), build)
+
+
+@pytest.fixture
+def damaged(residual, tmp_path):
+    """A copy of the build whose files may be spoilt, and a function that runs it."""
+    for name in ("vectors", "weights.bin"):
+        source, target = residual.folder / name, tmp_path / name
+        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
+    binary = residual.compile()
+
+    def run():
+        return run_bench(binary, tmp_path, residual.fixed.graph)
+
+    assert run().mismatches == 0
+    return tmp_path, run
+
+
+def change_byte(path: Path, position: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("layer", ["stem", "block_0_conv2", "pool", "fc"])
+def test_one_wrong_golden_value_turns_the_bench_red(damaged, layer):
+    folder, run = damaged
+    change_byte(folder / "vectors" / f"{layer}.bin", -1)
+    result = run()
+    # The logits are compared on chip and once more in DRAM.
+    assert result.mismatches == (2 if layer == "fc" else 1)
+    assert result.differences[0].startswith(f"{layer.replace('_0_', '.0/')} image {IMAGES - 1} ")
+
+
+def test_one_wrong_weight_turns_the_bench_red(damaged):
+    folder, run = damaged
+    change_byte(folder / "weights.bin", 40)
+    assert run().mismatches > 0
+
+
+def test_one_wrong_pixel_turns_the_bench_red(damaged):
+    folder, run = damaged
+    pixels = np.fromfile(folder / "vectors" / "image.bin", np.int8)
+    pixels[200] ^= 64
+    pixels.tofile(folder / "vectors" / "image.bin")
+    assert run().mismatches > 0
+
+
+@pytest.mark.parametrize("name", ["vectors/pool.bin", "vectors/image.bin", "weights.bin"])
+@pytest.mark.parametrize("missing", [False, True], ids=["short", "missing"])
+def test_a_short_or_missing_file_stops_the_bench(damaged, name, missing):
+    folder, run = damaged
+    if missing:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes((folder / name).read_bytes()[:-1])
+    with pytest.raises(UserError, match="exit code 2"):
+        run()
+
+
+def test_more_images_than_vectors_stop_the_bench(residual):
+    with pytest.raises(UserError, match="exit code 2"):
+        run_bench(residual.compile(), residual.folder, residual.fixed.graph, images=IMAGES + 1)
+
+
+def test_rounding_is_the_reference_s_rounding(residual, tmp_path):
+    """The C++ twin of fpga_model.fixed_point.requantise: exhaustive on small widths, and at the extremes of 32 bits."""
+    binary = tmp_path / "rounding"
+    source = Path(__file__).with_name("rounding.cpp")
+    include = ["-isystem", str(find_ap_include()), "-I", str(residual.folder / "hls")]
+    subprocess.run([*find_compiler(), *FLAGS, *include, "-o", str(binary), str(source)], check=True)
+    found = np.frombuffer(subprocess.run([str(binary)], check=True, capture_output=True).stdout, np.int8)
+
+    cases = [np.stack(np.broadcast_arrays(np.arange(13)[:, None], np.arange(-8192, 8193)), -1).reshape(-1, 2)]
+    low, high = -(1 << 31), (1 << 31) - 1
+    extremes = []
+    for shift in range(32):
+        for offset in range(301):
+            odd = ((offset - 150) * 2 + 1) << shift
+            centre = -((-odd) // 2) if odd < 0 else odd // 2
+            near = [centre + half if low <= centre + half <= high else 0 for half in (-1, 0, 1)]
+            extremes += [(shift, value) for value in (low + offset, high - offset, *near)]
+    shifts, values = np.concatenate([*cases, np.array(extremes)]).T
+    expected = np.stack([requantise(values, shifts, 8, relu)[0] for relu in (False, True)], -1).ravel()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_makefile_simulates(residual):
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("no make")
+    settings = [f"AP_INCLUDE={find_ap_include()}", "CXXFLAGS=-O1", f"CXX={' '.join(find_compiler())}"]
+    done = subprocess.run(
+        [make, "-C", str(residual.folder / "hls"), "csim", *settings], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{IMAGES} images, 0 mismatches" in done.stdout
