@@ -15,6 +15,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 MAX_SHIFT = 31
 """Largest shift a layer record can hold (five bits)."""
+FLOAT32_EXACT = 1 << 24
+"""Integers below this in magnitude are exact in float32, and so are their sums in any order."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from fpga_model.reference import run_float
 
 CLIPPING = 3
 """How many fraction bits beyond the largest value are tried: each halves the range and the rounding error."""
-FINEST, COARSEST = 24, -24
+FINEST, COARSEST = 24, -40
 """Most and fewest fraction bits of an activation; a network that needs others is out of any sensible range."""
 _BATCH = 32
 

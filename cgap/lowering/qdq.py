@@ -14,13 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cgap.files import write_atomic
 from cgap.lowering.network import IR_VERSION
-from fpga_model.fixed_point import Format
+from fpga_model.fixed_point import FLOAT32_EXACT, Format
 from fpga_model.graph import FixedGraph, Layer, LayerNumbers, Shape
 from fpga_model.operators import Convolution, Input, Operator, Pooling
 
 OPSET = 17
-FLOAT32_EXACT = 1 << 24
-"""Integers below this are exact in float32, and so are their sums in any order."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from cgap.lowering.calibrate import COARSEST, activation_fractions, weight_fract
 from cgap.lowering.importer import ImportedModel
 from cgap.lowering.network import shorten
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import MAX_SHIFT, FloatArray, Format, IntArray
+from fpga_model.fixed_point import FLOAT32_EXACT, MAX_SHIFT, FloatArray, Format, IntArray
 from fpga_model.graph import FixedGraph, FloatParameters, Layer, LayerNumbers, Shape
 from fpga_model.operators import Convolution, Input, Operator, Pooling
 
@@ -163,16 +163,17 @@ def _(
     # A channel without weights only adds its bias and shortcut: it needs no more fraction bits than they have.
     frac = np.where(weights.live, np.clip(weights.frac, lowest, highest), lowest)
     while True:
-        numbers, excess = _convolution_numbers(operator, output, inputs, weights.given, frac)
-        if not excess.any():
-            return numbers
-        if np.any(frac[excess] <= lowest):
-            channel = int(np.flatnonzero(excess & (frac <= lowest))[0])
+        numbers, refused, inexact = _convolution_numbers(operator, output, inputs, weights.given, frac)
+        stuck = refused & (frac <= lowest)
+        if stuck.any():
             raise UserError(
-                f"output channel {channel} could overflow: its bias must fit {BIAS_BITS} bits and its sums "
-                f"{ACCUMULATOR_BITS} bits, with {lowest + inputs[0].frac} fraction bits"
+                f"output channel {int(np.argmax(stuck))} could overflow: its bias must fit {BIAS_BITS} bits and its "
+                f"sums {ACCUMULATOR_BITS} bits, with {lowest + inputs[0].frac} fraction bits"
             )
-        frac = np.where(excess, frac - 1, frac)
+        lowered = refused | (inexact & (frac > lowest))
+        if not lowered.any():
+            return numbers
+        frac = np.where(lowered, frac - 1, frac)
 
 
 def _convolution_numbers(
@@ -181,22 +182,31 @@ def _convolution_numbers(
     inputs: Sequence[Format],
     given: FloatParameters,
     frac: npt.NDArray[np.int64],
-) -> tuple[LayerNumbers, npt.NDArray[np.bool_]]:
-    """The integers for weight fractions `frac`, and the channels [Nof] whose bias or sums are too large."""
+) -> tuple[LayerNumbers, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """The integers for weight fractions `frac`, and which output channels would better have fewer.
+
+    Returns:
+        The integers; the channels [Nof] that the hardware cannot hold; and those that float32 cannot, not because of
+        their products but because a bias or shortcut is so much larger: there the last bits of weights do not matter.
+    """
     accumulator = inputs[0].frac + frac
     bias = np.rint(np.ldexp(given.bias, accumulator))
     limit = 1 << (BIAS_BITS - 1)
     wide = (bias < -limit) | (bias >= limit)
+    weights = _round_weights(given.weights, frac, output.bits)
     numbers = LayerNumbers(
         output=output,
         shift=accumulator - output.frac,
-        weights=_round_weights(given.weights, frac, output.bits),
+        weights=weights,
         weight_frac=frac,
         bias=np.where(wide, 0, bias).astype(np.int64),
         shortcut_shift=accumulator - inputs[1].frac if operator.shortcut is not None else None,
     )
-    bounds = operator.channel_bounds(numbers, [1 << (form.bits - 1) for form in inputs])
-    return numbers, wide | (bounds >= 1 << (ACCUMULATOR_BITS - 1))
+    magnitudes = [-form.low for form in inputs]
+    bounds = operator.channel_bounds(numbers, magnitudes)
+    products = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) * magnitudes[0]
+    inexact = (bounds >= FLOAT32_EXACT) & (products < FLOAT32_EXACT // 2)
+    return numbers, wide | (bounds >= 1 << (ACCUMULATOR_BITS - 1)), inexact
 
 
 def _round_weights(weights: FloatArray, frac: npt.NDArray[np.int64], bits: int) -> IntArray:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fpga_model.errors import UserError
+from fpga_model.fixed_point import FLOAT32_EXACT
 from fpga_model.tensors import Shape
 
 Kernel = tuple[int, int]
@@ -63,6 +64,6 @@ def magnitude(maps: npt.NDArray[Any]) -> int:
 
 def exact_dtype(bound: int) -> np.dtype[Any]:
     """The fastest number type in which sums of integers that stay within `bound` are exact in any order."""
-    if bound < 1 << 24:
+    if bound < FLOAT32_EXACT:
         return np.dtype(np.float32)
     return np.dtype(np.float64 if bound < 1 << 53 else np.int64)

@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cgap.lowering import export_qdq, import_onnx, quantise
+from cgap.lowering.qdq import unproven_layers
 from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, Layer, LayerGraph, LayerNumbers, Shape
 from fpga_model.operators import Convolution, Input
@@ -53,6 +54,7 @@ def test_random_networks_bit_for_bit(tmp_path: Path, net: Builder, seed: int) ->
     model = import_onnx(save(net, tmp_path / "net.onnx"))
     shape = model.graph.shape(model.graph.input.name)
     fixed = quantise(model, random_images(shape, 8, seed) / 128.0)
+    assume(not unproven_layers(fixed))  # the random gains strain a few networks beyond float32
     # Other images than those of the calibration, so that saturation happens too.
     images = random_images(shape, 6, seed + 1)
     found = mismatches(fixed, images, tmp_path / "qdq.onnx")

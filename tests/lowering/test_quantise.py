@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cgap.lowering import ImportedModel, import_onnx, quantise
 from cgap.lowering.calibrate import fitting_fraction, squared_error, weight_fractions
+from cgap.lowering.qdq import unproven_layers
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, FloatParameters, Layer, LayerGraph, Shape
@@ -123,6 +124,15 @@ def test_bias_too_large_for_its_record_costs_weight_precision() -> None:
     numbers = fixed.numbers["odd"]
     assert numbers.bias is not None
     assert numbers.bias[0] * 2.0 ** -(numbers.shift[0] + numbers.output.frac) == 3.0
+
+
+def test_large_biases_leave_onnxruntime_exact() -> None:
+    """Tiny weights under a large bias or shortcut would fill 32 bits with digits that do not reach the output."""
+    for shortcut in (False, True):
+        model = one_layer(np.eye(2) * 2.0**-15, np.array([0.5, -0.5]), shortcut=shortcut)
+        fixed = quantise(model, images(Shape(2, 2, 2)))
+        check_contract(fixed)
+        assert unproven_layers(fixed) == []
 
 
 def test_impossible_numbers_name_the_layer() -> None:
