@@ -1,4 +1,4 @@
-"""The accelerator's parameters and what follows from them: array, buffers, words (docs/microarchitecture.md, section 1)."""
+"""The accelerator's parameters and what follows from them: array, buffers, words (docs/microarchitecture.md, 1)."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Accelerator:
             )
         if self.bits != 8:
             raise UserError(f"accelerator: {self.bits}-bit data is not supported; use 8")
-        for name, bits in (("Pox", 2 * self.Pox * self.bits), ("Pof", self.Pof * self.bits)):
-            if bits & (bits - 1) or not 8 <= bits <= 1024:
+        for name, bits, least in (("Pox", 2 * self.Pox * self.bits, 32), ("Pof", self.Pof * self.bits, 8)):
+            if bits & (bits - 1) or not least <= bits <= 1024:
                 raise UserError(
                     f"accelerator: {name} = {getattr(self, name)} gives buffer words of {bits} bits; "
-                    f"choose a power of two so that a word and an AXI beat divide one another"
+                    f"choose a power of two that gives {least} to 1024, so that words and AXI beats divide one another"
                 )
 
     @classmethod

@@ -1,20 +1,22 @@
-"""The analytic model: closed forms for what the simulator measures.
+"""The analytic model: closed forms for what the simulator measures (docs/analytic.md).
 
-Compute cycles are exact (docs/microarchitecture.md, sections 5 and 6, summed over the four kinds of groups a ragged tile has).
-DRAM time of a layer is a pipeline of tiles, `first load + sum of max(compute, next load, previous store) + last store`, with weights
-prefetched under earlier layers as far as the weight buffer reaches; it neglects how commands of one unit interleave.
+Compute cycles and DRAM bytes are exact: sums over the four kinds of groups that a ragged tile has, and over tiles. The
+time of a layer is a pipeline of tiles that take turns on two pages, with weights prefetched under earlier layers as far
+as the weight buffer reaches; it neglects how commands of one unit interleave and where bursts meet 4 KiB boundaries.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 from fpga_model.accelerator import Accelerator, ceil_div
 from fpga_model.graph import Layer
 from fpga_model.operators import ComputeOperator
-from fpga_model.platform import INTERVAL_UNIT, Platform
-from fpga_model.schedule.commands import FeatureTile
-from fpga_model.schedule.dram import record_bytes, round_up, weight_bytes
+from fpga_model.platform import Platform
+from fpga_model.schedule.commands import Convolve, FeatureTile, Load, PoolRows, Store
+from fpga_model.schedule.dram import is_packed, record_bytes, weight_bytes, weight_words
+from fpga_model.schedule.hazards import footprint
 from fpga_model.schedule.schedule import Schedule
 from fpga_model.schedule.tiling import LayerShape
 from fpga_model.timing import (
@@ -23,7 +25,8 @@ from fpga_model.timing import (
     PAGE_BYTES,
     STORE_DONE,
     STORE_FIRST_BEAT,
-    beat_interval,
+    bus_cycles,
+    last_beat,
     tile_bytes,
 )
 
@@ -39,123 +42,174 @@ class LayerEstimate:
 
 
 @dataclass(frozen=True)
-class _Tile:
-    compute: int
-    parameters: int
-    features: int
-    store: int
-
-
-@dataclass(frozen=True)
 class _Access:
     """A DRAM access: its bytes on the bus and its cycles."""
 
     bytes: int = 0
     cycles: int = 0
 
+    def __add__(self, other: _Access) -> _Access:
+        return _Access(self.bytes + other.bytes, self.cycles + other.cycles)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """What one tile asks of the three units, and the weight words and records it holds."""
+
+    compute: int
+    parameters: _Access
+    features: _Access
+    store: _Access
+    words: int
+    records: int
+
 
 def estimate(schedule: Schedule) -> dict[str, LayerEstimate]:
     """Closed-form costs of every computed layer, in layer order."""
+    clock = _Clock(schedule.accelerator)
     estimates: dict[str, LayerEstimate] = {}
-    ends: list[tuple[int, int]] = []
-    free, end = 0, 0
     for layer in schedule.graph.layers:
-        if not isinstance(layer.operator, ComputeOperator):
-            continue
-        tiles, read, written, words = _layer_tiles(schedule, layer, layer.operator, first=not estimates)
-        ready = max(free, _ring_free(ends, words, schedule.accelerator)) + tiles[0].parameters
-        ready = max(ready, end) + tiles[0].features
-        overlapped = 0
-        for index, tile in enumerate(tiles[:-1]):
-            following = tiles[index + 1]
-            stored = tiles[index - 1].store if index else 0
-            overlapped += max(tile.compute, following.parameters + following.features, stored)
-        stored = tiles[-2].store if len(tiles) > 1 else 0
-        done = ready + overlapped + max(tiles[-1].compute, stored) + tiles[-1].store
-        free = ready + overlapped
-        ends.append((words, done))
-        compute = sum(tile.compute for tile in tiles)
-        estimates[layer.name] = LayerEstimate(done - end, compute, read, written)
-        end = done
+        if isinstance(layer.operator, ComputeOperator):
+            tiles = _layer_tiles(schedule, layer, layer.operator, first=not estimates)
+            estimates[layer.name] = LayerEstimate(
+                cycles=clock.layer(tiles, _one_at_a_time(schedule, layer)),
+                compute_cycles=sum(tile.compute for tile in tiles),
+                dram_read_bytes=sum(tile.parameters.bytes + tile.features.bytes for tile in tiles),
+                dram_write_bytes=sum(tile.store.bytes for tile in tiles),
+            )
     return estimates
 
 
-def _ring_free(ends: list[tuple[int, int]], words: int, accelerator: Accelerator) -> int:
-    """When the weight buffer has room for `words` more: the end of the last layer that must have left it."""
-    total = words
-    for taken, done in reversed(ends):
-        total += taken
-        if total > accelerator.weight_depth:
-            return done
-    return 0
+@dataclass
+class _Clock:
+    """After a layer: when LOAD is free, when everything has ended, who holds the parameter memories until when."""
+
+    accelerator: Accelerator
+    load: int = 0
+    end: int = 0
+    holders: list[tuple[_Tile, int]] = field(default_factory=list)
+
+    def layer(self, tiles: list[_Tile], serial: bool) -> int:
+        """Run a layer; returns the cycles that it adds.
+
+        Two pages take turns: a tile is loaded where the tile before the last was computed and stored. Where
+        neighbouring tiles share a page (`serial`), they go through it one after the other.
+        """
+        first = tiles[0]
+        loaded = self._parameters(first, self.load)
+        if first.features.cycles:
+            loaded = max(loaded, self.end) + first.features.cycles
+        begin = max(loaded, self.end)
+        self._hold(first, begin)
+        ends = [begin + first.compute + first.store.cycles]
+        for before, tile in pairwise(tiles):
+            left = ends[-1] if serial else ends[-2] if len(ends) > 1 else 0  # when the tile's page is free
+            fetched = max(self._parameters(tile, begin), left) + tile.features.cycles
+            begin = max(begin + before.compute, fetched)
+            self._hold(tile, begin)
+            ends.append(max(begin + tile.compute, ends[-1]) + tile.store.cycles)
+        self.load = begin if len(tiles) > 1 else loaded
+        added, self.end = ends[-1] - self.end, ends[-1]
+        return added
+
+    def _parameters(self, tile: _Tile, free: int) -> int:
+        """When a tile's weights and records are loaded, LOAD being free at `free`: they wait for room."""
+        if not tile.parameters.cycles:
+            return free
+        words, records = tile.words, tile.records
+        for holder, done in reversed(self.holders):
+            words += holder.words
+            records += holder.records
+            if words > self.accelerator.weight_depth or records > self.accelerator.parameter_depth:
+                return max(free, done) + tile.parameters.cycles
+        return free + tile.parameters.cycles
+
+    def _hold(self, tile: _Tile, begin: int) -> None:
+        """The tile's parameters, or those of the tile before that it shares, stay until it is computed."""
+        if tile.words:
+            holder = tile if tile.parameters.cycles else self.holders.pop()[0]
+            self.holders.append((holder, begin + tile.compute))
 
 
-def _layer_tiles(
-    schedule: Schedule, layer: Layer, operator: ComputeOperator, first: bool
-) -> tuple[list[_Tile], int, int, int]:
-    """Tiles of a layer with bytes read and written and weight words held."""
+def _one_at_a_time(schedule: Schedule, layer: Layer) -> bool:
+    """Whether neighbouring tiles meet at port B of a page, so that moving one cannot overlap computing the other."""
+    moved: list[set[int]] = []
+    computed: list[set[int]] = []
+    loads: set[int] = set()
+    for command in schedule.layer_commands(layer.name):
+        ports = footprint(command, schedule.accelerator).port_b
+        if isinstance(command, Load):
+            loads |= ports
+        elif isinstance(command, Store):
+            moved[-1] |= ports
+        elif isinstance(command, (Convolve, PoolRows)):
+            moved.append(set(loads))
+            computed.append(set(ports))
+            loads.clear()
+    return any(moved[t] & computed[t + 1] or moved[t + 1] & computed[t] for t in range(len(computed) - 1))
+
+
+def _layer_tiles(schedule: Schedule, layer: Layer, operator: ComputeOperator, first: bool) -> list[_Tile]:
+    """What the tiles of a layer cost, one by one."""
     graph, accelerator, platform = schedule.graph, schedule.accelerator, schedule.platform
     output = graph.shape(layer.name)
-    packed = layer == graph.output and output.pixels == 1
-    shape = LayerShape(operator, tuple(graph.input_shapes(layer.name)), output, accelerator, packed)
-    resident = [name in schedule.residents for name in layer.inputs]
-    tiles, read, written, words = [], 0, 0, 0
+    inputs = tuple(graph.input_shapes(layer.name))
+    shape = LayerShape(operator, inputs, output, accelerator, is_packed(graph, layer.name))
+    places = [schedule.residents.get(name) for name in layer.inputs]
+    interleave = places[0].interleave if places[0] else shape.window.stride
+    tiles: list[_Tile] = []
     last_of, last_source = None, None
     for of, Tof, oy, Toy in schedule.tilings[layer.name].tiles(output):
         parameters, features, store = _Access(), _Access(), _Access()
         if shape.weights_per_map and last_of != of:
             last_of = of
             parameters = _parameter_access(shape, Tof, platform)
-            words = max(words, ceil_div(Tof, accelerator.Pof) * shape.weights_per_map)
         source = shape.source_tile(of, Tof, oy, Toy)
-        if not resident[0] and source != last_source:
+        if places[0] is None and source != last_source:
             last_source = source
-            features = _tile_access(source, shape.window.height, accelerator, platform)
-        elif resident[0] and first and not tiles:
-            features = _tile_access(schedule.residents[layer.inputs[0]], shape.window.height, accelerator, platform)
+            features += _load(source, accelerator, platform)
+        elif first and not tiles and places[0] is not None:
+            features += _load(places[0], accelerator, platform)
         shortcut = shape.shortcut_tile(of, Tof, oy, Toy)
-        if shortcut is not None and not resident[1]:
-            extra = _tile_access(shortcut, shape.inputs[1].height, accelerator, platform)
-            features = _Access(features.bytes + extra.bytes, features.cycles + extra.cycles)
+        if shortcut is not None and places[1] is None:
+            features += _load(shortcut, accelerator, platform)
         if layer.name not in schedule.residents:
-            store = _tile_access(shape.destination_tile(of, Tof, oy, Toy), output.height, accelerator, platform, True)
-        compute = operator.tile_cycles(shape.inputs, output, Tof, Toy, shortcut is not None, accelerator)
-        tiles.append(_Tile(compute, parameters.cycles, features.cycles, store.cycles))
-        read += parameters.bytes + features.bytes
-        written += store.bytes
-    return tiles, read, written, words
+            store = _store(shape.destination_tile(of, Tof, oy, Toy), accelerator, platform)
+        compute = operator.tile_cycles(inputs, output, Tof, Toy, shortcut is not None, interleave, accelerator)
+        words = weight_words(Tof, shape.weights_per_map, accelerator)
+        tiles.append(_Tile(compute, parameters, features, store, words, Tof if words else 0))
+    return tiles
 
 
 def _parameter_access(shape: LayerShape, Tof: int, platform: Platform) -> _Access:
     records = record_bytes(Tof, shape.accelerator, platform)
     weights = weight_bytes(Tof, shape.weights_per_map, shape.accelerator, platform)
-    interval = beat_interval(shape.accelerator, platform, feature=False)
-    cycles = sum(_load_cycles(size, 1, interval, platform) for size in (records, weights))
-    return _Access(records + weights, cycles)
+    return _Access(records + weights, sum(_load_cycles(size, 1, platform) for size in (records, weights)))
 
 
-def _tile_access(
-    tile: FeatureTile, height: int, accelerator: Accelerator, platform: Platform, store: bool = False
-) -> _Access:
-    """A tile's DRAM access; maps whose rows are all there form one run."""
+def _load(tile: FeatureTile, accelerator: Accelerator, platform: Platform) -> _Access:
+    run = tile_bytes(tile, accelerator)
+    return _Access(run * tile.maps, _load_cycles(run, tile.maps, platform))
+
+
+def _store(tile: FeatureTile, accelerator: Accelerator, platform: Platform) -> _Access:
     run, count = tile_bytes(tile, accelerator), 1 if tile.packed else tile.maps
-    if tile.rows == height:
-        run, count = run * count, 1
-    interval = beat_interval(accelerator, platform, feature=True)
-    cycles = _store_cycles(run, count, interval, platform) if store else _load_cycles(run, count, interval, platform)
-    return _Access(round_up(run, platform.beat_bytes) * count, cycles)
+    cycles = STORE_FIRST_BEAT + _bus(run, count, platform)[0] + platform.write_latency + STORE_DONE
+    return _Access(run * count, cycles)
 
 
-def _bus_cycles(run: int, count: int, interval: int, platform: Platform) -> int:
-    """Cycles from the first beat to the last of `count` runs of `run` bytes."""
-    beats = ceil_div(run, platform.beat_bytes) * count
-    bursts = ceil_div(run, min(PAGE_BYTES, platform.burst_beats * platform.beat_bytes)) * count
-    return beats * interval // INTERVAL_UNIT + (bursts - 1) * platform.burst_gap
+def _bus(run: int, count: int, platform: Platform) -> tuple[int, int, int]:
+    """Cycles from the first beat to the last of `count` runs of `run` bytes; how many bursts, and beats of each."""
+    beats = run // platform.beat_bytes
+    per_run = ceil_div(run, min(PAGE_BYTES, platform.burst_beats * platform.beat_bytes))
+    bursts = per_run * count
+    return bus_cycles(beats * count, platform) + (bursts - 1) * platform.burst_gap, bursts, ceil_div(beats, per_run)
 
 
-def _load_cycles(run: int, count: int, interval: int, platform: Platform) -> int:
-    return LOAD_FIRST_ADDRESS + platform.read_latency + _bus_cycles(run, count, interval, platform) + LOAD_DONE
-
-
-def _store_cycles(run: int, count: int, interval: int, platform: Platform) -> int:
-    return STORE_FIRST_BEAT + _bus_cycles(run, count, interval, platform) + platform.write_latency + STORE_DONE
+def _load_cycles(run: int, count: int, platform: Platform) -> int:
+    """Cycles of a load: bound by the bus, or by the latency that `outstanding` bursts hide no longer."""
+    bus, bursts, n = _bus(run, count, platform)
+    rounds, rest = divmod(bursts - 1, platform.outstanding)
+    waiting = rounds * (platform.read_latency + 1 + last_beat(n, platform))
+    waiting += rest * (bus_cycles(n, platform) + platform.burst_gap) + bus_cycles(n, platform)
+    return LOAD_FIRST_ADDRESS + platform.read_latency + max(bus, waiting) + LOAD_DONE

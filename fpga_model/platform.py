@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -77,12 +78,16 @@ class Platform:
     def beat_interval(self) -> int:
         """Time of one beat on the bus in 1/256 cycle: 256 where DRAM keeps up with the port."""
         cycles = self.beat_bytes * self.clock_mhz * 1e6 / self.dram_bandwidth
-        return max(INTERVAL_UNIT, int(-(-cycles * INTERVAL_UNIT // 1)))
+        return max(INTERVAL_UNIT, math.ceil(cycles * INTERVAL_UNIT))
 
     @property
     def bytes_per_cycle(self) -> float:
         """The most bytes one direction moves in a cycle."""
         return self.beat_bytes * INTERVAL_UNIT / self.beat_interval
+
+    def fitted(self, accelerator: Accelerator) -> Platform:
+        """This platform with an AXI port no wider than a feature word, so that no command moves part of a beat."""
+        return replace(self, axi_bits=min(self.axi_bits, 8 * accelerator.feature_word_bytes))
 
     def check(self, accelerator: Accelerator) -> None:
         """Raise UserError if the accelerator needs more than this platform has."""
@@ -132,6 +137,8 @@ def parse_platform(text: str, source: str) -> Platform:
     prefixes = {"resources": "", "clock": "clock_", "dram": "dram_", "axi": "", "energy": ""}
     for section, fields in _SECTIONS.items():
         entries = table.pop(section, {})
+        if not isinstance(entries, dict):
+            raise UserError(f"platform {source}: {section} must be a section ([{section}]), not a value")
         for key, kind in fields.items():
             value = _number(source, f"{section}.{key}", entries.pop(key, None), kind)
             values["axi_bits" if (section, key) == ("axi", "width_bits") else prefixes[section] + key] = value
@@ -143,6 +150,8 @@ def parse_platform(text: str, source: str) -> Platform:
         raise UserError(f"platform {source}: axi.width_bits is {values['axi_bits']}; AXI has 32, 64, ... 1024")
     if values["burst_beats"] > 256:
         raise UserError(f"platform {source}: axi.burst_beats is {values['burst_beats']}; an AXI4 burst has at most 256")
+    if values["dram_efficiency"] > 1:
+        raise UserError(f"platform {source}: dram.efficiency is {values['dram_efficiency']}; it is a share, at most 1")
     return Platform(**values)
 
 
@@ -156,5 +165,5 @@ def _number(source: str, field: str, value: Any, kind: type) -> Any:
             f"platform {source}: {field} must be given as {'a whole number' if kind is int else 'a number'}"
         )
     if not 0 < value < 1e12:
-        raise UserError(f"platform {source}: {field} is {value}; it must be above 0")
+        raise UserError(f"platform {source}: {field} is {value}; it must be above 0 and below 1e12")
     return kind(value)

@@ -7,7 +7,7 @@ from functools import singledispatch
 
 from fpga_model.accelerator import Accelerator, ceil_div
 from fpga_model.platform import INTERVAL_UNIT, Platform
-from fpga_model.schedule.commands import Chunks, Command, Convolve, FeatureTile, Load, PoolRows, Store, Target, Window
+from fpga_model.schedule.commands import Chunks, Command, Convolve, FeatureTile, Load, PoolRows, Store, Window
 
 CONVOLVE_FILL = 8
 POOL_FILL = 4
@@ -38,37 +38,35 @@ def beats(dram: Chunks, platform: Platform) -> int:
     return sum(bursts(dram, platform))
 
 
-def beat_interval(accelerator: Accelerator, platform: Platform, feature: bool) -> int:
-    """Time of a beat in 1/256 cycle; a feature page accepts or gives one word a cycle."""
-    if not feature:
-        return platform.beat_interval
-    return max(platform.beat_interval, INTERVAL_UNIT * platform.beat_bytes // accelerator.feature_word_bytes)
+def bus_cycles(n: int, platform: Platform) -> int:
+    """Cycles for which `n` beats hold the bus."""
+    return ceil_div(n * platform.beat_interval, INTERVAL_UNIT)
 
 
-def load_cycles(load: Load, accelerator: Accelerator, platform: Platform) -> int:
+def last_beat(n: int, platform: Platform) -> int:
+    """Cycle of the last of `n` beats, the first being in cycle 0."""
+    return (n - 1) * platform.beat_interval // INTERVAL_UNIT
+
+
+def load_cycles(load: Load, platform: Platform) -> int:
     """Cycles of a LOAD command, from start to completion, both included."""
-    interval = beat_interval(accelerator, platform, load.target is Target.FEATURE)
-    address, last, lasts = LOAD_FIRST_ADDRESS - 1, None, []
+    address, free = LOAD_FIRST_ADDRESS - 1, 0
+    lasts: list[int] = []
     for n in bursts(load.dram, platform):
         window = lasts[-platform.outstanding] if len(lasts) >= platform.outstanding else -1
-        address = max(address + 1, window + 1)
-        first = address + platform.read_latency
-        if last is not None:
-            first = max(first, last + 1 + platform.burst_gap)
-        last = first + (n - 1) * interval // INTERVAL_UNIT
-        lasts.append(last)
-    assert last is not None, "a load moves at least one byte"
-    return last + LOAD_DONE + 1
+        address = max(address, window) + 1
+        first = max(address + platform.read_latency, free)
+        lasts.append(first + last_beat(n, platform))
+        free = first + bus_cycles(n, platform) + platform.burst_gap
+    return lasts[-1] + LOAD_DONE + 1
 
 
-def store_cycles(store: Store, accelerator: Accelerator, platform: Platform) -> int:
+def store_cycles(store: Store, platform: Platform) -> int:
     """Cycles of a STORE command, from start to completion, both included."""
-    interval = beat_interval(accelerator, platform, feature=True)
-    first = STORE_FIRST_BEAT
-    last = first
+    first = last = STORE_FIRST_BEAT
     for n in bursts(store.dram, platform):
-        last = first + (n - 1) * interval // INTERVAL_UNIT
-        first = last + 1 + platform.burst_gap
+        last = first + last_beat(n, platform)
+        first += bus_cycles(n, platform) + platform.burst_gap
     return last + platform.write_latency + STORE_DONE + 1
 
 
@@ -106,7 +104,8 @@ def step_cycles(window: Window, Nox: int, interleave: int, accelerator: Accelera
 
 def shortcut_reads(stride: int, accelerator: Accelerator) -> int:
     """Port B reads of the drain for one row of one map with a shortcut of that stride."""
-    return ceil_div((accelerator.Pox - 1) * stride + 1, accelerator.word_pixels)
+    offset = stride % 2 * accelerator.Pox  # of a column group's first pixel in its word, at worst
+    return (offset + (accelerator.Pox - 1) * stride) // accelerator.word_pixels + 1
 
 
 def drain_slots(command: Convolve, accelerator: Accelerator) -> int:
@@ -163,12 +162,12 @@ def command_cycles(command: Command, accelerator: Accelerator, platform: Platfor
 
 @command_cycles.register
 def _(command: Load, accelerator: Accelerator, platform: Platform) -> int:
-    return load_cycles(command, accelerator, platform)
+    return load_cycles(command, platform)
 
 
 @command_cycles.register
 def _(command: Store, accelerator: Accelerator, platform: Platform) -> int:
-    return store_cycles(command, accelerator, platform)
+    return store_cycles(command, platform)
 
 
 @command_cycles.register

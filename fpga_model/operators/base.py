@@ -96,11 +96,18 @@ class ComputeOperator(Operator):
 
     @abstractmethod
     def tile_cycles(
-        self, inputs: Sequence[Shape], output: Shape, Tof: int, Toy: int, adds: bool, accelerator: Accelerator
+        self,
+        inputs: Sequence[Shape],
+        output: Shape,
+        Tof: int,
+        Toy: int,
+        adds: bool,
+        interleave: int,
+        accelerator: Accelerator,
     ) -> int:
-        """Closed form of the cycles of a tile of `Tof` maps and `Toy` rows, whose source is interleaved by the stride.
+        """Closed form of the cycles of a tile of `Tof` maps and `Toy` rows.
 
-        `adds` says whether the tile's maps get a shortcut.
+        `adds` says whether the tile's maps get a shortcut, `interleave` how the rows of its source lie in the banks.
         """
 
     @property

@@ -18,7 +18,7 @@ from fpga_model.operators.windows import Kernel, Pad, check_window, exact_dtype,
 from fpga_model.schedule.commands import Convolve, PoolRows, ShortcutRead, Waits, Window
 from fpga_model.schedule.job import Job
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
-from fpga_model.timing import CONVOLVE_FILL, DRAIN_DEPTH, line_words, shortcut_reads, step_cycles
+from fpga_model.timing import CONVOLVE_FILL, DRAIN_DEPTH, fetch_cycles, shortcut_reads, step_cycles
 
 
 @dataclass(frozen=True)
@@ -186,10 +186,17 @@ class Convolution(ComputeOperator):
         return Window(self.Nky, self.Nkx, self.S, top, left, inputs[0].height, inputs[0].width)
 
     def tile_cycles(
-        self, inputs: Sequence[Shape], output: Shape, Tof: int, Toy: int, adds: bool, accelerator: Accelerator
+        self,
+        inputs: Sequence[Shape],
+        output: Shape,
+        Tof: int,
+        Toy: int,
+        adds: bool,
+        interleave: int,
+        accelerator: Accelerator,
     ) -> int:
         window = self.window(inputs)
-        fetch = line_words(window, output.width, accelerator)
+        fetch = fetch_cycles(window, output.width, interleave, accelerator)
         sums = self.Nif * self.Nky * max(self.Nkx, fetch)
         slots = 1 + (shortcut_reads(self.shortcut.stride, accelerator) if self.shortcut and adds else 0)
         columns = ceil_div(output.width, accelerator.Pox)

@@ -83,7 +83,14 @@ class Pooling(ComputeOperator):
         return Window(self.Nky, self.Nkx, self.stride, top, left, inputs[0].height, inputs[0].width)
 
     def tile_cycles(
-        self, inputs: Sequence[Shape], output: Shape, Tof: int, Toy: int, adds: bool, accelerator: Accelerator
+        self,
+        inputs: Sequence[Shape],
+        output: Shape,
+        Tof: int,
+        Toy: int,
+        adds: bool,
+        interleave: int,
+        accelerator: Accelerator,
     ) -> int:
         words = self.Nky * line_words(self.window(inputs), output.width, accelerator)
         groups = Tof * Toy * ceil_div(output.width, accelerator.Pox)

@@ -107,19 +107,23 @@ class Emitter:
         last = of + Tof >= plan.shape.output.channels
         begin = of * accelerator.record_bytes
         end = layout.record_bytes if last else (of + Tof) * accelerator.record_bytes
-        records = self.parameter_ring.take((end - begin) // accelerator.record_bytes)
-        self._load_words(plan, Target.PARAMETER, Chunks(layout.records + begin, end - begin), records, accelerator.record_bytes)
+        records = self._load_words(plan, Target.PARAMETER, Chunks(layout.records + begin, end - begin))
         per_map = plan.shape.weights_per_map
         begin = weight_words(of, per_map, accelerator) * accelerator.weight_word_bytes
         end = weight_words(of + Tof, per_map, accelerator) * accelerator.weight_word_bytes
         end = layout.weight_bytes if last else end
-        weights = self.weight_ring.take((end - begin) // accelerator.weight_word_bytes)
-        self._load_words(plan, Target.WEIGHT, Chunks(layout.weights + begin, end - begin), weights, accelerator.weight_word_bytes)
+        weights = self._load_words(plan, Target.WEIGHT, Chunks(layout.weights + begin, end - begin))
         return weights, records
 
-    def _load_words(self, plan: LayerPlan, target: Target, chunks: Chunks, address: int, word_bytes: int) -> None:
-        words = chunks.bytes // word_bytes
+    def _load_words(self, plan: LayerPlan, target: Target, chunks: Chunks) -> int:
+        """Load records or weights into the next free place of their buffer; returns its address."""
+        if target is Target.WEIGHT:
+            ring, words = self.weight_ring, chunks.bytes // self.accelerator.weight_word_bytes
+        else:
+            ring, words = self.parameter_ring, chunks.bytes // self.accelerator.record_bytes
+        address = ring.take(words)
         self.program.append(Load(plan.layer.name, Waits(), target, chunks, address=address, words=words))
+        return address
 
     def _fetch(self, plan: LayerPlan, role: str, wanted: FeatureTile, count: int) -> tuple[FeatureTile, int]:
         """The tile where a tensor can be read, and 1 if a load was needed to put it there."""
@@ -184,9 +188,8 @@ class Planner:
 
     def build(self) -> Schedule:
         """The schedule. Raises UserError if a layer does not fit the buffers in any way."""
-        self.platform.check(self.accelerator)
-        candidates = [] if self.kind is Kind.LAYERWISE else [n.name for n in self.graph.layers if n != self.graph.output]
-        tiles = {name: self._full_tile(name) for name in candidates}
+        staying = [] if self.kind is Kind.LAYERWISE else [n.name for n in self.graph.layers if n != self.graph.output]
+        tiles = {name: self._full_tile(name) for name in staying}
         while True:
             depths = {n: t.depth(self.accelerator.Poy, self.accelerator.word_pixels) for n, t in tiles.items()}
             placed = place(depths, live_ranges(self.graph), self.accelerator)
@@ -197,12 +200,10 @@ class Planner:
             stuck = self._emit(emitter, placed)
             if stuck is None:
                 break
-            victim = self._victim(stuck, placed)
-            del tiles[victim]
-        tilings = {name: tiling for name, tiling in self.tilings.items()}
+            del tiles[self._victim(stuck, placed)]
         commands = tuple(emitter.program.commands)
         return Schedule(
-            self.kind, self.fixed, self.accelerator, self.platform, dram, parameters, tilings, residents, commands
+            self.kind, self.fixed, self.accelerator, self.platform, dram, parameters, self.tilings, residents, commands
         )
 
     def _emit(self, emitter: Emitter, placed: dict[str, Placed]) -> Layer | None:
@@ -223,9 +224,9 @@ class Planner:
         index = [layer.name for layer in self.graph.layers].index(stuck.name)
         alive = [n for n, p in placed.items() if p.live[0] <= index <= p.live[1]]
         if not alive:
-            Nif, window = self.graph.input_shapes(stuck.name)[0].channels, stuck.operator
+            kind, Nif = stuck.operator.kind, self.graph.input_shapes(stuck.name)[0].channels
             raise UserError(
-                f"layer {stuck.name!r} does not fit the accelerator: its smallest tile ({window.kind}, {Nif} input maps) "
+                f"layer {stuck.name!r} does not fit the accelerator: its smallest tile ({kind}, {Nif} input maps) "
                 f"needs more than the buffers hold (page_depth {self.accelerator.page_depth}, "
                 f"weight_depth {self.accelerator.weight_depth}, parameter_depth {self.accelerator.parameter_depth}); "
                 f"choose larger buffers"
@@ -280,4 +281,5 @@ def build_schedule(fixed: FixedGraph, accelerator: Accelerator, platform: Platfo
     Raises:
         UserError: the platform is too small for the accelerator, or a layer for its buffers.
     """
-    return Planner(fixed, accelerator, platform, kind).build()
+    platform.check(accelerator)
+    return Planner(fixed, accelerator, platform.fitted(accelerator), kind).build()

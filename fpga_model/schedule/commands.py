@@ -47,7 +47,7 @@ class Waits:
 
 @dataclass(frozen=True)
 class FeatureTile:
-    """Where rows `first_row ... first_row + rows - 1` and maps `first_map ... first_map + maps - 1` of a tensor lie in a page.
+    """Where `rows` rows from `first_row` on and `maps` maps from `first_map` on of a tensor lie in a page.
 
     Row r of the tile (counted from 0) lies in bank `(r // interleave) % Poy`, at word
     `address + (map * group_rows + (r // (interleave * Poy)) * interleave + r % interleave) * row_words`,
@@ -88,7 +88,7 @@ class Chunks:
 
 @dataclass(frozen=True)
 class Load:
-    """DRAM to a buffer. A feature load fills `tile` (chunk = one map's rows); the others fill words from `address` on."""
+    """DRAM to a buffer. A feature load fills `tile` (a chunk is one map's rows), others words from `address` on."""
 
     unit: ClassVar[Unit] = Unit.LOAD
     layer: str

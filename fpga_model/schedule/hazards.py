@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 from functools import singledispatch
 
 from fpga_model.accelerator import Accelerator
-from fpga_model.schedule.commands import Chunks, Command, Convolve, FeatureTile, Load, PoolRows, Store, Target, Unit, Waits
+from fpga_model.schedule.commands import (
+    Chunks,
+    Command,
+    Convolve,
+    FeatureTile,
+    Load,
+    PoolRows,
+    Store,
+    Target,
+    Unit,
+    Waits,
+)
 
 Span = tuple[str, int, int]
 """A memory and a half-open range of it: bytes of `dram`, words of the others."""
@@ -89,7 +100,7 @@ def _(command: PoolRows, accelerator: Accelerator) -> Footprint:
 
 @dataclass
 class Program:
-    """Commands in program order; each gets the waits that its conflicts with earlier commands of other units ask for."""
+    """Commands in program order; each waits for the earlier commands of other units that it conflicts with."""
 
     accelerator: Accelerator
     commands: list[Command] = field(default_factory=list)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
 
 from fpga_model.accelerator import Accelerator, ceil_div
 from fpga_model.operators import ComputeOperator
 from fpga_model.platform import Platform
 from fpga_model.schedule.commands import FeatureTile, Window
-from fpga_model.schedule.dram import round_up, row_words, weight_words
+from fpga_model.schedule.dram import record_bytes, round_up, row_words, weight_bytes, weight_words
 from fpga_model.schedule.memory import Pages
 from fpga_model.tensors import Shape
 
@@ -90,7 +90,9 @@ def map_granule(layer: LayerShape, platform: Platform) -> int:
         maps = groups * accelerator.Pof
         words = weight_words(maps, max(1, layer.weights_per_map), accelerator)
         sizes = (maps * accelerator.record_bytes, words * accelerator.weight_word_bytes)
-        if all(size % platform.beat_bytes == 0 for size in sizes) and not (layer.packed and maps % accelerator.word_pixels):
+        if all(size % platform.beat_bytes == 0 for size in sizes) and not (
+            layer.packed and maps % accelerator.word_pixels
+        ):
             return maps
     return accelerator.Pof * platform.beat_bytes * accelerator.word_pixels
 
@@ -104,21 +106,22 @@ def candidates(layer: LayerShape, platform: Platform, travels: bool) -> Iterator
     splits = [1 << k for k in range(output.height.bit_length() + 1)] if travels else [1]
     rows = dict.fromkeys(min(output.height, round_up(ceil_div(output.height, k), accelerator.Poy)) for k in splits)
     for Tof, Toy in product(maps, rows):
-        if not _parameters_fit(layer, Tof, granule):
+        if not _parameters_fit(layer, platform, Tof, granule):
             continue
         yield Tiling(Tof, Toy)
         if Tof < output.channels and Toy < output.height:
             yield Tiling(Tof, Toy, rows_outside=True)
 
 
-def _parameters_fit(layer: LayerShape, Tof: int, granule: int) -> bool:
-    """Whether records and weights of a tile leave room for those of the next one (the least tile may fill the buffers)."""
+def _parameters_fit(layer: LayerShape, platform: Platform, Tof: int, granule: int) -> bool:
+    """Whether records and weights of a tile leave room for the next one's (the least tile may fill the buffers)."""
     if not layer.weights_per_map:
         return True
     accelerator = layer.accelerator
     share = 1 if Tof <= granule else 2
-    words = weight_words(Tof, layer.weights_per_map, accelerator)
-    return words <= accelerator.weight_depth // share and Tof <= accelerator.parameter_depth // share
+    weights = weight_bytes(Tof, layer.weights_per_map, accelerator, platform) // accelerator.weight_word_bytes
+    records = record_bytes(Tof, accelerator, platform) // accelerator.record_bytes
+    return weights <= accelerator.weight_depth // share and records <= accelerator.parameter_depth // share
 
 
 Side = dict[str, tuple[int, int]]
@@ -126,23 +129,40 @@ Side = dict[str, tuple[int, int]]
 
 
 def work_places(layer: LayerShape, tiling: Tiling, roles: frozenset[str], pages: Pages) -> tuple[Side, ...] | None:
-    """Working tiles for the roles that travel, double buffered if there are several tiles; None if they do not fit."""
+    """Working tiles for the roles that travel; None if they do not fit.
+
+    Several tiles are double buffered, best with a page for each side, so that one side computes while the other loads;
+    where memory is short, one side serves all tiles, its roles in whatever page has room.
+    """
     tiles = list(tiling.tiles(layer.output))
     depths = _work_depths(layer, tiles)
-    loads = len(dict.fromkeys(layer.source_tile(*tile) for tile in tiles))
-    if len(tiles) == 1 or not roles:
-        needs = [[role for role in roles]]
-    else:
-        needs = [[role for role in roles], [role for role in roles if role != SOURCE or loads > 1]]
+    first = sorted(roles)
+    loads = len({layer.source_tile(*tile) for tile in tiles})
+    second = [role for role in first if role != SOURCE or loads > 1]
     order = sorted(range(layer.accelerator.pages), key=lambda page: -pages.free(page))
-    for choice in [(a, b) for a in order for b in order if a != b] + [(a, a) for a in order]:
-        trial, sides = pages.copy(), []
-        for page, wanted in zip(choice, needs, strict=False):
-            places = {role: trial.fit(depths[role], page) for role in sorted(wanted)}
-            sides.append({role: (page, address) for role, address in places.items() if address is not None})
-        if all(len(side) == len(wanted) for side, wanted in zip(sides, needs, strict=True)):
-            return tuple(sides)
+    if len(tiles) > 1 and roles:
+        for a, b in [*permutations(order, 2), *((page, page) for page in order)]:
+            trial = pages.copy()
+            sides = _fit(first, [a] * len(first), depths, trial), _fit(second, [b] * len(second), depths, trial)
+            if sides[0] is not None and sides[1] is not None:
+                return sides[0], sides[1]
+    alone = [[page] * len(first) for page in order]
+    for choice in [*alone, *product(order, repeat=len(first))]:
+        side = _fit(first, choice, depths, pages.copy())
+        if side is not None:
+            return (side,)
     return None
+
+
+def _fit(roles: Sequence[str], choice: Sequence[int], depths: dict[str, int], pages: Pages) -> Side | None:
+    """Places for the working tiles of roles, each in the page chosen for it; None if one finds no room there."""
+    side: Side = {}
+    for role, page in zip(roles, choice, strict=True):
+        address = pages.fit(depths[role], page)
+        if address is None:
+            return None
+        side[role] = page, address
+    return side
 
 
 def _work_depths(layer: LayerShape, tiles: list[tuple[int, int, int, int]]) -> dict[str, int]:

@@ -1,0 +1,154 @@
+"""Laws that every schedule obeys, whatever the network, the buffers and the DRAM are like."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import groupby
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fpga_model.accelerator import Accelerator
+from fpga_model.errors import UserError
+from fpga_model.graph import FixedGraph
+from fpga_model.platform import load_platform
+from fpga_model.schedule.build import build_schedule
+from fpga_model.schedule.commands import Unit
+from fpga_model.schedule.schedule import Kind, Schedule
+from fpga_model.simulator import port_conflicts, simulate
+from fpga_model.tensors import Shape
+from tests.fpga_model import stepper
+from tests.fpga_model.networks import ROOMY, Network, conv, fitting, networks, resnet, schedules
+from tests.fpga_model.symbolic import Machine
+
+RANDOM = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+KINDS = pytest.mark.parametrize("kind", list(Kind))
+
+
+@RANDOM
+@given(schedules)
+def test_every_command_finds_what_its_layer_needs_and_none_may_overtake_another(schedule: Schedule):
+    """Fails if a tile is computed twice or never, reads what is not there yet, leaves its memory, or may race."""
+    Machine(schedule).run()
+
+
+@RANDOM
+@given(schedules)
+def test_simulation_has_no_port_conflicts_and_sums_to_the_total(schedule: Schedule):
+    """Fails if two units meet at port B, or the layers' cycles are not the network's."""
+    simulation = simulate(schedule)
+    assert port_conflicts(simulation, schedule.accelerator) == []
+    assert simulation.cycles == max(event.done for event in simulation.events) + 1
+    assert list(simulation.layers) == [layer.name for layer in schedule.graph.layers[1:]]
+    assert all(cost.cycles >= 0 for cost in simulation.layers.values())
+
+
+@RANDOM
+@given(schedules)
+def test_commands_of_a_layer_are_contiguous(schedule: Schedule):
+    """Fails if a layer could not be synthesised, or timed, by itself."""
+    names = [name for name, _ in groupby(command.layer for command in schedule.commands)]
+    assert names == [layer.name for layer in schedule.graph.layers[1:]]
+
+
+@settings(RANDOM, max_examples=15)
+@given(schedules)
+def test_same_input_gives_the_same_bytes(schedule: Schedule):
+    """Fails if emitted files would differ between two runs."""
+    again = build_schedule(schedule.fixed, schedule.accelerator, schedule.platform, schedule.kind)
+    assert again.to_json() == schedule.to_json()
+
+
+@settings(RANDOM, max_examples=15)
+@given(schedules)
+def test_queues_stepped_cycle_by_cycle_give_the_simulated_times(schedule: Schedule):
+    """Fails if the simulator starts a command earlier or later than three counters would let it."""
+    simulation = simulate(schedule)
+    costs = {id(event.command): event.cycles for event in simulation.events}
+    times = stepper.run(schedule.commands, lambda command: costs[id(command)])
+    assert times == [(event.start, event.done) for event in simulation.events]
+
+
+@settings(RANDOM, max_examples=30)
+@given(networks(), st.sampled_from(["8x8x4", "4x4x2"]))
+def test_resident_reads_weights_and_image_once_where_all_fits(fixed: FixedGraph, array: str):
+    """Fails if the resident schedule moves a byte that it need not move."""
+    large = Accelerator.parse(array, page_depth=1 << 15, weight_depth=1 << 20, parameter_depth=1 << 12)
+    schedule = build_schedule(fixed, large, ROOMY, Kind.RESIDENT)
+    regions = {r.name: r.bytes for r in schedule.dram.regions if r.role in ("parameters", "input")}
+    output = schedule.dram.region(fixed.graph.output.name, "output")
+    simulation = simulate(schedule)
+    assert simulation.dram_read_bytes == sum(regions.values())
+    assert simulation.dram_write_bytes == output.bytes
+    assert set(schedule.residents) == {layer.name for layer in fixed.graph.layers} - {fixed.graph.output.name}
+
+
+@KINDS
+@pytest.mark.parametrize("array", ["8x8x4", "4x4x2", "8x8x16", "16x4x8"])
+def test_resnet_runs_on_every_array(array: str, kind: Kind):
+    """Fails if a network of the README's kind cannot be scheduled on an array that is not the default."""
+    Machine(build_schedule(resnet(8, (13, 21, 40)), Accelerator.parse(array), ROOMY, kind)).run()
+
+
+@KINDS
+def test_small_buffers_make_every_tile_loop(kind: Kind):
+    """Fails if the random tests above no longer reach spills, row tiles, map tiles and both loop orders."""
+    tight = Accelerator(page_depth=160, weight_depth=2500, parameter_depth=24)
+    schedule = fitting(resnet(8), tight, ROOMY, kind)
+    tilings = schedule.tilings
+    shapes = {name: schedule.graph.shape(name) for name in tilings}
+    assert len(schedule.residents) < len(shapes)
+    assert any(tiling.Toy < shapes[name].height for name, tiling in tilings.items())
+    assert any(tiling.Tof < shapes[name].channels for name, tiling in tilings.items())
+    Machine(schedule).run()
+
+
+def test_resnet20_resident_meets_its_limits():
+    """Fails if the default schedule leaves cycles or DRAM bytes on the table: the figures that the README promises."""
+    fixed, platform = resnet(), load_platform("zcu104")
+    schedule = build_schedule(fixed, Accelerator(), platform, Kind.RESIDENT)
+    simulation = simulate(schedule)
+    least = fixed.graph.weights() + 3 * 32 * 32 + 10
+    moved = simulation.dram_read_bytes + simulation.dram_write_bytes
+    compute = fixed.graph.macs() / schedule.accelerator.macs
+    assert (fixed.graph.macs(), least) == (40_551_040, 271_418)
+    assert moved <= 1.02 * least
+    assert simulation.cycles <= 1.10 * max(compute, least / platform.bytes_per_cycle)
+
+
+def test_layerwise_moves_every_map_through_dram():
+    """Fails if the reference schedule keeps a map on chip."""
+    schedule = build_schedule(resnet(), Accelerator(), load_platform("zcu104"), Kind.LAYERWISE)
+    assert schedule.residents == {}
+    for layer in schedule.graph.layers[1:]:
+        units = {command.unit for command in schedule.layer_commands(layer.name)}
+        assert units == set(Unit)
+
+
+@KINDS
+def test_layer_that_fits_no_buffer_is_named(kind: Kind):
+    """Fails if a layer deeper than the buffers ends in anything else than one sentence that names it."""
+    network = Network("deep", Shape(64, 8, 8))
+    network.add("wide one", conv(64, 8), "image")
+    with pytest.raises(UserError, match=r"^layer 'wide one' does not fit .*page_depth 32.*choose larger buffers$"):
+        build_schedule(network.fixed(), Accelerator(page_depth=32), ROOMY, kind)
+    with pytest.raises(UserError, match=r"^layer 'wide one' does not fit .*weight_depth 100"):
+        build_schedule(network.fixed(), Accelerator(weight_depth=100), ROOMY, kind)
+
+
+def test_deep_layer_that_only_fits_without_double_buffering_is_scheduled():
+    """Fails if a layer is refused although its source fills one page and its output has room in the other."""
+    network = Network("deep", Shape(64, 8, 8))
+    network.add("conv", conv(64, 40), "image")
+    schedule = build_schedule(network.fixed(), Accelerator(page_depth=64), ROOMY, Kind.LAYERWISE)
+    Machine(schedule).run()
+
+
+def test_platform_too_small_is_named():
+    """Fails if an accelerator that cannot be built is scheduled all the same."""
+    small = replace(load_platform("zcu104"), name="tiny", dsp=220)
+    with pytest.raises(UserError, match=r"^platform tiny is too small: the 8x8x4 accelerator needs 256 DSP blocks"):
+        build_schedule(resnet(), Accelerator(), small, Kind.RESIDENT)
+    with pytest.raises(UserError, match=r"needs 65 RAMB36 blocks and there are 50"):
+        build_schedule(resnet(), Accelerator(), replace(small, dsp=256, ramb36=50), Kind.RESIDENT)

@@ -1,0 +1,174 @@
+"""The closed forms of fpga_model/timing.py against state machines stepped cycle by cycle, and against hand counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from fpga_model.accelerator import Accelerator
+from fpga_model.platform import Platform, load_platform
+from fpga_model.schedule.build import build_schedule
+from fpga_model.schedule.commands import (
+    Chunks,
+    Convolve,
+    FeatureTile,
+    Load,
+    Pool,
+    PoolRows,
+    ShortcutRead,
+    Store,
+    Target,
+    Waits,
+    Window,
+)
+from fpga_model.schedule.schedule import Kind
+from fpga_model.timing import (
+    bursts,
+    command_cycles,
+    convolve_cycles,
+    line_words,
+    load_cycles,
+    pool_cycles,
+    row_passes,
+    shortcut_reads,
+    step_cycles,
+    store_cycles,
+)
+from tests.fpga_model import stepper
+from tests.fpga_model.networks import ROOMY, platforms, resnet, schedules
+
+TILE = FeatureTile(page=0, address=0, maps=1, rows=1, row_words=1)
+arrays = st.builds(
+    Accelerator, Pox=st.sampled_from([2, 4, 8, 16]), Poy=st.integers(1, 9), Pof=st.sampled_from([1, 2, 4, 16])
+)
+
+
+@st.composite
+def accesses(draw: st.DrawFn) -> tuple[Chunks, Platform]:
+    platform = draw(platforms)
+    beat = platform.beat_bytes
+    run = draw(st.integers(1, 40) | st.integers(1, 700)) * beat
+    address = draw(st.integers(0, 300)) * beat
+    return Chunks(address, run, draw(st.integers(1, 6)), run + draw(st.integers(0, 5)) * beat), platform
+
+
+@given(accesses())
+def test_bursts_are_what_a_walk_over_the_beats_finds(access: tuple[Chunks, Platform]):
+    """Fails if a burst crosses 4 KiB, is longer than the platform allows, or beats are lost."""
+    assert list(bursts(*access)) == stepper.burst_lengths(*access)
+
+
+@given(accesses())
+@example((Chunks(0, 16, 9, 64), replace(ROOMY, outstanding=1)))
+@example((Chunks(0, 64, 9, 64), replace(ROOMY, axi_bits=512, dram_megatransfers=133.3)))
+def test_load_is_what_the_stepped_read_channel_takes(access: tuple[Chunks, Platform]):
+    """Fails if LOAD's closed form is not the AXI read port of the contract."""
+    load = Load("l", Waits(), Target.FEATURE, access[0], tile=TILE)
+    assert load_cycles(load, access[1]) == stepper.load_cycles(load, access[1])
+
+
+@given(accesses())
+def test_store_is_what_the_stepped_write_channel_takes(access: tuple[Chunks, Platform]):
+    """Fails if STORE's closed form is not the AXI write port of the contract."""
+    store = Store("l", Waits(), access[0], TILE)
+    assert store_cycles(store, access[1]) == stepper.store_cycles(store, access[1])
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[Convolve, Accelerator]:
+    array = draw(arrays)
+    Nky, Nkx = draw(st.integers(1, 7)), draw(st.integers(1, 9))
+    stride = draw(st.integers(1, 4))
+    window = Window(Nky, Nkx, stride, draw(st.integers(0, Nky - 1)), draw(st.integers(0, Nkx - 1)), 40, 40)
+    source = replace(TILE, interleave=draw(st.sampled_from([stride, stride, 1, 2, 3])))
+    Nox = draw(st.integers(1, 33))
+    reads = ShortcutRead(TILE, draw(st.integers(1, 5)), 0, 1, 0)
+    command = Convolve(
+        "l",
+        Waits(),
+        source,
+        window,
+        step=step_cycles(window, Nox, source.interleave, array),
+        Nif=draw(st.integers(1, 6)),
+        of=0,
+        Tof=draw(st.integers(1, 9)),
+        oy=0,
+        Toy=draw(st.integers(1, 12)),
+        Nox=Nox,
+        weights=0,
+        parameters=0,
+        relu=True,
+        destination=TILE,
+        shortcut=draw(st.sampled_from([None, reads])),
+    )
+    return command, array
+
+
+@settings(max_examples=60)
+@given(convolutions())
+def test_convolution_is_what_the_stepped_array_and_drain_take(case: tuple[Convolve, Accelerator]):
+    """Fails if the closed form of COMPUTE hides or invents a cycle of line fetch, sums or drain."""
+    assert convolve_cycles(*case) == stepper.convolve_cycles(*case)
+
+
+@given(convolutions())
+def test_line_fetch_and_shortcut_reads_cover_what_is_touched(case: tuple[Convolve, Accelerator]):
+    """Fails if a window or a shortcut needs a word or a bank that the contract gives no cycle to."""
+    command, array = case
+    window, interleave = command.window, command.source.interleave
+    assert line_words(window, command.Nox, array) == stepper.words_touched(window, command.Nox, array)
+    assert row_passes(window.stride, interleave, array.Poy) == stepper.bank_passes(window.stride, interleave, array.Poy)
+    if command.shortcut is not None:
+        stride = command.shortcut.stride
+        assert shortcut_reads(stride, array) == stepper.shortcut_words(stride, array)
+
+
+@given(convolutions(), st.sampled_from(list(Pool)))
+def test_pooling_is_what_the_stepped_drain_takes(case: tuple[Convolve, Accelerator], mode: Pool):
+    """Fails if the closed form of pooling is not its two stages side by side."""
+    c, array = case
+    pool = PoolRows("l", Waits(), mode, c.source, c.window, 0, c.Tof, 0, c.Toy, c.Nox, 0, TILE)
+    assert pool_cycles(pool, array) == stepper.pool_cycles(pool, array)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@given(schedules)
+def test_commands_of_real_schedules_cost_what_stepping_finds(schedule):
+    """Fails if the closed forms hold only for the commands that the tests above make up."""
+    for command in list(dict.fromkeys(replace(c, waits=Waits(), layer="") for c in schedule.commands))[:12]:
+        cycles = command_cycles(command, schedule.accelerator, schedule.platform)
+        assert cycles == stepper.command_cycles(command, schedule.accelerator, schedule.platform)
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("Pox", [2, 4, 8, 16])
+def test_one_wave_a_cycle_is_sustained(kernel: int, stride: int, Pox: int):
+    """Fails if a usual kernel loses cycles to line fetch: the promise of section 5."""
+    for pad in range(kernel):
+        window = Window(kernel, kernel, stride, pad, pad, 64, 64)
+        assert step_cycles(window, 64, stride, Accelerator(Pox=Pox)) == kernel
+
+
+# Worked by hand from sections 5 and 6: fill 8 + first line + sums + last drain + 6, or the drain where it is slower.
+BY_HAND = {
+    "stem": 8 + 2 + 27 + 63 * 32 + 32 + 6,
+    "stage0.block0.conv1": 8 + 2 + 64 * 144 + 32 + 6,
+    "stage0.block0.conv2": 8 + 2 + 64 * 144 + 64 + 6,
+    "stage1.block0.conv1": 8 + 2 + 32 * 144 + 32 + 6,
+    "stage1.block0.conv2": 8 + 2 + 32 * 288 + 64 + 6,
+    "stage2.block2.conv2": 8 + 2 + 16 * 576 + 64 + 6,
+    "pool": 4 + 64 * (8 + 1) + 8 + 6,
+    "fc": 8 + 1 + 3 * 64 + 2 + 6,
+}
+
+
+def test_layers_of_resnet20_cost_what_a_hand_count_says():
+    """Fails if the contract's formulas, worked by hand, no longer give the simulated cycles."""
+    schedule = build_schedule(resnet(), Accelerator(), load_platform("zcu104"), Kind.RESIDENT)
+    for name, cycles in BY_HAND.items():
+        (command,) = (c for c in schedule.layer_commands(name) if isinstance(c, (Convolve, PoolRows)))
+        assert command_cycles(command, schedule.accelerator, schedule.platform) == cycles, name
