@@ -72,6 +72,7 @@ class Machine:
         self.clocks: dict[Unit, list[dict[Unit, int]]] = {unit: [] for unit in Unit}
         self.now: dict[Unit, int] = {}
         self.unit = Unit.LOAD
+        self.sources: set[Cell] = set()  # what the command under way has read
         self._fill_dram()
 
     def run(self) -> None:
@@ -90,6 +91,7 @@ class Machine:
     def _begin(self, command: Command) -> None:
         """Find what is certain to have completed when the command starts, whatever commands cost."""
         self.unit = command.unit
+        self.sources = set()
         waits = {Unit.LOAD: command.waits.load, Unit.COMPUTE: command.waits.compute, Unit.STORE: command.waits.store}
         waits[command.unit] = self.begun[command.unit]
         clock = dict(waits)
@@ -112,10 +114,12 @@ class Machine:
 
     def _read(self, cell: Cell) -> object:
         self._touch(cell, write=False)
+        self.sources.add(cell)
         return self.cells.get(cell)
 
     def _write(self, cell: Cell, value: object) -> None:
         self._touch(cell, write=True)
+        assert cell not in self.sources, f"{cell}: a command may not write what it reads"
         self.cells[cell] = value
 
     def _port_b(self, *tiles: FeatureTile) -> None:
@@ -196,8 +200,10 @@ class Machine:
             weights = command.target is Target.WEIGHT
             depth = self.accelerator.weight_depth if weights else self.accelerator.parameter_depth
             assert 0 <= command.address <= depth - command.words, f"{command} leaves its buffer"
+            word = self.accelerator.Pof if weights else 4
+            assert command.address * word % self.schedule.platform.beat_bytes == 0, "a load begins at a whole beat"
             cells = [(command.target.value, 0, command.address + k) for k in range(command.words)]
-            addresses = list(self._addresses(command, self.accelerator.Pof if weights else 4, "parameters"))
+            addresses = list(self._addresses(command, word, "parameters"))
         assert len(cells) == len(addresses), f"{command.layer}: {len(addresses)} words for {len(cells)} places"
         for cell, address in zip(cells, addresses, strict=True):
             self._write(cell, self._read(("dram", 0, address)))
