@@ -26,8 +26,8 @@ def one_convolution(**sizes: int) -> ReferenceCost:
 def test_single_tile_overlaps_nothing():
     """Fails if one of the four terms of a single-tile layer is hidden or miscounted.
 
-    Compute 4*4*4 groups of 16*9; pixels 16 bursts of 1024 bytes, weights one of 2304, outputs like pixels; 32 bytes more
-    a burst, 16 bytes a cycle.
+    Compute 4*4*4 groups of 16*9; pixels 16 bursts of 1024 bytes, weights one of 2304, outputs like pixels; 32 more
+    bytes a burst, 16 bytes a cycle.
     """
     read, write = (16 * 1056 + 2336) // 16, 16 * 1056 // 16
     assert one_convolution() == ReferenceCost(9216 + read + write, 9216, 16384 + 2304, 16384, 1, 16, 32)
