@@ -100,19 +100,26 @@ def _(command: PoolRows, accelerator: Accelerator) -> Footprint:
 
 @dataclass
 class Program:
-    """Commands in program order; each waits for the earlier commands of other units that it conflicts with."""
+    """Commands in program order; each waits for the earlier commands of other units that it conflicts with.
+
+    A command is given at least the waits of its unit's command before it, which it follows anyway; so no more of the
+    past has to be searched.
+    """
 
     accelerator: Accelerator
     commands: list[Command] = field(default_factory=list)
     _history: dict[Unit, list[Footprint]] = field(default_factory=lambda: {unit: [] for unit in Unit})
+    _waits: dict[Unit, Waits] = field(default_factory=lambda: dict.fromkeys(Unit, Waits()))
 
     def append(self, command: Command) -> None:
         """Add a command (its own `waits` are replaced)."""
         mine = footprint(command, self.accelerator)
-        waits = {
-            unit.value: next((k + 1 for k in range(len(past) - 1, -1, -1) if past[k].conflicts(mine)), 0)
-            for unit, past in self._history.items()
-            if unit is not command.unit
-        }
+        waits = self._waits[command.unit]
+        for unit, past in self._history.items():
+            if unit is not command.unit:
+                known: int = getattr(waits, unit.value)
+                latest = next((k + 1 for k in range(len(past) - 1, known - 1, -1) if past[k].conflicts(mine)), known)
+                waits = dataclasses.replace(waits, **{unit.value: latest})
+        self._waits[command.unit] = waits
         self._history[command.unit].append(mine)
-        self.commands.append(dataclasses.replace(command, waits=Waits(**waits)))
+        self.commands.append(dataclasses.replace(command, waits=waits))
