@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import jinja2
 import pytest
@@ -136,3 +137,36 @@ def test_the_script_names_part_clock_and_every_top(tmp_path):
     assert f"set_part {{{platform.part}}}" in script
     assert f"-period {1000 / platform.clock_mhz:.3f}" in script
     assert "layer_block_1_conv2" in script
+
+
+def test_the_script_runs_every_step_for_every_top(tmp_path, monkeypatch):
+    """Run by a Tcl interpreter, with the tool's commands replaced by ones that write down their arguments."""
+    tkinter = pytest.importorskip("tkinter")
+    emitted(residual_network(), tmp_path)
+    script = tmp_path / "run_hls.tcl"
+    for name, steps in (("accelerator", "csim csynth cosim export"), ("layer_fc", "csim")):
+        monkeypatch.setenv("TOP", name)
+        monkeypatch.setenv("STEPS", steps)
+        calls = run_tcl(tkinter, script)
+        assert ["set_top", name] in calls
+        sources = [Path(call[-3]) for call in calls if call[0] == "add_files"]
+        assert len(sources) == 2
+        assert all(source.is_file() for source in sources)
+        done = [call[0] for call in calls]
+        assert [step for step in steps.split() if f"{step}_design" in done] == steps.split()
+    assert "--layer 7" in next(call for call in calls if call[0] == "csim_design")[-1]
+    monkeypatch.setenv("TOP", "layer_none")
+    with pytest.raises(tkinter.TclError, match="no top layer_none: choose accelerator or one of layer_stem"):
+        run_tcl(tkinter, script)
+
+
+def run_tcl(tkinter, script):
+    """Calls of the tool's commands that the script makes."""
+    calls = []
+    tcl = tkinter.Tcl()
+    steps = ("csim_design", "csynth_design", "cosim_design", "export_design")
+    commands = ("open_project", "set_top", "add_files", "open_solution", "set_part", "create_clock", *steps, "exit")
+    for command in commands:
+        tcl.createcommand(command, lambda *words, name=command: calls.append([name, *words]))
+    tcl.eval(f"source {{{script}}}")
+    return calls
