@@ -206,9 +206,8 @@ def _plan(schedule: Schedule, layer: Layer, commands: tuple[Command, ...]) -> tu
         ceil_div(Tof, accelerator.Pof) * ceil_div(Toy, accelerator.Poy) * ceil_div(shape.width, accelerator.Pox)
         for _, Tof, _, Toy in tiles
     )
-    lines = [
-        f"{len(tiles)} {'tile' if len(tiles) == 1 else 'tiles'} of Tof {tiling.Tof} maps x Toy {tiling.Toy} rows, {order}; {groups} groups in all"
-    ]
+    count = "1 tile" if len(tiles) == 1 else f"{len(tiles)} tiles"
+    lines = [f"{count} of Tof {tiling.Tof} maps x Toy {tiling.Toy} rows, {order}; {groups} groups in all"]
     lines += [
         f"{command.target.value} words {command.address} to {command.address + command.words - 1}, from DRAM byte "
         f"{command.dram.address}"

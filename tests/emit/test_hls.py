@@ -142,6 +142,7 @@ def test_the_script_names_part_clock_and_every_top(tmp_path):
 def test_the_script_runs_every_step_for_every_top(tmp_path, monkeypatch):
     """Run by a Tcl interpreter, with the tool's commands replaced by ones that write down their arguments."""
     tkinter = pytest.importorskip("tkinter")
+    monkeypatch.chdir(tmp_path)  # the script changes the folder of the whole process
     emitted(residual_network(), tmp_path)
     script = tmp_path / "run_hls.tcl"
     for name, steps in (("accelerator", "csim csynth cosim export"), ("layer_fc", "csim")):
