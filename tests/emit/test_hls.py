@@ -1,6 +1,7 @@
 """If these fail, emitted files differ from run to run, grow with the network, or can be broken by a name."""
 
 import dataclasses
+import inspect
 import re
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from cgap.emit import Header, emit_hls
 from cgap.emit.engine import engine_for
 from cgap.emit.hls import ENGINE_FILES
 from cgap.emit.templates import environment, figure, plain
+from fpga_model import operators
 from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.graph import Layer, LayerGraph
-from fpga_model.operators import Convolution, Input
+from fpga_model.operators import ComputeOperator, Convolution, Input
 from fpga_model.platform import load_platform
 from fpga_model.schedule.commands import Load, Target
 from fpga_model.schedule.schedule import Kind
@@ -22,6 +24,11 @@ from fpga_model.tensors import Shape
 from tests.emit.networks import branch_network, number, residual_network, schedules
 
 HEADER = Header("model \\\nname */", "ab" * 32, "cgap hls model")
+
+
+def is_concrete(candidate):
+    """Whether this is the class of an operator that the accelerator computes."""
+    return inspect.isclass(candidate) and issubclass(candidate, ComputeOperator) and hasattr(candidate, "kind")
 
 
 def emitted(fixed, folder, accelerator=None, figures=None):
@@ -88,6 +95,11 @@ def test_names_cannot_leave_comments_or_strings(tmp_path):
         assert "??" not in text, name
         if not name.endswith((".tcl", "Makefile")):
             assert "\\\n" not in text, name
+
+
+@pytest.mark.parametrize("operator", [c for c in vars(operators).values() if is_concrete(c)], ids=lambda c: c.kind)
+def test_every_operator_has_its_template(operator):
+    assert environment("hls").get_template(f"operators/{operator.template}.j2")
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\\", "??/", "a*/", '"', "é", "{{ x }}", "`", "$(x)", "\x00"])
