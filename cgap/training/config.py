@@ -43,8 +43,15 @@ class DataSection(_Section):
     flip: bool = Field(True, description="mirror half of the images")
 
 
+class RestartSection(_Section):
+    """A second cosine to zero after the first: more epochs for a run that turned out to need them."""
+
+    epoch: int = Field(ge=1, description="at which the first cosine has reached zero")
+    learning_rate: float = Field(gt=0, description="that the second one starts from")
+
+
 class OptimiserSection(_Section):
-    """SGD with Nesterov momentum; linear warm-up, then a cosine to zero."""
+    """SGD with Nesterov momentum; linear warm-up, then a cosine to zero, optionally followed by another."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(128, ge=2)
@@ -53,6 +60,13 @@ class OptimiserSection(_Section):
     weight_decay: float = Field(5e-4, ge=0, description="of convolution and linear weights only")
     warmup_epochs: float = Field(1.0, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    restart: RestartSection | None = None
+
+    @model_validator(mode="after")
+    def _restarts_in_time(self) -> OptimiserSection:
+        if self.restart and self.restart.epoch >= self.epochs:
+            raise ValueError(f"restart.epoch {self.restart.epoch} must come before the last epoch")
+        return self
 
 
 class GrowthSection(_Section):

@@ -58,10 +58,17 @@ class Schedule:
         return max(((start, phase) for start, phase in self._starts if start <= step), key=lambda s: s[0])[1]
 
     def learning_rate(self, step: int) -> float:
-        """Linear from zero during warm-up, then half a cosine that reaches zero after the last step."""
+        """Linear from zero during warm-up, then half a cosine to zero; after a restart, half a cosine to zero again."""
         optimiser = self.config.optimiser
         warmup = optimiser.warmup_epochs * self.steps_per_epoch
+        end = optimiser.restart.epoch * self.steps_per_epoch if optimiser.restart else self.steps
         if step < warmup:
             return optimiser.learning_rate * (step + 1) / warmup
-        done = (step - warmup) / max(1.0, self.steps - warmup)
-        return optimiser.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        if optimiser.restart and step >= end:
+            return _half_cosine(optimiser.restart.learning_rate, (step - end) / (self.steps - end))
+        return _half_cosine(optimiser.learning_rate, (step - warmup) / max(1.0, end - warmup))
+
+
+def _half_cosine(peak: float, done: float) -> float:
+    """From `peak` to zero as `done` goes from 0 to 1."""
+    return peak * 0.5 * (1 + math.cos(math.pi * done))

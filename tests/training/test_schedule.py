@@ -39,6 +39,16 @@ def test_learning_rate_warms_up_and_ends_at_zero(schedule):
     assert rates[-1] < 1e-4
 
 
+def test_a_restart_prolongs_a_run_without_changing_its_beginning(tiny):
+    once = Schedule(parse_config(tiny, "tiny"), 12, DENSE, SEED)
+    more = tiny.replace("epochs = 6", "epochs = 9\nrestart = { epoch = 6, learning_rate = 0.02 }")
+    twice = Schedule(parse_config(more, "tiny"), 12, DENSE, SEED)
+    assert twice.events == once.events
+    assert [twice.learning_rate(step) for step in range(72)] == [once.learning_rate(step) for step in range(72)]
+    assert twice.learning_rate(72) == pytest.approx(0.02)
+    assert twice.learning_rate(107) < 1e-4
+
+
 def test_dense_control_has_one_phase_and_no_events(tiny):
     schedule = Schedule(parse_config(tiny.split("[plasticity]")[0], "dense"), 12, DENSE, DENSE)
     assert schedule.events == {}
