@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 import cgap
 from cgap import models
+from tests.lowering.models import residual_net
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -116,6 +117,15 @@ def test_the_installed_package_reads_its_own_data(environment, tmp_path):
     )
     for line in run_in(environment, tmp_path, "python", "-c", script).split():
         assert Path(line).is_relative_to(environment)
+
+
+def test_the_installed_package_emits_hardware_from_any_folder(environment, tmp_path):
+    """Templates, platforms and the image sample are found without the source tree."""
+    network = residual_net(tmp_path / "net.onnx", widths=(4, 6, 9), size=32)
+    run_in(environment, tmp_path, "cgap", "hls", str(network), "--no-csim", "--images", "2")
+    assert (tmp_path / "build" / "net" / "hls").is_dir()
+    assert (tmp_path / "build" / "net" / "report.json").is_file()
+    assert "zcu104" in run_in(environment, tmp_path, "cgap", "platforms")
 
 
 def imported_by(statements: str) -> set[str]:
