@@ -95,9 +95,9 @@ class Accelerator:
     def dsps(self) -> int:
         return self.macs * DSP_PER_MAC[self.bits]
 
-    def ramb36(self) -> int:
-        """RAMB36 blocks of all buffers (reference shapes: 72x512, 36x1K, 18x2K, 9x4K)."""
-        feature = self.pages * self.Poy * ramb36_blocks(self.feature_word_bytes * 8, self.page_depth)
+    def ramb36(self, feature_copies: int = 1) -> int:
+        """RAMB36 blocks of all buffers, with the feature pages held `feature_copies` times."""
+        feature = feature_copies * self.pages * self.Poy * ramb36_blocks(self.feature_word_bytes * 8, self.page_depth)
         weights = ramb36_blocks(self.weight_word_bytes * 8, self.weight_depth)
         return feature + weights + ramb36_blocks(RECORD_BITS, self.parameter_depth)
 

@@ -63,6 +63,10 @@ def derive(command: Command, accelerator: Accelerator) -> Derived:
     return Derived(words, passes, reads)
 
 
+FEATURE_COPIES = 2
+"""The C++ holds every feature page twice, as COPIES in types.h: two reads and a write a cycle."""
+
+
 def engine_for(programs: Iterable[tuple[Command, ...]], accelerator: Accelerator, platform: Platform) -> Engine:
     """The engine that can run every one of the programs.
 
@@ -127,6 +131,12 @@ def _check(accelerator: Accelerator, platform: Platform) -> None:
         depth = getattr(accelerator, name)
         if depth > limit:
             raise UserError(f"{name} is {depth:,}; the emitted C++ addresses at most {limit:,} words")
+    needed = accelerator.ramb36(feature_copies=FEATURE_COPIES)
+    if needed > platform.ramb36:
+        raise UserError(
+            f"platform {platform.name} is too small for the emitted C++, which holds the feature pages twice: it needs "
+            f"{needed:,} RAMB36 blocks and there are {platform.ramb36:,}; choose smaller buffers or a larger platform"
+        )
 
 
 def _check_alignment(command: Command, accelerator: Accelerator, platform: Platform) -> None:

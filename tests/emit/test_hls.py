@@ -126,6 +126,16 @@ def test_an_array_without_an_axi_port_is_refused():
         emitted(chain(1), None, Accelerator(Pox=1))
 
 
+def test_a_platform_that_holds_the_machine_but_not_the_doubled_pages_of_the_cpp_is_named():
+    """The C++ keeps two copies of the feature pages: a part that is too small for them must not be promised."""
+    schedule = schedules(chain(1), Accelerator())[Kind.RESIDENT]
+    accelerator, platform = schedule.accelerator, schedule.platform
+    small = dataclasses.replace(platform, name="small", ramb36=accelerator.ramb36())
+    small.check(accelerator)
+    with pytest.raises(UserError, match="platform small is too small for the emitted"):
+        engine_for([schedule.commands], accelerator, small)
+
+
 def test_loads_of_part_of_a_beat_are_a_defect_that_is_found():
     schedule = schedules(chain(1), Accelerator())[Kind.RESIDENT]
     load = next(c for c in schedule.commands if isinstance(c, Load) and c.target is Target.WEIGHT)
