@@ -1,0 +1,102 @@
+"""What the project promises of its main job, on the shipped ResNet-20 and real CIFAR-10 images.
+
+If these break, `make hls MODEL=resnet20` no longer gives an accelerator that is exact, small and fast as README says.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cgap.build import HlsRequest, Target, build_hls, compile_model, measure_accuracy
+from cgap.data.download import find_cifar10
+from cgap.emit import run_csim
+from cgap.inputs import load_test_set
+
+IMAGES = 100
+RESIDENT = Target.parse("zcu104", "8x8x4", "resident")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> tuple[Path, dict]:
+    request = HlsRequest("resnet20", RESIDENT, images=IMAGES, out=tmp_path_factory.mktemp("build") / "resnet20")
+    return build_hls(request, say=print)
+
+
+@pytest.mark.slow
+def test_every_stored_tensor_of_100_images_is_the_reference_s_and_onnxruntime_s(built):
+    """`build_hls` itself raises where onnxruntime differs in any stored tensor."""
+    _, report = built
+    assert report["csim"]["images"] == IMAGES
+    assert report["csim"]["mismatches"] == 0
+
+
+@pytest.mark.slow
+def test_every_layer_alone_is_exact(built):
+    compiled = compile_model("resnet20", RESIDENT)
+    result = run_csim(built[0], compiled.fixed.graph, 1, bench="layers", optimise="-O1")
+    assert result.mismatches == 0
+    assert [layer.layer for layer in result.layers] == [layer.name for layer in compiled.fixed.graph.layers[1:]]
+
+
+@pytest.mark.slow
+def test_a_corrupted_golden_value_turns_it_red(built):
+    folder, report = built
+    vectors = folder / "vectors" / f"{report['layers'][7]['name'].replace('.', '_')}.bin"
+    content = bytearray(vectors.read_bytes())
+    content[12_345] ^= 1
+    vectors.write_bytes(content)
+    try:
+        found = run_csim(folder, compile_model("resnet20", RESIDENT).fixed.graph, 20, optimise="-O1")
+        assert found.mismatches == 1
+    finally:
+        content[12_345] ^= 1
+        vectors.write_bytes(content)
+
+
+@pytest.mark.slow
+def test_the_resident_schedule_comes_near_the_physical_limits(built):
+    _, report = built
+    totals, limits = report["totals"], report["limits"]
+    moved = totals["dram_read_bytes"]["simulated"] + totals["dram_write_bytes"]["simulated"]
+    assert moved <= 1.02 * limits["dram_bytes"]
+    bound = max(limits["compute_cycles"], limits["dram_bytes"] / 16)
+    assert totals["cycles"]["simulated"] <= 1.10 * bound
+    assert all(layer["cycles"]["analytic"] is not None for layer in report["layers"])
+
+
+@pytest.mark.slow
+def test_the_network_is_at_most_half_of_the_dense_one(built):
+    network = built[1]["network"]
+    assert network["macs"] <= 0.5 * network["dense_macs"]
+    assert network["params"] <= 0.5 * network["dense_params"]
+
+
+@pytest.mark.slow
+def test_fixed_point_costs_at_most_half_a_point():
+    """On all 10,000 test images."""
+    if find_cifar10() is None:
+        pytest.skip("needs the whole CIFAR-10 test set")
+    compiled = compile_model("resnet20", RESIDENT)
+    accuracy = measure_accuracy(compiled, load_test_set(), None)
+    recorded = compiled.record["accuracy"]["test"] / 100
+    assert accuracy.images == 10_000
+    assert accuracy.real == pytest.approx(recorded, abs=0.0003)
+    assert accuracy.fixed >= accuracy.real - 0.005
+
+
+@pytest.mark.slow
+def test_emitted_files_repeat(built, tmp_path):
+    request = HlsRequest("resnet20", RESIDENT, images=IMAGES, csim=False, out=tmp_path / "resnet20")
+    again, _ = build_hls(request, say=print)
+    for folder in ("hls", "vectors"):
+        for path in sorted((again / folder).rglob("*")):
+            if path.is_file():
+                assert path.read_bytes() == (built[0] / path.relative_to(again)).read_bytes(), path
+    for name in ("weights.bin", "manifest.json", "schedule.json", "graph.json", "quantised.onnx"):
+        assert (again / name).read_bytes() == (built[0] / name).read_bytes(), name
+
+
+def test_the_report_is_json(built):
+    folder, report = built
+    assert json.loads((folder / "report.json").read_text()) == report
