@@ -44,14 +44,15 @@ class DataSection(_Section):
 
 
 class RestartSection(_Section):
-    """A second cosine to zero after the first: more epochs for a run that turned out to need them."""
+    """Further cosines to zero after the first: more epochs for a run that turned out to need them."""
 
     epoch: int = Field(ge=1, description="at which the first cosine has reached zero")
-    learning_rate: float = Field(gt=0, description="that the second one starts from")
+    learning_rate: float = Field(gt=0, description="that further ones start from")
+    period: int | None = Field(None, ge=1, description="epochs of a further one; none: one to the end of the run")
 
 
 class OptimiserSection(_Section):
-    """SGD with Nesterov momentum; linear warm-up, then a cosine to zero, optionally followed by another."""
+    """SGD with Nesterov momentum; linear warm-up, then a cosine to zero, optionally followed by others."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(128, ge=2)
