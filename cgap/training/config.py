@@ -44,15 +44,22 @@ class DataSection(_Section):
 
 
 class RestartSection(_Section):
-    """Further cosines to zero after the first: more epochs for a run that turned out to need them."""
+    """A second cosine to zero after the first: more epochs for a run that turned out to need them."""
 
     epoch: int = Field(ge=1, description="at which the first cosine has reached zero")
-    learning_rate: float = Field(gt=0, description="that further ones start from")
-    period: int | None = Field(None, ge=1, description="epochs of a further one; none: one to the end of the run")
+    learning_rate: float = Field(gt=0, description="that it starts from")
+
+
+class AveragingSection(_Section):
+    """Stochastic weight averaging: the network becomes the mean of its weights on a walk at constant learning rate."""
+
+    epoch: int = Field(ge=0, description="at which it begins; it lasts to the end of the run")
+    learning_rate: float = Field(gt=0)
+    interval: int = Field(50, ge=1, description="optimiser steps between the weights that are averaged")
 
 
 class OptimiserSection(_Section):
-    """SGD with Nesterov momentum; linear warm-up, then a cosine to zero, optionally followed by others."""
+    """SGD with Nesterov momentum; linear warm-up, then a cosine to zero, then optionally another and averaging."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(128, ge=2)
@@ -62,11 +69,14 @@ class OptimiserSection(_Section):
     warmup_epochs: float = Field(1.0, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     restart: RestartSection | None = None
+    averaging: AveragingSection | None = None
 
     @model_validator(mode="after")
     def _restarts_in_time(self) -> OptimiserSection:
         if self.restart and self.restart.epoch >= self.epochs:
             raise ValueError(f"restart.epoch {self.restart.epoch} must come before the last epoch")
+        if self.averaging and not (self.restart.epoch if self.restart else 0) < self.averaging.epoch < self.epochs:
+            raise ValueError(f"averaging.epoch {self.averaging.epoch} must come after any restart and before the end")
         return self
 
 

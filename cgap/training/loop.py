@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cgap.data import Images
 from cgap.plasticity import Cost, grow, plan_growth, plan_pruning, prune
+from cgap.training.averaging import accumulate, averaged_network
 from cgap.training.batches import Split, evaluation_batches, training_batches
 from cgap.training.config import Config
 from cgap.training.log import MetricsLog
@@ -42,7 +43,10 @@ def train_epochs(
         trained = _train_epoch(config, state, schedule, split.train, log, (progress, bar))
         state.epoch += 1
         seconds = time.perf_counter() - wall
-        held_out = evaluate(state.model, split.held_out)
+        network = averaged_network(state, split.train) if state.averaged else state.model
+        held_out = evaluate(network, split.held_out)
+        if state.epoch == epochs:
+            state.model.load_state_dict(network.state_dict())
         state.wall_seconds += time.perf_counter() - wall
         state.cpu_seconds += time.process_time() - cpu
         images = schedule.steps_per_epoch * config.optimiser.batch_size
@@ -82,6 +86,8 @@ def _train_epoch(
             group["lr"] = schedule.learning_rate(state.step)
         loss, hits = train_step(config, state, x, labels)
         state.step += 1
+        if schedule.averages(state.step):
+            accumulate(state)
         loss_sum, right, seen = loss_sum + loss * len(x), right + hits, seen + len(x)
         phase = schedule.phase(state.step)
         progress[0].update(progress[1], completed=state.step, description=f"{phase}, loss {loss_sum / seen:.3f}")

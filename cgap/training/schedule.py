@@ -58,19 +58,30 @@ class Schedule:
         return max(((start, phase) for start, phase in self._starts if start <= step), key=lambda s: s[0])[1]
 
     def learning_rate(self, step: int) -> float:
-        """Linear from zero during warm-up, then half a cosine to zero; after a restart, half a cosine to zero again."""
-        optimiser = self.config.optimiser
-        warmup = optimiser.warmup_epochs * self.steps_per_epoch
-        end = optimiser.restart.epoch * self.steps_per_epoch if optimiser.restart else self.steps
+        """Linear from zero in warm-up, half a cosine to zero, again after a restart; constant while averaging."""
+        optimiser, epoch = self.config.optimiser, self.steps_per_epoch
+        if optimiser.averaging and step >= optimiser.averaging.epoch * epoch:
+            return optimiser.averaging.learning_rate
+        warmup, last = optimiser.warmup_epochs * epoch, self._annealed
+        end = optimiser.restart.epoch * epoch if optimiser.restart else last
         if step < warmup:
             return optimiser.learning_rate * (step + 1) / warmup
         if optimiser.restart and step >= end:
-            period = (optimiser.restart.period or optimiser.epochs) * self.steps_per_epoch
-            start = step - (step - end) % period
-            return _half_cosine(
-                optimiser.restart.learning_rate, (step - start) / (min(start + period, self.steps) - start)
-            )
+            return _half_cosine(optimiser.restart.learning_rate, (step - end) / (last - end))
         return _half_cosine(optimiser.learning_rate, (step - warmup) / max(1.0, end - warmup))
+
+    @property
+    def _annealed(self) -> int:
+        """The step at which the last cosine reaches zero."""
+        averaging = self.config.optimiser.averaging
+        return averaging.epoch * self.steps_per_epoch if averaging else self.steps
+
+    def averages(self, step: int) -> bool:
+        """Whether the weights after `step` steps count into the mean that becomes the network."""
+        averaging = self.config.optimiser.averaging
+        if averaging is None or step <= self._annealed:
+            return False
+        return (step - self._annealed) % averaging.interval == 0 or step == self.steps
 
 
 def _half_cosine(peak: float, done: float) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD
 
 from cgap import zoo
@@ -39,6 +39,8 @@ class RunState:
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    mean: dict[str, Tensor] = field(default_factory=dict)
+    averaged: int = 0
 
     @property
     def cost(self) -> Cost:
@@ -100,6 +102,7 @@ def save_checkpoint(path: Path, state: RunState, log_lines: int) -> None:
             "log_lines": log_lines,
         },
         "history": state.history,
+        "mean": {"parameters": state.mean, "count": state.averaged},
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -148,4 +151,6 @@ def restore(config: Config, path: Path) -> tuple[RunState, int]:
     state.epoch, state.step = progress["epoch"], progress["step"]
     state.wall_seconds, state.cpu_seconds = progress["wall_seconds"], progress["cpu_seconds"]
     state.history = content["history"]
+    mean = content.get("mean", {"parameters": {}, "count": 0})
+    state.mean, state.averaged = mean["parameters"], mean["count"]
     return state, progress["log_lines"]

@@ -19,6 +19,7 @@ epochs = 6
 batch_size = 16
 learning_rate = 0.05
 label_smoothing = 0.05
+averaging = { epoch = 5, learning_rate = 0.01, interval = 5 }
 
 [plasticity]
 seed_width = 0.125

@@ -28,6 +28,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
             "epochs = 6\nrestart = {epoch = 6, learning_rate = 0.1}",
             r"optimiser: restart\.epoch 6 must come",
         ),
+        ("epoch = 5", "epoch = 6", r"optimiser: averaging\.epoch 6 must come"),
         ("[model]", "[model", "is not TOML"),
     ],
 )

@@ -19,6 +19,11 @@ def record_of(name):
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
+def epochs_of(name):
+    lines = (FOLDER / f"{name}.metrics.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if "epoch" in line]
+
+
 def percent_right(name, images):
     session = onnxruntime.InferenceSession(FOLDER / f"{name}.onnx")
     right = 0
@@ -41,11 +46,22 @@ def test_grown_network_is_at_most_half_of_the_dense_one_and_as_good():
     assert len([event for event in grown["history"] if event["event"] == "grow"]) > 2
 
 
-def test_control_followed_the_same_recipe():
+def test_control_followed_the_same_recipe_with_at_least_as_much_computation():
     grown, dense = record_of("resnet20")["config"], record_of("resnet20_dense")["config"]
     assert grown.pop("plasticity")
     assert dense.pop("plasticity") is None
+    for config in (grown, dense):
+        del config["optimiser"]["epochs"], config["optimiser"]["restart"]
     assert grown == dense
+    assert sum(epoch["macs"] for epoch in epochs_of("resnet20")) <= sum(e["macs"] for e in epochs_of("resnet20_dense"))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_log_agrees_with_the_record(name):
+    record, epochs = record_of(name), epochs_of(name)
+    assert [epoch["epoch"] for epoch in epochs] == list(range(1, record["epochs"] + 1))
+    assert epochs[-1]["held_out_accuracy"] == record["accuracy"]["held_out"]
+    assert epochs[-1]["macs"] == record["network"]["macs"]
 
 
 def test_inner_widths_suit_the_accelerator():

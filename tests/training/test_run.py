@@ -67,6 +67,13 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(finished, tiny_path, tmp
     assert [session["from_epoch"] for session in sessions] == [0, 1, 3, 5]
 
 
+def test_the_network_of_a_run_is_the_mean_of_the_weights_it_walked_over(finished):
+    content = read_checkpoint(finished / "checkpoint.pt")
+    assert content["mean"]["count"] == 3
+    assert all(torch.equal(content["model"][name], mean) for name, mean in content["mean"]["parameters"].items())
+    assert len(content["mean"]["parameters"]) == 59
+
+
 def test_resuming_a_finished_run_changes_nothing(finished):
     before = {path.name: path.read_bytes() for path in finished.iterdir()}
     assert run.train(finished / "config.toml", finished, resume=True) == finished
@@ -95,7 +102,7 @@ def test_the_test_set_is_read_once(tiny_path, tmp_path, monkeypatch):
     reads = []
     load = run.load_test
     monkeypatch.setattr(run, "load_test", lambda data: reads.append(data) or load(data))
-    short = tiny_path.read_text().split("[plasticity]")[0].replace("epochs = 6", "epochs = 1")
+    short = tiny_path.read_text().split("averaging")[0].replace("epochs = 6", "epochs = 1")
     tiny_path.write_text(short)
     run.train(tiny_path, tmp_path / "out")
     assert len(reads) == 1

@@ -12,6 +12,12 @@ DENSE, SEED = Cost(1000, 500), Cost(100, 50)
 
 
 @pytest.fixture
+def tiny(tiny):
+    """The run without its averaging."""
+    return "".join(line for line in tiny.splitlines(keepends=True) if not line.startswith("averaging"))
+
+
+@pytest.fixture
 def schedule(tiny):
     return Schedule(parse_config(tiny, "tiny"), 12, DENSE, SEED)
 
@@ -49,12 +55,14 @@ def test_a_restart_prolongs_a_run_without_changing_its_beginning(tiny):
     assert twice.learning_rate(107) < 1e-4
 
 
-def test_restarts_may_recur_and_the_last_cosine_ends_with_the_run(tiny):
-    more = tiny.replace("epochs = 6", "epochs = 11\nrestart = { epoch = 6, learning_rate = 0.02, period = 3 }")
-    schedule = Schedule(parse_config(more, "tiny"), 12, DENSE, SEED)
-    assert schedule.learning_rate(72) == schedule.learning_rate(108) == pytest.approx(0.02)
-    assert max(schedule.learning_rate(107), schedule.learning_rate(131)) < 1e-4
-    assert schedule.learning_rate(90) == schedule.learning_rate(120) == pytest.approx(0.01)
+def test_averaging_walks_at_a_constant_rate_after_the_same_run(tiny):
+    once = Schedule(parse_config(tiny, "tiny"), 12, DENSE, SEED)
+    more = tiny.replace("epochs = 6", "epochs = 8\naveraging = { epoch = 6, learning_rate = 0.02, interval = 10 }")
+    longer = Schedule(parse_config(more, "tiny"), 12, DENSE, SEED)
+    assert [longer.learning_rate(step) for step in range(72)] == [once.learning_rate(step) for step in range(72)]
+    assert {longer.learning_rate(step) for step in range(72, 96)} == {0.02}
+    assert [step for step in range(97) if longer.averages(step)] == [82, 92, 96]
+    assert not any(once.averages(step) for step in range(73))
 
 
 def test_dense_control_has_one_phase_and_no_events(tiny):
