@@ -107,7 +107,10 @@ def measure_accuracy(compiled: Compiled, inputs: Inputs, stored: StoredTensors |
     integers = stored or run_reference(compiled.fixed, inputs.integers(), keep=[output])
 
     def right(scores: npt.NDArray[Any]) -> float:
-        return float((scores.reshape(len(scores), -1).argmax(1) == inputs.labels).mean())
+        rows = scores.reshape(len(scores), -1)
+        # A model that ends in ArgMax gives the class itself.
+        classes = rows[:, 0] if np.issubdtype(rows.dtype, np.integer) and rows.shape[1] == 1 else rows.argmax(1)
+        return float((classes == inputs.labels).mean())
 
     return Accuracy(len(inputs.images), None if logits is None else right(logits), right(integers[output]))
 
@@ -136,6 +139,8 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         find_ap_include()
     say("importing, quantising and scheduling")
     compiled = compile_model(request.model, request.target, request.images_file)
+    if compiled.imported.host:
+        say(f"left to the host, after the logits: {', '.join(compiled.imported.host)}")
     test_set = load_test_set() if request.test_set else None
     folder = request.out or Path("build") / compiled.name
     with replace_folder(folder) as new:

@@ -215,12 +215,29 @@ def _plain_net(path: Path) -> Path:
     return path
 
 
+def _mobile_net(path: Path) -> Path:
+    """Groups, dilation, every activation, arithmetic with constants, padding, layout and an ending for the host."""
+    net = Builder((1, 4, 7, 7), opset=13)
+    data = net.node("Pad", "image", net.constant([0, 0, 1, 1, 0, 0, 1, 1]))
+    data = net.node("Conv", data, net.constant(np.ones((4, 1, 3, 3), np.float32)), group=4)
+    data = net.node(
+        "Clip", net.node("Mul", data, net.constant(np.float32(0.5))), *map(net.constant, np.float32([0, 6]))
+    )
+    data = net.node("LeakyRelu", net.conv(data, 4, 4, dilations=[2, 2], pads=[2] * 4), alpha=0.25)
+    data = net.node("Add", net.conv(data, 4, 4, kernel=1, pads=[0] * 4), data)
+    data = net.node("MaxPool", data, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    data = net.node("Transpose", net.node("ReduceMean", data, axes=[2, 3]), perm=[0, 2, 3, 1])
+    data = net.node("Sub", net.dense(net.node("Flatten", data), 4, 5), net.constant(np.ones((1, 5), np.float32)))
+    return net.save(net.node("Softmax", data, axis=-1), path)
+
+
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     folder = tmp_path_factory.mktemp("seeds")
     return [
         residual_net(folder / "residual.onnx", (2, 3), size=8).read_bytes(),
         _plain_net(folder / "plain.onnx").read_bytes(),
+        _mobile_net(folder / "mobile.onnx").read_bytes(),
     ]
 
 
