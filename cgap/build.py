@@ -94,18 +94,25 @@ def network_figures(compiled: Compiled) -> Network:
 def measure_accuracy(compiled: Compiled, inputs: Inputs, stored: StoredTensors | None) -> Accuracy:
     """Float (onnxruntime on the model) and fixed (integer reference) accuracy; None without labels that fit.
 
+    The float accuracy is None, too, of a model that onnxruntime does not take, such as one with two nodes of one name.
     `stored` are the integers of these images where they are known already.
     """
     output = compiled.fixed.graph.output.name
     if inputs.labels is None or compiled.fixed.graph.shape(output).size <= int(inputs.labels.max()):
         return Accuracy(0, None, None)
-    logits = next(iter(run_onnx(compiled.onnx, inputs.images).values()))
+    try:
+        logits = next(iter(run_onnx(compiled.onnx, inputs.images).values()))
+    except UserError:
+        logits = None
     integers = stored or run_reference(compiled.fixed, inputs.integers(), keep=[output])
 
     def right(scores: npt.NDArray[Any]) -> float:
-        return float((scores.reshape(len(scores), -1).argmax(1) == inputs.labels).mean())
+        rows = scores.reshape(len(scores), -1)
+        # A model that ends in ArgMax gives the class itself.
+        classes = rows[:, 0] if np.issubdtype(rows.dtype, np.integer) and rows.shape[1] == 1 else rows.argmax(1)
+        return float((classes == inputs.labels).mean())
 
-    return Accuracy(len(inputs.images), right(logits), right(integers[output]))
+    return Accuracy(len(inputs.images), None if logits is None else right(logits), right(integers[output]))
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,8 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         find_ap_include()
     say("importing, quantising and scheduling")
     compiled = compile_model(request.model, request.target, request.images_file)
+    if compiled.imported.host:
+        say(f"left to the host, after the logits: {', '.join(compiled.imported.host)}")
     test_set = load_test_set() if request.test_set else None
     folder = request.out or Path("build") / compiled.name
     with replace_folder(folder) as new:

@@ -212,9 +212,8 @@ def _facts(report: dict[str, Any]) -> list[str]:
         "cycles are this project's machine model (docs/microarchitecture.md); a vendor's is yours to measure",
     ]
     if accuracy["fixed"] is not None:
-        lines.append(
-            f"accuracy on {accuracy['images']:,} images: float {accuracy['float']:.2%}, fixed {accuracy['fixed']:.2%}"
-        )
+        real = "not measured" if accuracy["float"] is None else f"{accuracy['float']:.2%}"
+        lines.append(f"accuracy on {accuracy['images']:,} images: float {real}, fixed {accuracy['fixed']:.2%}")
     if csim["images"] is not None:
         lines.append(
             f"C simulation: {csim['images']} images, {csim['mismatches']} mismatches in all stored tensors, "

@@ -92,8 +92,10 @@ def round_shift(values: IntArray, shift: int | IntArray) -> npt.NDArray[np.int64
     return result
 
 
-def requantise(acc: IntArray, shift: int | IntArray, bits: int, relu: bool) -> tuple[IntArray, int]:
-    """Turn accumulators into stored integers: round once, then ReLU if any, then saturate.
+def requantise(
+    acc: IntArray, shift: int | IntArray, bits: int, relu: bool, ceiling: int | None = None, leak: int = 0
+) -> tuple[IntArray, int]:
+    """Turn accumulators into stored integers: round once, then the activation if any, then saturate.
 
     This is the only place where precision is lost; the C++ and RTL drains are tested against it.
 
@@ -102,14 +104,19 @@ def requantise(acc: IntArray, shift: int | IntArray, bits: int, relu: bool) -> t
         shift: accumulator fraction less stored fraction, broadcast against `acc` (see `per_channel`).
         bits: width of the stored integers, 8 or 16.
         relu: replace negative results by zero.
+        ceiling: replace results above it by it (the 6 of ReLU6, in stored integers); None for no such bound.
+        leak: a leaky ReLU of slope 2^-leak: negative accumulators are divided by 2^(shift + leak) instead, still
+            with one rounding.
 
     Returns:
         The stored integers (int8 or int16) and how many of them saturated.
     """
     stored = Format(bits, 0)
-    rounded = round_shift(acc, shift)
+    rounded = round_shift(acc, np.where(acc < 0, np.add(shift, leak), shift) if leak else shift)
     if relu:
         np.maximum(rounded, 0, out=rounded)
+    if ceiling is not None:
+        np.minimum(rounded, ceiling, out=rounded)
     clipped = np.clip(rounded, stored.low, stored.high)
     return clipped.astype(stored.dtype), int(np.count_nonzero(clipped != rounded))
 

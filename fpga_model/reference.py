@@ -100,7 +100,8 @@ def _batch_size(graph: LayerGraph) -> int:
 
 def _working_bytes(graph: LayerGraph, layer: Layer) -> int:
     output = graph.shape(layer.name)
-    taps = layer.operator.weights() // layer.operator.Nof if isinstance(layer.operator, Convolution) else 1
+    operator = layer.operator
+    taps = operator.Nif * operator.Nky * operator.Nkx if isinstance(operator, Convolution) else 1
     return 4 * taps * output.pixels + 32 * output.size
 
 

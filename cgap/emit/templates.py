@@ -10,7 +10,10 @@ from importlib import resources
 import jinja2
 
 from cgap import __version__
+from cgap.lowering.network import shorten
 
+MAX_TEXT = 300
+"""Longest text from a model that is shown: lines stay readable, whatever its layers are called."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9 ._/:;,+()<>\[\]='-]")
 
 
@@ -36,7 +39,7 @@ class Header:
 
 def plain(text: object) -> str:
     """Text that can stand in a comment or a string literal: anything that could end either becomes `_`."""
-    return _UNSAFE.sub("_", str(text))
+    return _UNSAFE.sub("_", shorten(str(text), MAX_TEXT))
 
 
 def boolean(value: object) -> str:

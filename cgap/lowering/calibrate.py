@@ -84,4 +84,6 @@ def activation_fractions(model: ImportedModel, images: FloatArray, bits: int) ->
 
 def _batches(model: ImportedModel, images: FloatArray) -> Iterator[dict[str, FloatArray]]:
     for start in range(0, len(images), _BATCH):
-        yield run_float(model.graph, model.parameters, images[start : start + _BATCH].astype(np.float32))
+        with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is reported with the layer's name
+            tensors = run_float(model.graph, model.parameters, images[start : start + _BATCH].astype(np.float32))
+        yield tensors

@@ -2,11 +2,13 @@
 
 The nodes they make are in the domain `cgap`:
 
-    Convolution(data, weights [Nof, Nif, Nky, Nkx], bias [Nof], shortcut?)  stride, pad, relu, shortcut (stride, offset)
-    FullyConnected(data, weights [Nof, K], bias [Nof])                      relu
-    Pooling(data)                                                           mode, kernel, stride, pad, divisor
+    Convolution(data, weights [Nof, Nif/groups, Nky, Nkx], bias [Nof], shortcut?)
+                                                         stride, pad, groups, activation, shortcut (stride, offset)
+    FullyConnected(data, weights [Nof, K], bias [Nof])   activation
+    Pooling(data)                                        mode, kernel, stride, pad, divisor
 
-Folded weights are float64. `pad` is (top, left, bottom, right).
+Folded weights are float64. `pad` is (top, left, bottom, right). An activation is `relu` (0 or 1), and `ceiling` and
+`leak` where there are such.
 """
 
 from __future__ import annotations
@@ -18,10 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cgap.lowering.affine import plain_layer
 from cgap.lowering.network import DOMAIN, Edit, Network, Node, prune, rewrite
-from cgap.lowering.support import refuse, window_pads
-
-WEIGHTED = ("Convolution", "FullyConnected")
+from cgap.lowering.support import ceil_pads, refuse, window_pads
 
 
 def lower_convolutions(network: Network) -> Network:
@@ -33,15 +34,25 @@ def lower_convolutions(network: Network) -> Network:
         weights = network.constants[node.inputs[1]].astype(np.float64)
         bias = network.constant(node, 2)
         strides = node.attributes.get("strides", [1, 1])
+        weights = spread(weights, node.attributes.get("dilations", [1, 1]))
         settings = {
             "stride": strides[0],
             "pad": list(window_pads(network, node, list(weights.shape[2:]), strides)),
+            "groups": node.attributes.get("group", 1),
             "relu": 0,
         }
         values = np.zeros(len(weights)) if bias is None else bias.astype(np.float64)
         return _weighted(network, node, "Convolution", weights, values, settings)
 
     return rewrite(network, match)
+
+
+def spread(weights: npt.NDArray[Any], dilations: list[int]) -> npt.NDArray[Any]:
+    """The kernel [..., Nky, Nkx] that a dilated one is: with zeros between its weights."""
+    rows, columns = ((size - 1) * step + 1 for size, step in zip(weights.shape[2:], dilations, strict=True))
+    wide = np.zeros((*weights.shape[:2], rows, columns), weights.dtype)
+    wide[:, :, :: dilations[0], :: dilations[1]] = weights
+    return wide
 
 
 def lower_fully_connected(network: Network) -> Network:
@@ -74,60 +85,6 @@ def _weighted(
     return Edit((node,), lowered, constants=dict(zip(names, (weights, bias), strict=True)))
 
 
-def fold_batch_norm(network: Network) -> Network:
-    """Pass: batch normalisation scales and shifts the layer before it."""
-
-    def match(network: Network, node: Node) -> Edit | None:
-        layer = _plain_layer(network, node.inputs[0]) if node.is_a("BatchNormalization") else None
-        if layer is None:
-            return None
-        scale, offset, mean, variance = (network.constants[name].astype(np.float64) for name in node.inputs[1:5])
-        with np.errstate(all="ignore"):  # what is not finite is reported with the layer's name
-            factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-        return _rescale(network, layer, node, factor, offset - mean * factor)
-
-    return rewrite(network, match)
-
-
-def fold_bias(network: Network) -> Network:
-    """Pass: the addition of one constant per channel joins the bias of the layer before it."""
-
-    def match(network: Network, node: Node) -> Edit | None:
-        if not node.is_a("Add"):
-            return None
-        for data, addend in (node.inputs, node.inputs[::-1]):
-            layer, value = _plain_layer(network, data), network.constants.get(addend)
-            if layer is None or value is None:
-                continue
-            channels = len(network.constants[layer.inputs[2]])
-            dims = (1, channels, 1, 1) if layer.is_a("Convolution", domain=DOMAIN) else (1, channels)
-            try:
-                per_channel = np.broadcast_to(value, dims).reshape(-1).astype(np.float64)
-            except ValueError:
-                return None
-            return _rescale(network, layer, node, np.ones(channels), per_channel)
-        return None
-
-    return rewrite(network, match)
-
-
-def _plain_layer(network: Network, tensor: str) -> Node | None:
-    """The layer with weights that makes `tensor` for one reader only, and does nothing after its sums yet."""
-    layer = network.producer(tensor)
-    if layer is None or not layer.is_a(*WEIGHTED, domain=DOMAIN) or not network.only_reader(tensor):
-        return None
-    return None if layer.attributes["relu"] or "shortcut" in layer.attributes else layer
-
-
-def _rescale(network: Network, layer: Node, last: Node, factor: npt.NDArray[Any], offset: npt.NDArray[Any]) -> Edit:
-    """`layer`, its outputs multiplied by `factor` and shifted by `offset`, in the place of `last`."""
-    weights, bias = (network.constants[name] for name in layer.inputs[1:3])
-    names = network.fresh(f"{last.output}.weights"), network.fresh(f"{last.output}.bias")
-    along = factor.reshape(-1, *[1] * (weights.ndim - 1))
-    fused = replace(layer, inputs=(layer.inputs[0], *names), outputs=(last.output,))
-    return Edit((layer, last), fused, constants={names[0]: weights * along, names[1]: bias * factor + offset})
-
-
 def fuse_shortcuts(network: Network) -> Network:
     """Pass: a residual sum is added in the accumulators of the later convolution that feeds it."""
 
@@ -137,7 +94,7 @@ def fuse_shortcuts(network: Network) -> Network:
         order = {made.output: index for index, made in enumerate(network.nodes)}
         candidates = []
         for data, other in (node.inputs, node.inputs[::-1]):
-            layer = _plain_layer(network, data)
+            layer = plain_layer(network, data)
             if layer is not None and layer.is_a("Convolution", domain=DOMAIN):
                 candidates.append((order[layer.output], layer, other))
         for _, layer, other in sorted(candidates, key=lambda item: -item[0]):
@@ -231,34 +188,24 @@ _SHORTCUT_STEPS = {
 }
 
 
-def fuse_relu(network: Network) -> Network:
-    """Pass: ReLU joins the layer that makes its input."""
-
-    def match(network: Network, node: Node) -> Edit | None:
-        layer = network.producer(node.inputs[0]) if node.is_a("Relu") else None
-        if layer is None or not layer.is_a(*WEIGHTED, domain=DOMAIN) or not network.only_reader(node.inputs[0]):
-            return None
-        return Edit((layer, node), replace(layer, outputs=node.outputs).with_attributes(relu=1))
-
-    return rewrite(network, match)
-
-
 def lower_pooling(network: Network) -> Network:
     """Pass: pooling operators become Pooling; a mean is a sum that still owes its division."""
 
     def match(network: Network, node: Node) -> Edit | None:
-        if not node.is_a("MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean"):
+        if not node.is_a("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean"):
             return None
         shape = network.shape(node.inputs[0])
         assert shape is not None
         kernel = list(node.attributes.get("kernel_shape", shape[2:]))
         strides = node.attributes.get("strides", [1, 1])
+        maximum = node.op in ("MaxPool", "GlobalMaxPool")
+        pads = window_pads(network, node, kernel, strides)
         settings = {
-            "mode": "max" if node.op == "MaxPool" else "sum",
+            "mode": "max" if maximum else "sum",
             "kernel": kernel,
             "stride": strides[0],
-            "pad": list(window_pads(network, node, kernel, strides)),
-            "divisor": 1 if node.op == "MaxPool" else math.prod(kernel),
+            "pad": list(ceil_pads(network, node, kernel, strides, pads)),
+            "divisor": 1 if maximum else math.prod(kernel),
         }
         return Edit((node,), Node(node.name, "Pooling", node.inputs[:1], (node.output,), settings, DOMAIN))
 
@@ -300,31 +247,3 @@ def fold_divisions(network: Network) -> Network:
 
 
 _NO_DIVISION = "a mean must be read by convolutions or fully connected layers, whose weights take its division"
-
-
-def remove_layout(network: Network) -> Network:
-    """Pass: drop what only changes how one image's numbers are arranged, in order, for a fully connected layer."""
-    ops = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
-
-    def match(network: Network, node: Node) -> Edit | None:
-        if not node.is_a(*ops):
-            return None
-        source, made = network.shapes[node.inputs[0]], network.shapes[node.output]
-        before = network.producer(node.inputs[0])
-        if source[:1] != made[:1]:
-            return None
-        if before is not None and before.is_a(*ops):
-            if network.shapes[before.inputs[0]][:1] != made[:1]:
-                return None
-            return Edit((node,), Node(node.name, "Reshape", (before.inputs[0],), (node.output,)))
-        flat = all(reader.is_a("FullyConnected", domain=DOMAIN) for reader in network.readers(node.output))
-        if (_maps(source) and _maps(source) == _maps(made)) or (flat and node.output != network.output):
-            return Edit((node,), rename={node.output: node.inputs[0]})
-        return None
-
-    return rewrite(network, match)
-
-
-def _maps(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """[C, H, W] of a tensor [N, C, H, W] or [N, C]."""
-    return (*shape[1:], 1, 1)[:3] if len(shape) in (2, 4) else ()

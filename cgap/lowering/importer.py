@@ -11,17 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from cgap.files import write_atomic
+from cgap.lowering.activations import fuse_activations
+from cgap.lowering.affine import fold_batch_norm, fold_constant_arithmetic
 from cgap.lowering.fuse import (
-    fold_batch_norm,
-    fold_bias,
     fold_divisions,
-    fuse_relu,
     fuse_shortcuts,
     lower_convolutions,
     lower_fully_connected,
     lower_pooling,
-    remove_layout,
 )
+from cgap.lowering.layout import fold_padding, leave_to_host, lower_transpositions, remove_layout
 from cgap.lowering.network import Network, Node, shorten, to_onnx
 from cgap.lowering.read import read_model
 from cgap.lowering.simplify import fold_constants, infer_shapes, remove_identities
@@ -34,18 +33,21 @@ Pass = Callable[[Network], Network]
 
 # Shapes are inferred again once the constants that exporters compute them with are known.
 PASSES: tuple[Pass, ...] = (
+    leave_to_host,
     infer_shapes,
     fold_constants,
     infer_shapes,
     fold_constants,
     remove_identities,
     check_supported,
+    fold_padding,
+    lower_transpositions,
     lower_convolutions,
     lower_fully_connected,
     fold_batch_norm,
-    fold_bias,
+    fold_constant_arithmetic,
     fuse_shortcuts,
-    fuse_relu,
+    fuse_activations,
     lower_pooling,
     remove_layout,
     check_lowered,
@@ -61,11 +63,13 @@ class ImportedModel:
         graph: its layers.
         parameters: float64 weights and biases of the layers that have some, by layer name.
         sha256: of the ONNX file.
+        host: nodes after the logits that the accelerator does not run, such as a softmax, as messages call them.
     """
 
     graph: LayerGraph
     parameters: dict[str, FloatParameters]
     sha256: str
+    host: tuple[str, ...] = ()
 
 
 def import_onnx(path: Path | str, dump: Path | None = None) -> ImportedModel:
@@ -85,7 +89,7 @@ def import_onnx(path: Path | str, dump: Path | None = None) -> ImportedModel:
         network = step(network)
         _dump(network, dump, index, step.__name__)
     graph, parameters = to_layers(network)
-    return ImportedModel(graph, parameters, sha256)
+    return ImportedModel(graph, parameters, sha256, network.host)
 
 
 def _dump(network: Network, folder: Path | None, index: int, step: str) -> None:
@@ -113,7 +117,7 @@ def to_layers(network: Network) -> tuple[LayerGraph, dict[str, FloatParameters]]
             raise UserError(f"layer {shorten(name)!r} reads {shorten(missing[0])!r}, which no layer makes")
         sources = tuple(layer_of[tensor] for tensor in (node.inputs[0], *node.inputs[3:]))
         weights, bias = (network.constants[tensor] for tensor in node.inputs[1:3]) if node.inputs[1:] else (None, None)
-        operator = _BUILDERS[node.op](node, weights, [graph.shape(source) for source in sources])
+        operator = BUILDERS[node.op](node, weights, [graph.shape(source) for source in sources])
         graph.add(Layer(name, operator, sources))
         layer_of[node.output] = name
         if weights is not None and bias is not None and isinstance(operator, Convolution):
@@ -154,14 +158,21 @@ def _convolution(node: Node, weights: npt.NDArray[Any], inputs: list[Shape]) -> 
         stride, offset = node.attributes["shortcut"]
         shortcut = Shortcut(stride, offset, inputs[1].channels)
     return Convolution(
-        in_channels=depth,
+        in_channels=depth * node.attributes["groups"],
         out_channels=channels,
         kernel=(rows, columns),
         stride=node.attributes["stride"],
         pad=(top, left, bottom, right),
-        relu=bool(node.attributes["relu"]),
         shortcut=shortcut,
+        groups=node.attributes["groups"],
+        **_activation(node),
     )
+
+
+def _activation(node: Node) -> dict[str, Any]:
+    """The settings of what follows a layer's sums."""
+    settings = node.attributes
+    return {"relu": bool(settings["relu"]), "ceiling": settings.get("ceiling"), "leak": settings.get("leak", 0)}
 
 
 def _fully_connected(node: Node, weights: npt.NDArray[Any], inputs: list[Shape]) -> Operator:
@@ -169,7 +180,7 @@ def _fully_connected(node: Node, weights: npt.NDArray[Any], inputs: list[Shape])
         raise UserError(
             f"layer {node.label}: {weights.shape[1]} weights for each output do not match its input {inputs[0]}"
         )
-    return FullyConnected(inputs[0], len(weights), bool(node.attributes["relu"]))
+    return FullyConnected(inputs[0], len(weights), **_activation(node))
 
 
 def _pooling(node: Node, _weights: npt.NDArray[Any] | None, _inputs: list[Shape]) -> Operator:
@@ -178,8 +189,9 @@ def _pooling(node: Node, _weights: npt.NDArray[Any] | None, _inputs: list[Shape]
     return Pooling(node.attributes["mode"], (rows, columns), node.attributes["stride"], (top, left, bottom, right))
 
 
-_BUILDERS: dict[str, Callable[..., Operator]] = {
+BUILDERS: dict[str, Callable[..., Operator]] = {
     "Convolution": _convolution,
     "FullyConnected": _fully_connected,
     "Pooling": _pooling,
 }
+"""Makes the operator of a `cgap` node from the node, its weights if any, and the shapes that it reads."""

@@ -69,6 +69,7 @@ class Network:
         constants: initialisers and what has been computed from them.
         shapes: of tensors, the batch axis first; absent where unknown, -1 for an unknown size.
         opset: version of ONNX's operators.
+        host: nodes behind the output that the host runs, as messages call them.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Network:
     constants: Mapping[str, npt.NDArray[Any]]
     shapes: Mapping[str, tuple[int, ...]]
     opset: int
+    host: tuple[str, ...] = ()
 
     @cached_property
     def _producers(self) -> dict[str, Node]:
@@ -203,6 +205,11 @@ def prune(network: Network) -> Network:
         nodes=tuple(reversed(nodes)),
         constants={name: value for name, value in network.constants.items() if name in needed},
     )
+
+
+def replace_outputs(node: Node, last: Node) -> Node:
+    """`node` that makes what `last` made."""
+    return replace(node, outputs=last.outputs)
 
 
 def from_onnx(model: onnx.ModelProto, name: str) -> Network:

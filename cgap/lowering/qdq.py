@@ -180,11 +180,24 @@ def _(operator: Convolution, writer: _Writer, name: str, inputs: list[str], numb
         kernel_shape=operator.kernel,
         strides=[operator.stride] * 2,
         pads=operator.pad,
+        group=operator.groups,
     )
     if operator.shortcut is not None:
         aligned = _shortcut(operator, writer, name, inputs[1], shape)
         exact = writer.node("Add", [exact, aligned], f"{name}.residual")
-    return writer.node("Relu", [exact], f"{name}.relu") if operator.relu else exact
+    return _activation(operator, writer, name, exact)
+
+
+def _activation(operator: Convolution, writer: _Writer, name: str, exact: str) -> str:
+    if operator.leak:
+        exact = writer.node("LeakyRelu", [exact], f"{name}.leaky", alpha=2.0**-operator.leak)
+    if operator.relu:
+        exact = writer.node("Relu", [exact], f"{name}.relu")
+    if operator.ceiling is not None:
+        # Rounding never changes the order of two numbers, so that cutting before it or after it is the same.
+        bounds = ["", writer.constant(f"{name}.ceiling", np.array(operator.ceiling, np.float32))]
+        exact = writer.node("Clip", [exact, *bounds], f"{name}.clip")
+    return exact
 
 
 def _shortcut(operator: Convolution, writer: _Writer, name: str, data: str, shape: Shape) -> str:

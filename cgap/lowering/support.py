@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cgap.lowering.activations import ACTIVATIONS
+from cgap.lowering.layout import keeps_order
 from cgap.lowering.network import DOMAIN, Network, Node, shorten
 from fpga_model.errors import UserError
 
@@ -13,6 +15,8 @@ Rule = Callable[[Network, Node], "str | None"]
 """The reason why the node cannot be lowered, None when it can."""
 
 RULES: dict[str, Rule] = {}
+MAX_KERNEL = 255
+"""Most rows or columns of a kernel: one byte of a command."""
 
 
 def supports(*ops: str) -> Callable[[Rule], Rule]:
@@ -55,7 +59,7 @@ def _unknown(node: Node) -> str:
 
 
 def _constant_data(network: Network, node: Node) -> str | None:
-    if node.op in ("Add", "Concat") or node.inputs[0] not in network.constants:
+    if node.op in ("Add", "Concat", "Sub", "Mul", "Div") or node.inputs[0] not in network.constants:
         return None
     return f"its data ({shorten(node.inputs[0])!r}) are constant; compute them before export"
 
@@ -79,10 +83,32 @@ def window_pads(network: Network, node: Node, kernel: list[int], strides: list[i
     return before[0], before[1], after[0], after[1]
 
 
+def ceil_pads(
+    network: Network, node: Node, kernel: list[int], strides: list[int], pads: tuple[int, int, int, int]
+) -> tuple[int, int, int, int]:
+    """`pads`, wider at the bottom and right by what `ceil_mode` lets the last windows reach beyond the padded map.
+
+    As in ONNX, a window that would begin beyond the map and its left padding does not exist.
+    """
+    shape = network.shape(node.inputs[0])
+    if not node.attributes.get("ceil_mode", 0) or shape is None:
+        return pads
+    after = []
+    for axis in (0, 1):
+        span = shape[2 + axis] + pads[axis] + pads[2 + axis] - kernel[axis]
+        last = -(-span // strides[axis]) * strides[axis]
+        if last >= shape[2 + axis] + pads[axis]:
+            last -= strides[axis]
+        after.append(pads[2 + axis] + max(0, last - span))
+    return pads[0], pads[1], after[0], after[1]
+
+
 def _check_window(network: Network, node: Node, kernel: list[int]) -> str | None:
     shape = network.shape(node.inputs[0])
     if shape is None or len(shape) != 4:
         return f"its input must be maps [N, C, H, W] of known size, it is {describe(network, node.inputs[0])}"
+    if len(kernel) == 2 and min(kernel) < 1:
+        return f"its kernel {kernel} is empty"
     if len(kernel) != 2:
         return f"the kernel has {len(kernel)} axes; two are supported"
     for name, length in (("strides", 2), ("dilations", 2), ("pads", 4), ("kernel_shape", 2)):
@@ -93,8 +119,13 @@ def _check_window(network: Network, node: Node, kernel: list[int]) -> str | None
     strides = node.attributes.get("strides", [1, 1])
     if len(set(strides)) != 1 or strides[0] < 1:
         return f"strides {strides}; equal and positive strides are supported"
-    if any(value != 1 for value in node.attributes.get("dilations", [1])):
-        return f"dilations {node.attributes['dilations']}; only 1 is supported"
+    steps = node.attributes.get("dilations", [1, 1])
+    if any(step != 1 for step in steps):
+        if node.op != "Conv" or min(steps) < 1:
+            return f"dilations {steps}; only 1 is supported"
+        kernel = [(size - 1) * step + 1 for size, step in zip(kernel, steps, strict=True)]
+        if max(kernel) > MAX_KERNEL:
+            return f"dilations {steps} spread the kernel to {kernel}; at most {MAX_KERNEL} rows and columns are taken"
     if node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER"):
         return f"unknown auto_pad {shorten(str(node.attributes['auto_pad']))!r}"
     top, left, bottom, right = pads = window_pads(network, node, kernel, strides)
@@ -126,9 +157,13 @@ def _conv(network: Network, node: Node) -> str | None:
     bias = network.constant(node, 2)
     if bias is not None and bias.shape != weights.shape[:1]:
         return f"its bias has the shape {list(bias.shape)}, for {len(weights)} output channels"
-    if node.attributes.get("group", 1) != 1:
-        return f"group = {node.attributes['group']}; grouped convolution is not supported yet"
-    return _check_window(network, node, list(weights.shape[2:]))
+    reason = _check_window(network, node, list(weights.shape[2:]))
+    if reason:
+        return reason
+    shape, groups = network.shapes[node.inputs[0]], node.attributes.get("group", 1)
+    if groups < 1 or weights.shape[1] * groups != shape[1] or len(weights) % groups:
+        return f"weights {list(weights.shape)} in {groups} groups do not fit an input of {shape[1]} channels"
+    return None
 
 
 @supports("MaxPool", "AveragePool")
@@ -143,19 +178,18 @@ def _pool(network: Network, node: Node) -> str | None:
     assert shape is not None
     strides = node.attributes.get("strides", [1, 1])
     pads = window_pads(network, node, kernel, strides)
-    if node.attributes.get("ceil_mode", 0):
-        spans = [shape[2 + a] + pads[a] + pads[2 + a] - kernel[a] for a in (0, 1)]
-        if any(span % step for span, step in zip(spans, strides, strict=True)):
-            return "ceil_mode makes windows that reach beyond the padded map; pad explicitly instead"
+    wide = ceil_pads(network, node, kernel, strides, pads)
+    if wide != pads and (node.op == "AveragePool" or max(wide[2] - kernel[0], wide[3] - kernel[1]) >= 0):
+        return "ceil_mode makes windows that reach beyond the padded map; pad explicitly instead"
     if node.op == "AveragePool" and any(pads) and not node.attributes.get("count_include_pad", 0):
         return "windows at the border divide by fewer pixels (count_include_pad = 0); one divisor is supported"
     return None
 
 
-@supports("GlobalAveragePool")
+@supports("GlobalAveragePool", "GlobalMaxPool")
 def _global_pool(network: Network, node: Node) -> str | None:
     shape = network.shape(node.inputs[0])
-    if shape is None or len(shape) != 4:
+    if shape is None or len(shape) != 4 or min(shape) < 1:
         return f"its input must be maps [N, C, H, W] of known size, it is {describe(network, node.inputs[0])}"
     return None
 
@@ -194,6 +228,19 @@ def _matmul(network: Network, node: Node) -> str | None:
     return None
 
 
+@supports("Sub", "Mul", "Div")
+def _arithmetic(network: Network, node: Node) -> str | None:
+    if any(tensor in network.constants for tensor in node.inputs):
+        return None
+    return "both its operands are computed by the network; one must be a constant for each channel"
+
+
+@supports("LeakyRelu", "Clip")
+def _activation(network: Network, node: Node) -> str | None:
+    found = ACTIVATIONS[node.op].settings(network, node)
+    return found if isinstance(found, str) else None
+
+
 @supports("Add")
 def _add(network: Network, node: Node) -> str | None:
     first, second = (network.shape(tensor) for tensor in node.inputs)
@@ -230,6 +277,11 @@ def _slice(network: Network, node: Node) -> str | None:
     return "starts and ends must be constants" if None in arguments else None
 
 
+@supports("Transpose")
+def _transpose(network: Network, node: Node) -> str | None:
+    return None if keeps_order(network, node) else LEFTOVER["Transpose"]
+
+
 @supports("Relu", "Concat", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 def _by_pattern(network: Network, node: Node) -> str | None:
     if network.shape(node.output) is None:
@@ -237,12 +289,20 @@ def _by_pattern(network: Network, node: Node) -> str | None:
     return None
 
 
+_CONSTANT_ARITHMETIC = (
+    "one constant per channel can be added to, multiplied with or subtracted from a convolution or fully connected "
+    "layer that nobody else reads, before its activation"
+)
+_ACTIVATION = "it must follow a convolution, fully connected layer or residual sum that nobody else reads"
 LEFTOVER: dict[str, str] = {
     "Add": "only a residual sum with a convolution that nobody else reads, and whose shortcut is a stored tensor, "
     "subsampled and padded with zero channels at most, is supported; or the addition of one constant per channel",
     "BatchNormalization": "it must follow a convolution or fully connected layer that nobody else reads",
-    "Relu": "it must follow a convolution, fully connected layer or residual sum that nobody else reads",
-    "Pad": "padding is supported as zero channels on a shortcut",
+    **dict.fromkeys(("Sub", "Mul", "Div"), _CONSTANT_ARITHMETIC),
+    **dict.fromkeys(("Relu", "LeakyRelu", "Clip"), _ACTIVATION),
+    "Pad": "padding is supported as zero channels on a shortcut, or as zeros around the maps that a convolution or "
+    "average pooling reads, fewer than its kernel has rows and columns",
+    "Transpose": "it moves numbers; only axes of one element may change places",
     "Slice": "slicing is supported as the subsampling of a shortcut's rows and columns",
     "Concat": "concatenation is supported as zero channels on a shortcut",
     "Flatten": "it changes more than the layout that a fully connected layer reads",

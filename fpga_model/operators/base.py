@@ -111,6 +111,11 @@ class ComputeOperator(Operator):
         """
 
     @property
+    def unscheduled(self) -> str | None:
+        """What the accelerator has no command for, in words; None when the operator can be scheduled."""
+        return None
+
+    @property
     def added(self) -> Added | None:
         """How a second input is added to the output; None when there is none."""
         return None

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fpga_model.accelerator import Accelerator, ceil_div
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import FloatArray, IntArray, per_channel, requantise
+from fpga_model.fixed_point import MAX_SHIFT, FloatArray, IntArray, per_channel, requantise
 from fpga_model.operators.base import ComputeOperator, Operator, register
 from fpga_model.operators.windows import Kernel, Pad, check_window, exact_dtype, magnitude, window_shape, windows
 from fpga_model.schedule.commands import Convolve, PoolRows, ShortcutRead, Waits, Window
@@ -64,7 +64,7 @@ class Shortcut:
 @register
 @dataclass(frozen=True)
 class Convolution(ComputeOperator):
-    """Convolution over maps; optionally a shortcut is added before the one rounding, and ReLU follows it.
+    """Convolution over maps; optionally a shortcut is added before the one rounding, and an activation follows it.
 
     Attributes:
         in_channels, out_channels: maps read and made (Nif, Nof).
@@ -73,6 +73,10 @@ class Convolution(ComputeOperator):
         pad: zeros at (top, left, bottom, right).
         relu: whether negative results become zero.
         shortcut: how the second input is added; None when there is none.
+        groups: output channels [g*Nof/groups, ...) read input channels [g*Nif/groups, ...) only; as many groups as
+            channels make a depthwise convolution.
+        ceiling: larger results become this real number (6 for ReLU6), rounded to the output's format.
+        leak: negative results are multiplied by 2^-leak (a leaky ReLU), before the one rounding; 0 for none.
     """
 
     kind: ClassVar[str] = "convolution"
@@ -85,10 +89,19 @@ class Convolution(ComputeOperator):
     pad: Pad = (0, 0, 0, 0)
     relu: bool = False
     shortcut: Shortcut | None = None
+    groups: int = 1
+    ceiling: float | None = None
+    leak: int = 0
 
     def __post_init__(self) -> None:
         if self.in_channels < 1 or self.out_channels < 1:
             raise UserError(f"{self.in_channels} input and {self.out_channels} output channels: both must be positive")
+        if self.groups < 1 or self.in_channels % self.groups or self.out_channels % self.groups:
+            raise UserError(f"{self.groups} groups do not divide {self.in_channels} and {self.out_channels} channels")
+        if self.ceiling is not None and not 0 < self.ceiling < math.inf:
+            raise UserError(f"results are cut at a positive number, not {self.ceiling}")
+        if not 0 <= self.leak <= MAX_SHIFT or (self.leak and self.relu):
+            raise UserError(f"a leaky ReLU has a slope of 2^-1 to 2^-{MAX_SHIFT}, and no ReLU beside it")
         check_window(self.kernel, self.stride, self.pad)
 
     @property
@@ -117,8 +130,16 @@ class Convolution(ComputeOperator):
 
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:
-        """[Nof, Nif, Nky, Nkx]."""
-        return self.Nof, self.Nif, self.Nky, self.Nkx
+        """[Nof, Nif / groups, Nky, Nkx]."""
+        return self.Nof, self.Nif // self.groups, self.Nky, self.Nkx
+
+    @property
+    def unscheduled(self) -> str | None:
+        if self.groups > 1:
+            return f"{'depthwise' if self.groups == self.Nif else 'grouped'} convolution ({self.groups} groups)"
+        if self.ceiling is not None:
+            return f"an activation with an upper bound ({self.ceiling:g}, as in ReLU6)"
+        return f"a leaky ReLU (slope 2^-{self.leak})" if self.leak else None
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         source = inputs[0]
@@ -139,10 +160,12 @@ class Convolution(ComputeOperator):
         """bias + sum(w * x), [N, Nif, Niy, Nix] -> [N, Nof, Noy, Nox], in the arguments' common number type."""
         views = windows(maps, self.kernel, self.stride, self.pad, 0)
         batch, _, height, width = views.shape[:4]
-        columns = views.transpose(0, 1, 4, 5, 2, 3).reshape(batch, math.prod(self.weight_shape[1:]), height * width)
-        sums: npt.NDArray[Any] = np.matmul(weights.reshape(self.Nof, -1), columns)
-        sums += bias[:, None]
-        return sums.reshape(batch, self.Nof, height, width)
+        rows = math.prod(self.weight_shape[1:])
+        columns = views.transpose(0, 1, 4, 5, 2, 3).reshape(batch, self.groups, rows, height * width)
+        sums: npt.NDArray[Any] = np.matmul(weights.reshape(self.groups, -1, rows), columns)
+        sums = sums.reshape(batch, self.Nof, height, width)
+        sums += per_channel(bias)
+        return sums
 
     def forward(self, inputs: Sequence[FloatArray], parameters: FloatParameters | None) -> FloatArray:
         if parameters is None:
@@ -151,11 +174,15 @@ class Convolution(ComputeOperator):
         acc = self.accumulate(inputs[0], parameters.weights.astype(kind), parameters.bias.astype(kind))
         if self.shortcut is not None:
             acc[:, self.shortcut.reach] += self.shortcut.take(inputs[1])
-        return np.maximum(acc, 0) if self.relu else acc
+        if self.leak:
+            acc = np.where(acc < 0, acc * kind.type(2.0**-self.leak), acc)
+        low, high = 0.0 if self.relu else None, self.ceiling
+        return acc if low is None and high is None else np.clip(acc, low, high)
 
     def reference(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> tuple[IntArray, int]:
         acc = self.accumulators(inputs, numbers)
-        return requantise(acc, per_channel(numbers.shift), numbers.output.bits, self.relu)
+        ceiling = None if self.ceiling is None else int(numbers.output.quantise(np.array(self.ceiling)))
+        return requantise(acc, per_channel(numbers.shift), numbers.output.bits, self.relu, ceiling, self.leak)
 
     def accumulators(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> npt.NDArray[np.int64]:
         """Exact accumulators [N, Nof, Noy, Nox], shortcut included, before the rounding."""
@@ -270,8 +297,11 @@ class FullyConnected(Convolution):
     kind: ClassVar[str] = "fully_connected"
     template: ClassVar[str] = "fully_connected"
 
-    def __init__(self, in_shape: Shape, out_channels: int, relu: bool = False) -> None:
-        super().__init__(in_shape.channels, out_channels, (in_shape.height, in_shape.width), relu=relu)
+    def __init__(
+        self, in_shape: Shape, out_channels: int, relu: bool = False, ceiling: float | None = None, leak: int = 0
+    ) -> None:
+        kernel = in_shape.height, in_shape.width
+        super().__init__(in_shape.channels, out_channels, kernel, relu=relu, ceiling=ceiling, leak=leak)
 
     @property
     def in_shape(self) -> Shape:
@@ -284,7 +314,11 @@ class FullyConnected(Convolution):
         return super().output_shape(inputs)
 
     def to_json(self) -> dict[str, Any]:
-        return {"in_shape": asdict(self.in_shape), "out_channels": self.out_channels, "relu": self.relu}
+        settings = asdict(self)
+        return {
+            "in_shape": asdict(self.in_shape),
+            **{name: settings[name] for name in ("out_channels", "relu", "ceiling", "leak")},
+        }
 
     @classmethod
     def from_json(cls, settings: Mapping[str, Any]) -> Operator:

@@ -74,17 +74,17 @@ def test_file_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_all_unsupported_nodes_are_listed_at_once(tmp_path: Path) -> None:
     net = Builder()
     data = net.node("Sigmoid", net.conv("image", 3, 4), name="gate")
-    weights = net.constant(np.ones((4, 1, 3, 3), np.float32))
-    data = net.node("Conv", data, weights, name="depthwise", group=4)
     data = net.node("LeakyRelu", net.conv(data, 4, 4), name="leaky")
     weights = net.constant(np.ones((4, 4, 3, 3), np.float32))
-    data = net.node("Conv", data, weights, name="wide", dilations=[2, 2])
+    data = net.node("Conv", data, weights, name="wide", dilations=[200, 2], pads=[200, 2, 200, 2])
+    bounds = net.constant(np.float32(-1)), net.constant(np.float32(1))
+    data = net.node("Clip", net.conv(data, 4, 4), *bounds, name="both")
     message = refused(net.save(data, tmp_path / "net.onnx"))
     assert "4 nodes cannot be lowered" in message
     assert "node 'gate' (Sigmoid): this operator is not supported; supported: Add, AveragePool" in message
-    assert "node 'depthwise' (Conv): group = 4; grouped convolution is not supported yet" in message
-    assert "node 'wide' (Conv): dilations [2, 2]; only 1 is supported" in message
-    assert "node 'leaky' (LeakyRelu)" in message
+    assert "node 'wide' (Conv): dilations [200, 2] spread the kernel to [401, 5]; at most 255" in message
+    assert "node 'leaky' (LeakyRelu): its slope is 0.01; powers of two" in message
+    assert "node 'both' (Clip): it cuts below -1 and above 1" in message
 
 
 def _standalone_relu(net: Builder) -> str:
@@ -149,7 +149,7 @@ def test_patterns_that_no_layer_has(make: Callable[[Builder], str], message: str
     ("op", "settings", "message"),
     [
         ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 1]}, "strides [2, 1]; equal"),
-        ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}, "ceil_mode"),
+        ("AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}, "ceil_mode"),
         ("MaxPool", {"kernel_shape": [2, 2], "dilations": [2, 2]}, "dilations"),
         ("AveragePool", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, "count_include_pad"),
         ("ReduceMean", {"axes": [1]}, "a mean over axes [1]"),

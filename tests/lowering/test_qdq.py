@@ -48,7 +48,7 @@ def mismatches(fixed: FixedGraph, images: np.ndarray, path: Path, **how: bool) -
     }
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(random_cnns(), st.integers(0, 1 << 30))
 def test_random_networks_bit_for_bit(tmp_path: Path, net: Builder, seed: int) -> None:
     model = import_onnx(save(net, tmp_path / "net.onnx"))
