@@ -48,6 +48,10 @@ def test_configuration_is_frozen(tiny):
 
 
 def test_dense_control_is_the_same_recipe_without_plasticity():
-    grown, dense = load_config(CONFIGS / "resnet20.toml"), load_config(CONFIGS / "resnet20_dense.toml")
-    assert grown.plasticity
-    assert grown.model_copy(update={"plasticity": None}) == dense
+    grown, dense = (load_config(CONFIGS / f"{name}.toml").model_dump() for name in ("resnet20", "resnet20_dense"))
+    assert grown.pop("plasticity")
+    assert dense.pop("plasticity") is None
+    for config in (grown, dense):
+        for length in ("epochs", "restart", "averaging"):
+            del config["optimiser"][length]
+    assert grown == dense
