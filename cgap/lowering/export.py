@@ -15,11 +15,8 @@ import onnxruntime
 import torch
 from torch import nn
 
-from cgap import zoo
 from cgap.files import write_atomic
-from cgap.plasticity import find_spaces
-from cgap.training.config import load_config
-from cgap.training.state import read_checkpoint, restore_network
+from cgap.training.state import load_run
 from fpga_model.errors import UserError
 
 OPSET = 18
@@ -29,21 +26,6 @@ IR_VERSION = 10
 INPUT, OUTPUT = "image", "logits"
 TOLERANCE = 1e-3
 _ROLES = {"W": "weight", "B": "bias", "C": "bias"}
-
-
-def load_run(run: Path) -> nn.Module:
-    """The network of a run's last checkpoint, in eval mode.
-
-    Raises UserError if `run` is not a run folder, has no checkpoint yet, or its parts do not fit each other.
-    """
-    if not (run / "config.toml").is_file():
-        raise UserError(f"{run}: is not a run folder (no config.toml)")
-    checkpoint = run / "checkpoint.pt"
-    if not checkpoint.is_file():
-        raise UserError(f"{run}: has no checkpoint yet; there is one after each epoch")
-    model = zoo.build(load_config(run / "config.toml").model.name)
-    restore_network(model, find_spaces(model), read_checkpoint(checkpoint), checkpoint)
-    return model.eval()
 
 
 def export_run(run: Path, output: Path) -> None:

@@ -44,10 +44,11 @@ class DataSection(_Section):
 
 
 class RestartSection(_Section):
-    """A second cosine to zero after the first: more epochs for a run that turned out to need them."""
+    """Further cosines to zero after the first: more epochs for a run that turned out to need them."""
 
     epoch: int = Field(ge=1, description="at which the first cosine has reached zero")
-    learning_rate: float = Field(gt=0, description="that it starts from")
+    learning_rate: float = Field(gt=0, description="that further ones start from")
+    period: int | None = Field(None, ge=1, description="epochs of a further one; none: a single one to the end")
 
 
 class AveragingSection(_Section):
@@ -59,7 +60,7 @@ class AveragingSection(_Section):
 
 
 class OptimiserSection(_Section):
-    """SGD with Nesterov momentum; linear warm-up, then a cosine to zero, then optionally another and averaging."""
+    """SGD with Nesterov momentum; linear warm-up, then a cosine to zero, then optionally further ones and averaging."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(128, ge=2)
@@ -104,6 +105,15 @@ class PruningSection(_Section):
     protected_age: int = Field(150, ge=0, description="batches for which a newborn is not ranked")
 
 
+class DistillationSection(_Section):
+    """Learning from a finished run besides the labels (Hinton et al., 2015), on the same augmented images."""
+
+    teacher: str = Field(description="the finished run's folder")
+    epoch: int = Field(0, ge=0, description="at which it begins")
+    weight: float = Field(0.8, gt=0, le=1, description="of the teacher against the labels")
+    temperature: float = Field(2.0, gt=0, description="that softens both networks' outputs")
+
+
 class PlasticitySection(_Section):
     """Start from a seed, grow, prune; without this section the network is trained as it is."""
 
@@ -128,6 +138,7 @@ class Config(_Section):
     data: DataSection = DataSection()
     optimiser: OptimiserSection
     plasticity: PlasticitySection | None = None
+    distillation: DistillationSection | None = None
 
     @model_validator(mode="after")
     def _ends(self) -> Config:

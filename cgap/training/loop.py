@@ -17,10 +17,10 @@ from cgap.data import Images
 from cgap.plasticity import Cost, grow, plan_growth, plan_pruning, prune
 from cgap.training.averaging import accumulate, averaged_network
 from cgap.training.batches import Split, evaluation_batches, training_batches
-from cgap.training.config import Config
+from cgap.training.config import Config, DistillationSection
 from cgap.training.log import MetricsLog
 from cgap.training.schedule import Event, Schedule
-from cgap.training.state import RunState, save_checkpoint
+from cgap.training.state import RunState, load_run, save_checkpoint
 from fpga_model.errors import UserError
 
 
@@ -68,6 +68,14 @@ def train_epochs(
         save_checkpoint(folder / "checkpoint.pt", state, log.lines)
 
 
+def load_teacher(distillation: DistillationSection | None, epoch: int) -> nn.Module | None:
+    """The network to learn from in this epoch, if any. Raises UserError if its run is not to be had."""
+    if distillation is None or epoch < distillation.epoch:
+        return None
+    teacher = load_run(Path(distillation.teacher)).to(memory_format=torch.channels_last)
+    return teacher.requires_grad_(False)
+
+
 def _train_epoch(
     config: Config,
     state: RunState,
@@ -77,6 +85,7 @@ def _train_epoch(
     progress: tuple[Progress, TaskID],
 ) -> Accuracy:
     loss_sum, right, seen = 0.0, 0, 0
+    teacher = load_teacher(config.distillation, state.epoch)
     for x, labels in training_batches(images, config.optimiser.batch_size, config.data, state.generator):
         if state.step in schedule.events:
             happened = restructure(config, state, schedule.events[state.step])
@@ -84,7 +93,7 @@ def _train_epoch(
             state.history.append(happened)
         for group in state.optimizer.param_groups:
             group["lr"] = schedule.learning_rate(state.step)
-        loss, hits = train_step(config, state, x, labels)
+        loss, hits = train_step(config, state, x, labels, teacher)
         state.step += 1
         if schedule.averages(state.step):
             accumulate(state)
@@ -94,12 +103,25 @@ def _train_epoch(
     return Accuracy(loss_sum / seen, 100 * right / seen)
 
 
-def train_step(config: Config, state: RunState, x: Tensor, labels: Tensor) -> tuple[float, int]:
+def distil(loss: Tensor, logits: Tensor, taught: Tensor, distillation: DistillationSection) -> Tensor:
+    """The loss on the labels mixed with the divergence from the teacher's softened outputs."""
+    t, weight = distillation.temperature, distillation.weight
+    divergence = F.kl_div(
+        F.log_softmax(logits / t, 1), F.log_softmax(taught.detach() / t, 1), reduction="batchmean", log_target=True
+    )
+    return (1 - weight) * loss + weight * t * t * divergence
+
+
+def train_step(
+    config: Config, state: RunState, x: Tensor, labels: Tensor, teacher: nn.Module | None = None
+) -> tuple[float, int]:
     """One optimiser step on a batch; (loss, images classified rightly). Raises UserError if the loss is not finite."""
     state.model.train()
     with torch.autocast("cpu", torch.bfloat16, enabled=config.run.precision == "bfloat16"):
         logits = state.model(x)
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.optimiser.label_smoothing)
+    if teacher is not None and config.distillation:
+        loss = distil(loss, logits.float(), teacher(x), config.distillation)
     value = loss.item()
     if not math.isfinite(value):
         raise UserError(

@@ -67,7 +67,9 @@ class Schedule:
         if step < warmup:
             return optimiser.learning_rate * (step + 1) / warmup
         if optimiser.restart and step >= end:
-            return _half_cosine(optimiser.restart.learning_rate, (step - end) / (last - end))
+            period = (optimiser.restart.period or optimiser.epochs) * epoch
+            start = step - (step - end) % period
+            return _half_cosine(optimiser.restart.learning_rate, (step - start) / (min(start + period, last) - start))
         return _half_cosine(optimiser.learning_rate, (step - warmup) / max(1.0, end - warmup))
 
     @property

@@ -16,7 +16,7 @@ from torch.optim import SGD
 from cgap import zoo
 from cgap.files import write_atomic
 from cgap.plasticity import ChannelState, Cost, CostModel, Spaces, TaylorSaliency, find_spaces, resize_to
-from cgap.training.config import Config
+from cgap.training.config import Config, load_config
 from fpga_model.errors import UserError
 
 FORMAT = 1
@@ -154,3 +154,18 @@ def restore(config: Config, path: Path) -> tuple[RunState, int]:
     mean = content.get("mean", {"parameters": {}, "count": 0})
     state.mean, state.averaged = mean["parameters"], mean["count"]
     return state, progress["log_lines"]
+
+
+def load_run(run: Path) -> nn.Module:
+    """The network of a run's last checkpoint, in eval mode.
+
+    Raises UserError if `run` is not a run folder, has no checkpoint yet, or its parts do not fit each other.
+    """
+    if not (run / "config.toml").is_file():
+        raise UserError(f"{run}: is not a run folder (no config.toml)")
+    checkpoint = run / "checkpoint.pt"
+    if not checkpoint.is_file():
+        raise UserError(f"{run}: has no checkpoint yet; there is one after each epoch")
+    model = zoo.build(load_config(run / "config.toml").model.name)
+    restore_network(model, find_spaces(model), read_checkpoint(checkpoint), checkpoint)
+    return model.eval()

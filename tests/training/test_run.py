@@ -119,9 +119,9 @@ def test_a_checkpoint_that_holds_a_program_is_not_executed(tmp_path):
 
 
 def test_accuracy_is_of_all_images(finished):
-    from cgap.lowering.export import load_run
     from cgap.training.batches import load_test
     from cgap.training.config import load_config
+    from cgap.training.state import load_run
 
     test = load_test(load_config(finished / "config.toml").data)
     model = load_run(finished)

@@ -55,6 +55,14 @@ def test_a_restart_prolongs_a_run_without_changing_its_beginning(tiny):
     assert twice.learning_rate(107) < 1e-4
 
 
+def test_restarts_may_recur_and_the_last_cosine_ends_with_the_run(tiny):
+    more = tiny.replace("epochs = 6", "epochs = 11\nrestart = { epoch = 6, learning_rate = 0.02, period = 3 }")
+    schedule = Schedule(parse_config(more, "tiny"), 12, DENSE, SEED)
+    assert schedule.learning_rate(72) == schedule.learning_rate(108) == pytest.approx(0.02)
+    assert max(schedule.learning_rate(107), schedule.learning_rate(131)) < 1e-4
+    assert schedule.learning_rate(90) == schedule.learning_rate(120) == pytest.approx(0.01)
+
+
 def test_averaging_walks_at_a_constant_rate_after_the_same_run(tiny):
     once = Schedule(parse_config(tiny, "tiny"), 12, DENSE, SEED)
     more = tiny.replace("epochs = 6", "epochs = 8\naveraging = { epoch = 6, learning_rate = 0.02, interval = 10 }")
