@@ -1,0 +1,39 @@
+"""If these break, a run that learns from another one learns something else, or from nothing."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from cgap.training import loop  # noqa: E402
+from cgap.training.config import DistillationSection  # noqa: E402
+from fpga_model.errors import UserError  # noqa: E402
+
+
+def test_nothing_is_left_to_learn_from_a_teacher_that_agrees():
+    logits = torch.randn(5, 10)
+    section = DistillationSection(teacher="x", weight=1.0, temperature=3.0)
+    assert loop.distil(torch.tensor(9.0), logits, logits, section).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_loss_is_the_weighted_mean_of_labels_and_softened_teacher():
+    torch.manual_seed(0)
+    logits, taught = torch.randn(4, 10), torch.randn(4, 10)
+    section = DistillationSection(teacher="x", weight=0.25, temperature=2.0)
+    p, q = (taught / 2).softmax(1), (logits / 2).softmax(1)
+    divergence = (p * (p / q).log()).sum(1).mean()
+    expected = 0.75 * 1.5 + 0.25 * 4 * divergence
+    assert loop.distil(torch.tensor(1.5), logits, taught, section).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_teacher_is_a_finished_run_from_its_epoch_on(finished):
+    section = DistillationSection(teacher=str(finished), epoch=3)
+    assert loop.load_teacher(None, 9) is None
+    assert loop.load_teacher(section, 2) is None
+    teacher = loop.load_teacher(section, 3)
+    assert not teacher.training
+    assert not any(p.requires_grad for p in teacher.parameters())
+
+
+def test_missing_teacher_is_named(tmp_path):
+    with pytest.raises(UserError, match="not a run folder"):
+        loop.load_teacher(DistillationSection(teacher=str(tmp_path / "none")), 0)
