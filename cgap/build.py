@@ -152,8 +152,9 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         stored = write_vectors(compiled.fixed, compiled.inputs.first(request.images).integers(), new / "vectors")
         say("checking the integers against onnxruntime")
         check_onnxruntime(compiled, stored, new)
-        accuracy = measure_accuracy(compiled, compiled.inputs.first(request.images), stored)
-        if test_set is not None:
+        if test_set is None:
+            accuracy = measure_accuracy(compiled, compiled.inputs.first(request.images), stored)
+        else:
             say(f"measuring accuracy on {len(test_set.images):,} images")
             accuracy = measure_accuracy(compiled, test_set, None)
         csim = None
