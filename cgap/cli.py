@@ -125,6 +125,34 @@ def train(
     print(f"run folder: {run_training(config, out, resume)}")
 
 
+@app.command("spaces")
+def list_spaces(
+    network: Annotated[str, typer.Argument(help="A network of the zoo, or your own as MODULE:CALLABLE.")],
+    size: Annotated[str, typer.Option("--size", help="Of an input: channels x height x width.")] = "3x32x32",
+) -> None:
+    """List a network's channel spaces: what growth and pruning may resize."""
+    require_torch("spaces")
+    from rich.console import Console
+    from rich.table import Table
+
+    from cgap import zoo
+    from cgap.plasticity import CostModel, find_spaces
+
+    shape = tuple(int(part) if part.isdecimal() else 0 for part in size.split("x"))
+    if len(shape) != 3 or not all(shape):
+        raise UserError(f"--size {size}: give channels x height x width, such as 3x32x32")
+    model = zoo.build(network)
+    spaces = find_spaces(model, shape)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("space", "width", "producers", "followers", "consumers", "fixed"):
+        table.add_column(heading, justify="right" if heading == "width" else "left", overflow="fold")
+    for row in spaces.rows():
+        table.add_row(*row)
+    Console().print(table)
+    cost = CostModel(model, spaces, shape)({})
+    print(f"{cost.macs:,} MACs an image, {cost.params:,} weights")
+
+
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A folder made by `cgap train`.")],

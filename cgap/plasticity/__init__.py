@@ -4,16 +4,19 @@ from cgap.plasticity.cost import Cost, CostModel
 from cgap.plasticity.growth import grow, plan_growth
 from cgap.plasticity.pruning import dead_channels, plan_pruning, prune
 from cgap.plasticity.saliency import ChannelState, TaylorSaliency
-from cgap.plasticity.spaces import Member, Space, Spaces, find_spaces
+from cgap.plasticity.spaces import ChannelPad, Member, Segment, Space, Spaces
 from cgap.plasticity.surgery import FRESH, IndexMap, resize_to, surgery
+from cgap.plasticity.tracing import find_spaces
 
 __all__ = [
     "FRESH",
+    "ChannelPad",
     "ChannelState",
     "Cost",
     "CostModel",
     "IndexMap",
     "Member",
+    "Segment",
     "Space",
     "Spaces",
     "TaylorSaliency",

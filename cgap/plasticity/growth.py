@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from cgap.plasticity.cost import CostModel
 from cgap.plasticity.saliency import ChannelState
-from cgap.plasticity.spaces import Space, Spaces
+from cgap.plasticity.spaces import Member, Spaces
 from cgap.plasticity.surgery import IndexMap, surgery
 from fpga_model.errors import UserError
 
@@ -28,34 +28,37 @@ def plan_growth(
 ) -> dict[str, int]:
     """Fresh channels for each space, whole granules, such that the network's MACs end up below `macs`.
 
-    Granules go, one at a time, where the best channels' saliency is highest for the relative MACs and weights
-    that a granule costs; spaces narrower than `floor` go before all others. No space grows by more than `rate`
-    of its width (but at least one granule) in one event, nor beyond its capacity.
+    Granules (of actual channels) go, one at a time, where the best channels' saliency is highest for the relative
+    MACs and weights that a granule costs; spaces narrower than `floor` go before all others. No space grows by more
+    than `rate` of its width (but at least one granule) in one event, nor beyond its capacity.
     """
     before = spaces.widths()
     widths = dict(before)
     whole = cost(before)
+    steps = {name: 2 * -(-spaces[name].granule(granule) // 2) for name in before}
     while True:
         best: tuple[bool, float, str] | None = None
         for name, width in widths.items():
-            limit = max(granule, int(rate * before[name]) // granule * granule)
-            grown = {**widths, name: width + granule}
+            step = steps[name]
+            limit = max(step, int(rate * before[name]) // step * step)
+            grown = {**widths, name: width + step}
             after = cost(grown)
-            if width + granule > min(before[name] + limit, capacity[name]) or after.macs > macs:
+            if width + step > min(before[name] + limit, capacity[name]) or after.macs > macs:
                 continue
             now = cost(widths)
             price = (after.macs - now.macs) / whole.macs + (after.params - now.params) / whole.params
-            top = states[name].score().topk(min(granule, before[name])).values.mean().item()
-            worth = (width < floor, top / price, name)
+            top = states[name].score().topk(min(step, before[name])).values.mean().item()
+            worth = (width * spaces[name].groups < floor, top / price, name)
             best = worth if best is None else max(best, worth)
         if best is None:
             return {name: width - before[name] for name, width in widths.items() if width > before[name]}
-        widths[best[2]] += granule
+        widths[best[2]] += steps[best[2]]
 
 
 def grow(
     model: nn.Module,
-    space: Space,
+    spaces: Spaces,
+    name: str,
     channels: int,
     *,
     state: ChannelState,
@@ -63,7 +66,7 @@ def grow(
     optimizer: Optimizer | None = None,
     noise: float = 0.5,
 ) -> None:
-    """Add `channels` (even) newborns to `space` in pairs that cancel: (V, V) in, (Z, -Z) out.
+    """Add `channels` (even) newborns to space `name` in pairs that cancel: (V, V) in, (Z, -Z) out.
 
     Each pair has a parent among the most salient channels: V is its filter plus noise of `noise` times the
     filter's spread, at the parent's scale, and the pair shares a copy of the parent's batch norm, statistics
@@ -72,36 +75,43 @@ def grow(
     Raises UserError if `channels` is odd or below two.
     """
     if channels < 2 or channels % 2:
-        raise UserError(f"channel space {space.name}: newborns come in pairs, {channels} is not a number of pairs")
+        raise UserError(f"channel space {name}: newborns come in pairs, {channels} is not a number of pairs")
     ranked = state.score().argsort(descending=True, stable=True)
-    parents = ranked[torch.arange(channels // 2) % space.width]
-    fresh: dict[tuple[str, str], Tensor] = {}
-    for member in space.members:
-        module = model.get_submodule(member.module)
-        for name, axis in member.tensors(module):
-            value = getattr(module, name)
-            if value is None:
-                continue
-            old = value.detach()
-            if member.role == "consumer":
-                fresh[member.module, name] = _opposite(old, axis, len(parents), member.repeat, generator)
-            else:
-                filters = old.index_select(0, parents)
-                if member.role == "producer" and name == "weight":
-                    filters = _vary(filters, noise, generator)
-                fresh[member.module, name] = filters.repeat_interleave(2, dim=0)
-    index = IndexMap.append(space.width, channels)
-    surgery(model, space, index, optimizer=optimizer, state=state, fresh=fresh)
+    width = spaces[name].width
+    parents = ranked[torch.arange(channels // 2) % width].repeat_interleave(2).tolist()
+    index = IndexMap.append(width, channels, tuple(parents))
+    surgery(model, spaces, name, index, optimizer=optimizer, state=state)
+    # A module whose outputs are in the space may read it, too: its new filters are made once its inputs are.
+    for role in ("consumer", "producer"):
+        for member in spaces[name].of(role):
+            weight = model.get_submodule(member.module).weight
+            assert isinstance(weight, nn.Parameter)
+            for newborn, repeat in _newborn(member, name, width, spaces):
+                if role == "consumer":
+                    _oppose(weight.data.movedim(1, 0), newborn, repeat, generator)
+                else:
+                    _vary(weight.data, newborn, noise, generator)
 
 
-def _vary(filters: Tensor, noise: float, generator: torch.Generator) -> Tensor:
-    """Filters [n, ...] plus noise relative to each one's spread, brought back to the parents' scale."""
-    spread = filters.flatten(1).std(dim=1, unbiased=False).reshape(-1, *[1] * (filters.dim() - 1))
-    return (filters + noise * spread * torch.randn(filters.shape, generator=generator)) / (1 + noise**2) ** 0.5
+def _newborn(member: Member, name: str, width: int, spaces: Spaces) -> Iterator[tuple[range, int]]:
+    """The entries of channels `width` and up in every run of theirs on a member's axis, and how many each has."""
+    for segment, run in member.entries(spaces.all_widths()):
+        if segment.space == name:
+            yield range(run.start + width * segment.repeat, run.stop), segment.repeat
 
 
-def _opposite(weight: Tensor, axis: int, pairs: int, repeat: int, generator: torch.Generator) -> Tensor:
-    """Consumer entries for `pairs` pairs along `axis`: Z, -Z, Z', -Z', ..., each `repeat` entries long."""
-    shape = list(weight.movedim(axis, 0).shape[1:])
-    z = torch.randn((pairs, 1, repeat, *shape), generator=generator) * weight.std(unbiased=False)
-    return torch.cat([z, -z], dim=1).reshape(2 * pairs * repeat, *shape).movedim(0, axis)
+def _vary(filters: Tensor, newborn: range, noise: float, generator: torch.Generator) -> None:
+    """Twins [newborn, ...] get noise relative to their filter's spread and are brought back to its scale, in place."""
+    twins = filters[newborn.start : newborn.stop]
+    parents = twins[::2]
+    spread = parents.flatten(1).std(dim=1, unbiased=False).reshape(-1, *[1] * (filters.dim() - 1))
+    fresh = torch.randn(parents.shape, generator=generator)
+    twins[:] = ((parents + noise * spread * fresh) / (1 + noise**2) ** 0.5).repeat_interleave(2, dim=0)
+
+
+def _oppose(inputs: Tensor, newborn: range, repeat: int, generator: torch.Generator) -> None:
+    """Inputs [newborn, ...], `repeat` a channel, become Z, -Z, Z', -Z', ... for channels in pairs, in place."""
+    entries = inputs[newborn.start : newborn.stop]
+    pairs = entries.unflatten(0, (-1, 2, repeat))
+    fresh = torch.randn(pairs[:, 0].shape, generator=generator) * inputs.std(unbiased=False)
+    entries[:] = torch.stack([fresh, -fresh], dim=1).flatten(0, 2)

@@ -38,18 +38,20 @@ def plan_pruning(
         excess = max(0, now.macs - target.macs) / now.macs, max(0, now.params - target.params) / now.params
         best: tuple[float, str] | None = None
         for name, width in widths.items():
-            rankable = kept[name][0]
-            if not any(excess) or width - granule < min_width or len(rankable) < granule:
+            rankable, space = kept[name][0], spaces[name]
+            step = space.granule(granule)
+            if not any(excess) or (width - step) * space.groups < max(min_width, 1) or len(rankable) < step:
                 continue
-            after = cost({**widths, name: width - granule})
+            after = cost({**widths, name: width - step})
             relief = excess[0] * (1 - after.macs / now.macs) + excess[1] * (1 - after.params / now.params)
-            loss = states[name].score()[rankable[:granule]].sum().item()
+            loss = states[name].score()[rankable[:step]].sum().item()
             best = min(best or (float("inf"), name), (loss / relief, name))
         if best is None:
             return {name: IndexMap.keep([*kept[name][0].tolist(), *kept[name][1].tolist()]) for name in sorted(changed)}
         name = best[1]
-        kept[name] = (kept[name][0][granule:], kept[name][1])
-        widths[name] -= granule
+        step = spaces[name].granule(granule)
+        kept[name] = (kept[name][0][step:], kept[name][1])
+        widths[name] -= step
         changed.add(name)
 
 
@@ -63,7 +65,7 @@ def prune(
 ) -> None:
     """Carry out a plan: every space in it keeps the channels its index map names."""
     for name, index in plan.items():
-        surgery(model, spaces[name], index, optimizer=optimizer, state=states[name] if states else None)
+        surgery(model, spaces, name, index, optimizer=optimizer, state=states[name] if states else None)
 
 
 def dead_channels(model: nn.Module, spaces: Spaces, name: str) -> list[int]:
@@ -73,7 +75,10 @@ def dead_channels(model: nn.Module, spaces: Spaces, name: str) -> list[int]:
     for member in space.of("consumer"):
         weight = model.get_submodule(member.module).weight
         assert isinstance(weight, Tensor)
-        alive |= (weight.detach().movedim(1, 0).reshape(space.width, -1) != 0).any(1)
+        used = (weight.detach() != 0).movedim(1, 0).flatten(1).any(1)
+        for segment, run in member.entries(spaces.all_widths()):
+            if segment.space == name:
+                alive |= used[run.start : run.stop].reshape(-1, segment.repeat).any(1)
     return [] if not space.of("consumer") else (~alive).nonzero().flatten().tolist()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,10 +59,10 @@ class TaylorSaliency:
     @torch.no_grad()
     def update(self) -> None:
         """Add the batch whose gradients are on the parameters now, and make every channel one batch older."""
-        for space in self.spaces.plastic():
-            state = self.states[space.name]
-            for member in space.members:
-                state.saliency += self._of(member)
+        widths = self.spaces.all_widths()
+        for member in self.spaces.members():
+            self._add(member, widths)
+        for state in self.states.values():
             state.batches += 1
             state.age += 1
 
@@ -70,15 +71,22 @@ class TaylorSaliency:
         for state in self.states.values():
             state.forget()
 
-    def _of(self, member: Member) -> Tensor:
-        module = self.model.get_submodule(member.module)
+    def _add(self, member: Member, widths: Mapping[str, int]) -> None:
+        """Add a member's saliency to the channels of every plastic space on its axis."""
+        runs = [(segment, run) for segment, run in member.entries(widths) if segment.space in self.states]
+        if not runs:
+            return
         total: Tensor | None = None
-        for name, axis in member.tensors(module):
-            value = getattr(module, name)
-            if not isinstance(value, nn.Parameter) or value.grad is None:
-                continue
-            product = value * value.grad
-            channels = product.shape[axis] // member.repeat if member.role == "consumer" else product.shape[axis]
-            part = product.movedim(axis, 0).reshape(channels, -1).sum(1)
-            total = part if total is None else total + part
-        return torch.zeros(1) if total is None else total.abs()
+        for _, value, axis in member.tensors(self.model.get_submodule(member.module)):
+            if isinstance(value, nn.Parameter) and value.grad is not None:
+                product = value * value.grad
+                part = product.movedim(axis, 0).reshape(product.shape[axis], -1).sum(1)
+                total = part if total is None else total + part
+        if total is None:
+            return
+        gathered: dict[str, Tensor] = {}
+        for segment, run in runs:
+            part = total[run.start : run.stop].reshape(-1, segment.repeat).sum(1)
+            gathered[segment.space] = gathered.get(segment.space, torch.zeros_like(part)) + part
+        for space, channels in gathered.items():
+            self.states[space].saliency += channels.abs()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cgap.plasticity.saliency import ChannelState
-from cgap.plasticity.spaces import Role, Space, Spaces
+from cgap.plasticity.spaces import ChannelPad, Member, Space, Spaces
 from fpga_model.errors import UserError
 
 FRESH = -1
@@ -19,9 +19,14 @@ FRESH = -1
 
 @dataclass(frozen=True)
 class IndexMap:
-    """`source[new]` is the old channel that becomes channel `new`, or FRESH."""
+    """`source[new]` is the old channel that becomes channel `new`, or FRESH.
+
+    `like` are the old channels whose values the fresh ones start from, in their order; without it they start from
+    zero. What has been learnt about a channel (momentum, saliency, age) is never copied to a fresh one.
+    """
 
     source: tuple[int, ...]
+    like: tuple[int, ...] | None = None
 
     @staticmethod
     def keep(channels: list[int]) -> IndexMap:
@@ -29,73 +34,84 @@ class IndexMap:
         return IndexMap(tuple(sorted(channels)))
 
     @staticmethod
-    def append(width: int, fresh: int) -> IndexMap:
+    def append(width: int, fresh: int, like: tuple[int, ...] | None = None) -> IndexMap:
         """Keep all `width` channels and add `fresh` new ones behind them."""
-        return IndexMap((*range(width), *[FRESH] * fresh))
+        return IndexMap((*range(width), *[FRESH] * fresh), like)
 
-    def remap(self, old: Tensor, axis: int, fill: Tensor | float = 0.0, repeat: int = 1) -> Tensor:
-        """`old` with `axis` re-indexed; fresh entries take `fill` (a number, or a tensor of just those entries)."""
-        source = torch.tensor(self.source, device=old.device)
-        if repeat > 1:
-            entries = source[:, None] * repeat + torch.arange(repeat, device=old.device)
-            source = torch.where(source[:, None] == FRESH, FRESH, entries).flatten()
+    def filled(self) -> IndexMap:
+        """The map with the channels of `like` in place of fresh ones."""
+        like = iter(self.like or ())
+        return IndexMap(tuple(next(like, FRESH) if i == FRESH else i for i in self.source))
+
+    def on(self, member: Member, space: str, widths: Mapping[str, int]) -> IndexMap:
+        """This map of the channels of `space` as a map of the entries of a member's whole axis."""
+        source: list[int] = []
+        for segment, run in member.entries(widths):
+            if segment.space != space:
+                source += run
+                continue
+            for channel in self.source:
+                first = run.start + channel * segment.repeat
+                source += [FRESH] * segment.repeat if channel == FRESH else range(first, first + segment.repeat)
+        return IndexMap(tuple(source))
+
+    def remap(self, old: Tensor, axis: int, fill: float = 0.0) -> Tensor:
+        """`old` with `axis` re-indexed; fresh entries are `fill`."""
+        source = torch.tensor(self.source, dtype=torch.long, device=old.device)
         new = old.index_select(axis, source.clamp(min=0))
-        fresh = (source == FRESH).nonzero().flatten()
-        if len(fresh):
-            if isinstance(fill, Tensor):
-                new.index_copy_(axis, fresh, fill.to(new.dtype))
-            else:
-                new.index_fill_(axis, fresh, fill)
+        new.index_fill_(axis, (source == FRESH).nonzero().flatten(), fill)
         if old.dim() == 4 and old.is_contiguous(memory_format=torch.channels_last):
             new = new.contiguous(memory_format=torch.channels_last)
         return new
 
 
-FreshValues = Mapping[tuple[str, str], Tensor]
-"""(module, tensor name) -> the fresh channels' entries, shaped as the tensor with only those on the channels' axis."""
-
-
 @torch.no_grad()
 def surgery(
     model: nn.Module,
-    space: Space,
+    spaces: Spaces,
+    name: str,
     index: IndexMap,
     *,
     optimizer: Optimizer | None = None,
     state: ChannelState | None = None,
-    fresh: FreshValues | None = None,
 ) -> None:
-    """Re-index the channels of `space` in parameters, buffers, the optimizer's state, saliency and ages at once.
+    """Re-index the channels of space `name` in parameters, buffers, the optimizer's state, saliency and ages at once.
 
-    Fresh channels get the values in `fresh`, or zero (one for running variances); their momentum, saliency and
-    age start at zero. The optimizer ends up holding the new parameters and none of the old ones.
-    Raises UserError for a fixed space, an empty map or a source out of range.
+    Fresh channels start from those that `index.like` names, or from zero (one for running variances); their
+    momentum, saliency and age start at zero. The optimizer ends up holding the new parameters and none of the old
+    ones. Raises UserError for a fixed space, an empty map or a source out of range.
     """
+    space = spaces[name]
+    _check(space, index)
+    widths = spaces.all_widths()
+    learnt, values = index, index.filled()
+    for member in space.members:
+        module = model.get_submodule(member.module)
+        entries, moments = values.on(member, name, widths), learnt.on(member, name, widths)
+        for tensor, old, axis in member.tensors(module):
+            new = entries.remap(old, axis, 1.0 if tensor == "running_var" else 0.0)
+            if isinstance(old, nn.Parameter):
+                parameter = nn.Parameter(new, requires_grad=old.requires_grad)
+                setattr(module, tensor, parameter)
+                if optimizer is not None:
+                    _replace(optimizer, old, parameter, moments, axis)
+            else:
+                setattr(module, tensor, new)
+        _update_width(module, member, len(entries.source))
+    if state is not None:
+        state.remap(index)
+    space.width = len(index.source)
+
+
+def _check(space: Space, index: IndexMap) -> None:
     if space.fixed:
         raise UserError(f"channel space {space.name} cannot be resized: {space.fixed}")
     if not index.source or not all(FRESH <= i < space.width for i in index.source):
         raise UserError(f"channel space {space.name}: index map {index.source} does not fit width {space.width}")
-    fresh = fresh or {}
-    for member in space.members:
-        module = model.get_submodule(member.module)
-        for name, axis in member.tensors(module):
-            old = getattr(module, name)
-            if old is None:
-                continue
-            repeat = member.repeat if member.role == "consumer" else 1
-            fill = fresh.get((member.module, name), 1.0 if name == "running_var" else 0.0)
-            new = index.remap(old, axis, fill, repeat)
-            if isinstance(old, nn.Parameter):
-                parameter = nn.Parameter(new, requires_grad=old.requires_grad)
-                setattr(module, name, parameter)
-                if optimizer is not None:
-                    _replace(optimizer, old, parameter, index, axis, repeat)
-            else:
-                setattr(module, name, new)
-        _update_width(module, member.role, len(index.source) * member.repeat)
-    if state is not None:
-        state.remap(index)
-    space.width = len(index.source)
+    if index.like is not None and (
+        len(index.like) != index.source.count(FRESH) or not all(0 <= i < space.width for i in index.like)
+    ):
+        raise UserError(f"channel space {space.name}: {index.like} does not name one channel for each fresh one")
 
 
 def resize_to(model: nn.Module, spaces: Spaces, widths: Mapping[str, int]) -> None:
@@ -106,15 +122,13 @@ def resize_to(model: nn.Module, spaces: Spaces, widths: Mapping[str, int]) -> No
     for name, width in widths.items():
         if name not in spaces.spaces or width < 1:
             raise UserError(f"no channel space '{name}' that could have width {width} in this network")
-        space = spaces[name]
-        if width != space.width:
-            kept = min(width, space.width)
-            surgery(model, space, IndexMap.append(kept, width - kept))
+        now = spaces[name].width
+        if width != now:
+            kept = min(width, now)
+            surgery(model, spaces, name, IndexMap.append(kept, width - kept))
 
 
-def _replace(
-    optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, index: IndexMap, axis: int, repeat: int
-) -> None:
+def _replace(optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, entries: IndexMap, axis: int) -> None:
     for group in optimizer.param_groups:
         for position, parameter in enumerate(group["params"]):
             if parameter is old:
@@ -122,18 +136,23 @@ def _replace(
     if old in optimizer.state:
         values = optimizer.state.pop(old)
         optimizer.state[new] = {
-            key: index.remap(value, axis, repeat=repeat)
-            if isinstance(value, Tensor) and value.shape == old.shape
-            else value
+            key: entries.remap(value, axis) if isinstance(value, Tensor) and value.shape == old.shape else value
             for key, value in values.items()
         }
 
 
-def _update_width(module: nn.Module, role: Role, width: int) -> None:
+def _update_width(module: nn.Module, member: Member, entries: int) -> None:
     """Make the module's own idea of its width agree with its tensors."""
     if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-        module.num_features = width
-    elif isinstance(module, nn.Conv2d):
-        setattr(module, "in_channels" if role == "consumer" else "out_channels", width)
+        module.num_features = entries
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = entries
+    elif isinstance(module, ChannelPad):
+        module.extra = entries
     elif isinstance(module, nn.Linear):
-        setattr(module, "in_features" if role == "consumer" else "out_features", width)
+        setattr(module, "in_features" if member.role == "consumer" else "out_features", entries)
+    elif isinstance(module, nn.Conv2d) and member.role == "follower":
+        module.in_channels = module.groups = entries // (module.out_channels // module.in_channels)
+        module.out_channels = entries
+    elif isinstance(module, nn.Conv2d):
+        setattr(module, "in_channels" if member.role == "consumer" else "out_channels", entries * member.groups)

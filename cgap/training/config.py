@@ -119,6 +119,7 @@ class PlasticitySection(_Section):
 
     seed_width: float = Field(0.25, gt=0, le=1, description="of each plastic space's dense width")
     granule: int = Field(4, ge=2, multiple_of=2, description="channels that come and go at once: the accelerator's Pof")
+    frozen: tuple[str, ...] = Field((), description="shell patterns of channel spaces that keep their dense width")
     growth: GrowthSection
     pruning: PruningSection
 

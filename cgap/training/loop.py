@@ -154,7 +154,8 @@ def restructure(config: Config, state: RunState, event: Event) -> dict[str, Any]
         for name, channels in grown.items():
             grow(
                 state.model,
-                spaces[name],
+                spaces,
+                name,
                 channels,
                 state=states[name],
                 generator=state.generator,

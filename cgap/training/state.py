@@ -53,6 +53,7 @@ def new_state(config: Config) -> RunState:
     torch.manual_seed(config.run.seed)
     model = zoo.build(config.model.name)
     spaces = find_spaces(model)
+    spaces.freeze(config.plasticity.frozen if config.plasticity else (), "frozen")
     dense_widths = spaces.widths()
     cost_model = CostModel(model, spaces)
     dense = cost_model(dense_widths)

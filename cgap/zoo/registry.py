@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -22,8 +24,27 @@ def names() -> list[str]:
 def build(name: str, **options: object) -> nn.Module:
     """Build a freshly initialised network; `options` go to its constructor.
 
+    `name` is one of `names()`, or the user's own as MODULE:CALLABLE, imported from the working folder or the path.
     Raises UserError if there is no such network.
     """
-    if name not in _BUILDERS:
-        raise UserError(f"unknown model '{name}': choose one of {', '.join(_BUILDERS)}")
-    return _BUILDERS[name](**options)
+    builder = _imported(name) if ":" in name else _BUILDERS.get(name)
+    if builder is None:
+        raise UserError(f"unknown network '{name}': choose one of {', '.join(_BUILDERS)}, or MODULE:CALLABLE")
+    model = builder(**options)
+    if not isinstance(model, nn.Module):
+        raise UserError(f"network '{name}': makes a {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _imported(name: str) -> Callable[..., nn.Module]:
+    module, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"network '{name}': cannot be imported ({error})") from error
+    if not callable(found):
+        raise UserError(f"network '{name}': {attribute} is not callable")
+    builder: Callable[..., nn.Module] = found
+    return builder

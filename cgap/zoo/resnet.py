@@ -7,18 +7,15 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cgap.plasticity import ChannelPad
 from fpga_model.errors import UserError
 
 
-class PadShortcut(nn.Module):
+class PadShortcut(ChannelPad):
     """Option-A shortcut: every second row and column, then `extra` zero channels at the end.
 
     Channel i of the narrow stage is channel i of the wide one.
     """
-
-    def __init__(self, extra: int) -> None:
-        super().__init__()
-        self.extra = extra
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C + extra, ceil(H/2), ceil(W/2)]."""

@@ -22,7 +22,7 @@ def grow_all(model, spaces, channels=4, optimizer=None):
     generator = torch.Generator().manual_seed(0)
     for space in spaces.plastic():
         state = ChannelState(torch.rand(space.width), torch.ones(space.width), torch.ones(space.width))
-        grow(model, space, channels, state=state, generator=generator, optimizer=optimizer)
+        grow(model, spaces, space.name, channels, state=state, generator=generator, optimizer=optimizer)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -67,7 +67,7 @@ def test_parents_are_the_most_salient_channels(resnet):
     saliency = torch.zeros(8)
     saliency[[5, 2]] = torch.tensor([2.0, 1.0])
     state = ChannelState(saliency, torch.ones(8), torch.ones(8))
-    grow(model, space, 4, state=state, generator=torch.Generator(), noise=0.0)
+    grow(model, spaces, space.name, 4, state=state, generator=torch.Generator(), noise=0.0)
     weight = model.stage2[0].conv1.weight
     assert torch.equal(weight[8:], weight[[5, 5, 2, 2]])
     assert state.age.tolist() == [1.0] * 8 + [0.0] * 4
@@ -76,7 +76,7 @@ def test_parents_are_the_most_salient_channels(resnet):
 def test_newborns_come_in_pairs(resnet):
     model, spaces = resnet
     with pytest.raises(UserError, match="pairs"):
-        grow(model, spaces["stage2.0.conv1"], 3, state=ChannelState.of(8), generator=torch.Generator())
+        grow(model, spaces, "stage2.0.conv1", 3, state=ChannelState.of(8), generator=torch.Generator())
 
 
 def test_plan_respects_budget_rate_capacity_and_floor(resnet):

@@ -69,7 +69,11 @@ def test_a_run_exports_with_the_widths_it_ended_with(finished, tmp_path):
     export_run(finished, tmp_path / "net.onnx")
     weights = {tensor.name: tensor.dims[0] for tensor in onnx.load(tmp_path / "net.onnx").graph.initializer}
     widths = json.loads((finished / "run.json").read_text())["widths"]
-    assert all(weights[f"{name}.weight"] == width for name, width in widths.items() if name != "input")
+    inside = [name for name in widths if name != "input" and "[" not in name]
+    assert len(inside) == 11
+    assert all(weights[f"{name}.weight"] == widths[name] for name in inside)
+    stages = [widths["stem.conv"], widths["stage2.0.conv2[1]"], widths["stage3.0.conv2[2]"]]
+    assert [weights[f"stage{i}.2.conv2.weight"] for i in (1, 2, 3)] == [sum(stages[:i]) for i in (1, 2, 3)]
 
 
 def test_what_is_not_a_run_is_named(tmp_path):

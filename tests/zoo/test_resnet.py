@@ -52,5 +52,19 @@ def test_impossible_shapes_are_refused(options, message):
 
 
 def test_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match=r"unknown model 'resnet21'.*resnet20"):
+    with pytest.raises(UserError, match=r"unknown network 'resnet21'.*resnet20"):
         zoo.build("resnet21")
+
+
+def test_a_network_of_the_users_own(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("import torch\ndef net(): return torch.nn.Linear(3, 2)\ndef number(): return 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert zoo.build("mine:net").out_features == 2
+    for name, message in [
+        ("mine:nothing", "cannot be imported"),
+        ("no_such_module:net", "cannot be imported"),
+        (":net", "cannot be imported"),
+        ("mine:number", "makes a int"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            zoo.build(name)
