@@ -16,10 +16,11 @@ _SAME_CHANNELS_MODULES = (
     nn.Identity, nn.Dropout, nn.Dropout2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
     nn.ZeroPad2d, nn.ReflectionPad2d, nn.Upsample,
 )  # fmt: skip
-_SAME_CHANNELS = frozenset(
-    "relu relu_ relu6 leaky_relu elu silu hardswish hardsigmoid gelu sigmoid tanh dropout contiguous max_pool2d "
-    "avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d clamp float neg".split(" ")
-)
+_SAME_CHANNELS = frozenset([
+    "relu", "relu_", "relu6", "leaky_relu", "elu", "silu", "hardswish", "hardsigmoid", "gelu", "sigmoid", "tanh",
+    "dropout", "contiguous", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "clamp",
+    "float", "neg",
+])  # fmt: skip
 _ARITHMETIC = frozenset(("add", "add_", "iadd", "sub", "isub", "mul", "mul_", "imul", "truediv", "div"))
 _RESHAPES = frozenset(["flatten", "view", "reshape", "squeeze", "unsqueeze"])
 _BATCH = 2
