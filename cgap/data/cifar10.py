@@ -5,17 +5,15 @@ The archive's other edition is made of Python pickles, which are programs; they 
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cgap.data.download import find_cifar10, locate_cifar10
+from cgap.data.images import Images, Split
 from fpga_model.errors import UserError
 
 CLASSES = 10
@@ -26,22 +24,6 @@ FILES: dict[str, tuple[str, ...]] = {
     "test": ("test_batch.bin",),
 }
 RECORDS_PER_FILE = 10_000
-
-Split = Literal["train", "test"]
-
-
-@dataclass(frozen=True)
-class Images:
-    """Labelled images: `images` uint8 [N, 3, 32, 32] (red, green, blue planes), `labels` uint8 [N]."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: slice | NDArray[np.int64]) -> Images:
-        return Images(self.images[index], self.labels[index])
 
 
 def read_records(data: bytes, name: str) -> Images:
@@ -111,15 +93,9 @@ def load_test_or_sample() -> tuple[Images, str]:
     return load_cifar10("test", folder), "cifar10 test set (10,000 images)"
 
 
-def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The network's input contract: float32 (pixel - 128) / 128, exact as int8 `pixel - 128` with 7 fraction bits."""
-    return (images.astype(np.float32) - 128.0) / 128.0
-
-
-def data_hashes(split: Split, folder: Path | None = None) -> dict[str, str]:
-    """SHA-256 of each file of a split, for run records."""
-    folder = folder or locate_cifar10()
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES[split]}
+def files(split: Split) -> list[Path]:
+    """The files of a split, downloaded if need be."""
+    return [locate_cifar10() / name for name in FILES[split]]
 
 
 def choose_sample(test: Images, per_class: int = 30) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path, PurePosixPath
 
+from cgap.data.places import cache_folder, places
 from fpga_model.errors import UserError
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -22,17 +23,12 @@ MEMBER_BYTES = 10_000 * 3_073
 TIMEOUT_S = 30
 
 
-def cache_folder() -> Path:
-    """The user's cache folder for data sets: `$XDG_CACHE_HOME/cgap/data`, by default `~/.cache/cgap/data`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgap" / "data"
-
-
 def find_cifar10() -> Path | None:
     """Folder on this machine that holds CIFAR-10's .bin files, if there is one.
 
     `$CGAP_DATA`, which may be that folder or the one above it, is looked in alone where it is set, else the cache.
     """
-    return next((place for place in _places() if (place / "test_batch.bin").is_file()), None)
+    return next((place for place in places(FOLDER) if (place / "test_batch.bin").is_file()), None)
 
 
 def locate_cifar10() -> Path:
@@ -44,16 +40,11 @@ def locate_cifar10() -> Path:
         return found
     if not os.environ.get("CGAP_DATA"):
         return download_cifar10(cache_folder())
-    place = _places()[-1]
+    place = places(FOLDER)[-1]
     raise UserError(
         f"CIFAR-10 not found in {place}, where CGAP_DATA points: "
         f"unpack {URL} (MD5 {MD5}) so that {place / 'data_batch_1.bin'} exists"
     )
-
-
-def _places() -> list[Path]:
-    chosen = os.environ.get("CGAP_DATA")
-    return [Path(chosen), Path(chosen) / FOLDER] if chosen else [cache_folder() / FOLDER]
 
 
 def download_cifar10(target: Path) -> Path:

@@ -10,14 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cgap.data import Images, load_cifar10, load_sample
+from cgap.data import Images, dataset
 from cgap.training.config import DataSection
 from fpga_model.errors import UserError
 
 SPLIT_SEED = 20
 """Fixed for all runs, so that choices made on the held-out images are comparable between runs."""
-
-SAMPLE_TRAIN = 200
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ def load_split(data: DataSection) -> Split:
 
     Raises UserError if nothing would be left to train on.
     """
-    images = load_sample()[:SAMPLE_TRAIN] if data.dataset == "sample" else load_cifar10("train")
+    images = dataset(data.dataset, data.size).load("train")
     if data.held_out >= len(images):
         raise UserError(f"data.held_out: {data.held_out} of {len(images)} images leaves none to train on")
     order = np.random.default_rng(SPLIT_SEED).permutation(len(images))
@@ -42,11 +40,11 @@ def load_split(data: DataSection) -> Split:
 
 def load_test(data: DataSection) -> Images:
     """The images for the one final measurement."""
-    return load_sample()[SAMPLE_TRAIN:] if data.dataset == "sample" else load_cifar10("test")
+    return dataset(data.dataset, data.size).load("test")
 
 
 def as_input(pixels: Tensor) -> Tensor:
-    """uint8 [N, 3, 32, 32] -> the network's float32 input (pixel - 128) / 128, channels last."""
+    """uint8 [N, C, H, W] -> the network's float32 input (pixel - 128) / 128, channels last."""
     return ((pixels.float() - 128) / 128).contiguous(memory_format=torch.channels_last)
 
 

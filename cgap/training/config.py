@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -31,13 +31,15 @@ class RunSection(_Section):
 class ModelSection(_Section):
     """The network at its dense widths."""
 
-    name: str = Field(description="a name in `cgap.zoo`")
+    name: str = Field(description="a network of `cgap.zoo`, or your own as MODULE:CALLABLE")
+    options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
 
 
 class DataSection(_Section):
     """What it learns from."""
 
-    dataset: Literal["cifar10", "sample"] = Field("cifar10", description="'sample': the shipped 300 images, for trials")
+    dataset: str = Field("cifar10", description="a name, 'sample' for trials with 300 shipped images, or folder:PATH")
+    size: int = Field(32, ge=4, description="pixels that images of a folder are scaled to")
     held_out: int = Field(5000, ge=1, description="training images kept back for every choice")
     crop_padding: int = Field(4, ge=0, le=16, description="reflected border in pixels that random crops may reach into")
     flip: bool = Field(True, description="mirror half of the images")

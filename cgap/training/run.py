@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cgap.data import data_hashes
+from cgap.data import dataset
 from cgap.files import write_atomic
 from cgap.plasticity import Cost
 from cgap.training.batches import load_split, load_test
@@ -77,14 +77,13 @@ def _claim(folder: Path, path: Path, settings: Config, resume: bool) -> None:
 
 
 def _first_record(settings: Config) -> dict[str, Any]:
-    hashes = {**data_hashes("train"), **data_hashes("test")} if settings.data.dataset == "cifar10" else {}
     return {
         "status": "running",
         "model": settings.model.name,
         "dataset": settings.data.dataset,
         "seed": settings.run.seed,
         "config": settings.model_dump(),
-        "data_sha256": hashes,
+        "data_sha256": dataset(settings.data.dataset, settings.data.size).hashes(),
         "sessions": [],
     }
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from cgap import zoo
+from cgap.data import dataset
 from cgap.files import write_atomic
 from cgap.plasticity import ChannelState, Cost, CostModel, Spaces, TaylorSaliency, find_spaces, resize_to
 from cgap.training.config import Config, load_config
@@ -51,11 +52,10 @@ class RunState:
 def new_state(config: Config) -> RunState:
     """A run before its first step: the network at its seed widths, or dense where nothing is plastic."""
     torch.manual_seed(config.run.seed)
-    model = zoo.build(config.model.name)
-    spaces = find_spaces(model)
+    model, spaces, shape = build_network(config)
     spaces.freeze(config.plasticity.frozen if config.plasticity else (), "frozen")
     dense_widths = spaces.widths()
-    cost_model = CostModel(model, spaces)
+    cost_model = CostModel(model, spaces, shape)
     dense = cost_model(dense_widths)
     capacity: dict[str, int] = {}
     if config.plasticity:
@@ -70,6 +70,26 @@ def new_state(config: Config) -> RunState:
     generator = torch.Generator().manual_seed(config.run.seed)
     saliency = TaylorSaliency(model, spaces)
     return RunState(model, spaces, cost_model, dense, capacity, optimizer, saliency, generator)
+
+
+def build_network(config: Config) -> tuple[nn.Module, Spaces, tuple[int, ...]]:
+    """The dense network, its channel spaces, and the shape of the images it reads.
+
+    Raises UserError if it does not make one logit for each class of the data.
+    """
+    data = dataset(config.data.dataset, config.data.size)
+    model = zoo.build(config.model.name, **config.model.options)
+    spaces = find_spaces(model, data.shape)
+    training = model.training
+    with torch.no_grad():
+        logits = tuple(model.eval()(torch.zeros(1, *data.shape)).shape)
+    model.train(training)
+    if logits != (1, data.classes):
+        raise UserError(
+            f"model {config.model.name}: makes {list(logits[1:])} numbers an image, and {data.name} has {data.classes} "
+            f"classes; see model.options"
+        )
+    return model, spaces, data.shape
 
 
 def make_optimizer(model: nn.Module, config: Config) -> SGD:
@@ -167,6 +187,6 @@ def load_run(run: Path) -> nn.Module:
     checkpoint = run / "checkpoint.pt"
     if not checkpoint.is_file():
         raise UserError(f"{run}: has no checkpoint yet; there is one after each epoch")
-    model = zoo.build(load_config(run / "config.toml").model.name)
-    restore_network(model, find_spaces(model), read_checkpoint(checkpoint), checkpoint)
+    model, spaces, _ = build_network(load_config(run / "config.toml"))
+    restore_network(model, spaces, read_checkpoint(checkpoint), checkpoint)
     return model.eval()

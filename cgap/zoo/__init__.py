@@ -1,6 +1,8 @@
 """Networks by name, as plain `nn.Module`s."""
 
+from cgap.zoo.lenet import LeNet5
 from cgap.zoo.registry import build, names
 from cgap.zoo.resnet import BasicBlock, PadShortcut, ResNet, initialise
+from cgap.zoo.vgg import VGG
 
-__all__ = ["BasicBlock", "PadShortcut", "ResNet", "build", "initialise", "names"]
+__all__ = ["VGG", "BasicBlock", "LeNet5", "PadShortcut", "ResNet", "build", "initialise", "names"]

@@ -9,11 +9,17 @@ from functools import partial
 
 from torch import nn
 
+from cgap.zoo.lenet import LeNet5
 from cgap.zoo.resnet import ResNet
+from cgap.zoo.vgg import VGG
 from fpga_model.errors import UserError
 
 DEPTHS = (20, 32, 44, 56, 110)
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {f"resnet{depth}": partial(ResNet, depth) for depth in DEPTHS}
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "lenet5": LeNet5,
+    **{f"vgg{depth}": partial(VGG, depth) for depth in (16, 19)},
+    **{f"resnet{depth}": partial(ResNet, depth) for depth in DEPTHS},
+}
 
 
 def names() -> list[str]:
@@ -30,7 +36,10 @@ def build(name: str, **options: object) -> nn.Module:
     builder = _imported(name) if ":" in name else _BUILDERS.get(name)
     if builder is None:
         raise UserError(f"unknown network '{name}': choose one of {', '.join(_BUILDERS)}, or MODULE:CALLABLE")
-    model = builder(**options)
+    try:
+        model = builder(**options)
+    except TypeError as error:
+        raise UserError(f"network '{name}': {error}") from error
     if not isinstance(model, nn.Module):
         raise UserError(f"network '{name}': makes a {type(model).__name__}, not a torch.nn.Module")
     return model
