@@ -175,7 +175,7 @@ def _layer_tiles(schedule: Schedule, layer: Layer, operator: ComputeOperator, fi
             features += _load(shortcut, accelerator, platform)
         if layer.name not in schedule.residents:
             store = _store(shape.destination_tile(of, Tof, oy, Toy), accelerator, platform)
-        compute = operator.tile_cycles(inputs, output, Tof, Toy, shortcut is not None, interleave, accelerator)
+        compute = operator.tile_cycles(inputs, output, of, Tof, Toy, shortcut is not None, interleave, accelerator)
         words = weight_words(Tof, shape.weights_per_map, accelerator)
         tiles.append(_Tile(compute, parameters, features, store, words, Tof if words else 0))
     return tiles

@@ -115,12 +115,20 @@ def drain_slots(command: Convolve, accelerator: Accelerator) -> int:
     return 1 + shortcut_reads(command.shortcut.stride, accelerator)
 
 
+def array_groups(of: int, Tof: int, Gof: int, Pof: int) -> Iterator[int]:
+    """Maps of each array group of a tile: none goes on beyond a weight word or a group of `Gof` output maps."""
+    end = of + Tof
+    while of < end:
+        stop = min((of // Pof + 1) * Pof, (of // Gof + 1) * Gof, end)
+        yield stop - of
+        of = stop
+
+
 def group_drains(command: Convolve, accelerator: Accelerator) -> Iterator[int]:
     """Drain cycles of every group of a convolution, in the order of the loop nest."""
     slots = drain_slots(command, accelerator)
     columns = ceil_div(command.Nox, accelerator.Pox)
-    for of in range(0, command.Tof, accelerator.Pof):
-        maps = min(accelerator.Pof, command.Tof - of)
+    for maps in array_groups(command.of, command.Tof, command.Gof, accelerator.Pof):
         for oy in range(0, command.Toy, accelerator.Poy):
             rows = min(accelerator.Poy, command.Toy - oy)
             for _ in range(columns):

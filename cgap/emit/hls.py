@@ -13,11 +13,11 @@ from cgap.emit.vectors import vector_files
 from cgap.files import write_atomic
 from fpga_model.accelerator import ceil_div
 from fpga_model.graph import Layer
-from fpga_model.operators import Operator
+from fpga_model.operators import Convolution, Operator
 from fpga_model.schedule.commands import Command, Load, Target
 from fpga_model.schedule.dram import FEATURE, INPUT, OUTPUT, DramImage, is_packed
 from fpga_model.schedule.schedule import Schedule
-from fpga_model.timing import PAGE_BYTES
+from fpga_model.timing import PAGE_BYTES, array_groups
 
 Figures = Mapping[str, Mapping[str, object]]
 """By layer: what the head of its file says besides its plan, such as cycles and DRAM bytes. None: not measured."""
@@ -202,9 +202,12 @@ def _plan(schedule: Schedule, layer: Layer, commands: tuple[Command, ...]) -> tu
     tiling, shape, accelerator = schedule.tilings[layer.name], schedule.graph.shape(layer.name), schedule.accelerator
     tiles = list(tiling.tiles(shape))
     order = "rows outside" if tiling.rows_outside else "maps outside"
+    Gof = layer.operator.Gof if isinstance(layer.operator, Convolution) else shape.channels
     groups = sum(
-        ceil_div(Tof, accelerator.Pof) * ceil_div(Toy, accelerator.Poy) * ceil_div(shape.width, accelerator.Pox)
-        for _, Tof, _, Toy in tiles
+        len(list(array_groups(of, Tof, Gof, accelerator.Pof)))
+        * ceil_div(Toy, accelerator.Poy)
+        * ceil_div(shape.width, accelerator.Pox)
+        for of, Tof, _, Toy in tiles
     )
     count = "1 tile" if len(tiles) == 1 else f"{len(tiles)} tiles"
     lines = [f"{count} of Tof {tiling.Tof} maps x Toy {tiling.Toy} rows, {order}; {groups} groups in all"]

@@ -99,21 +99,17 @@ class ComputeOperator(Operator):
         self,
         inputs: Sequence[Shape],
         output: Shape,
+        of: int,
         Tof: int,
         Toy: int,
         adds: bool,
         interleave: int,
         accelerator: Accelerator,
     ) -> int:
-        """Closed form of the cycles of a tile of `Tof` maps and `Toy` rows.
+        """Closed form of the cycles of a tile of maps `of ... of+Tof-1` and `Toy` rows.
 
         `adds` says whether the tile's maps get a shortcut, `interleave` how the rows of its source lie in the banks.
         """
-
-    @property
-    def unscheduled(self) -> str | None:
-        """What the accelerator has no command for, in words; None when the operator can be scheduled."""
-        return None
 
     @property
     def added(self) -> Added | None:

@@ -86,6 +86,7 @@ class Pooling(ComputeOperator):
         self,
         inputs: Sequence[Shape],
         output: Shape,
+        of: int,
         Tof: int,
         Toy: int,
         adds: bool,

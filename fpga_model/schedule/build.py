@@ -275,32 +275,11 @@ class Planner:
         return max(event.done for event in execute(trial.program.commands, self.accelerator, self.platform))
 
 
-def check_schedulable(graph: LayerGraph) -> None:
-    """Refuse, all at once, the layers that are understood and quantised but that no command computes.
-
-    Raises:
-        UserError: names every such layer, its operator and what to do.
-    """
-    found = [
-        f"  layer {layer.name!r} ({layer.operator.kind}): {layer.operator.unscheduled}"
-        for layer in graph.layers
-        if isinstance(layer.operator, ComputeOperator) and layer.operator.unscheduled
-    ]
-    if found:
-        raise UserError(
-            f"network {graph.name!r} can be quantised and run in integers, but this accelerator has no command for:\n"
-            + "\n".join(found)
-            + "\nreplace them in the network, for example by plain convolutions and ReLU"
-        )
-
-
 def build_schedule(fixed: FixedGraph, accelerator: Accelerator, platform: Platform, kind: Kind) -> Schedule:
     """The schedule of a network on an accelerator.
 
     Raises:
-        UserError: the platform is too small for the accelerator, a layer needs what the accelerator cannot do, or
-            does not fit its buffers.
+        UserError: the platform is too small for the accelerator, or a layer does not fit its buffers.
     """
     platform.check(accelerator)
-    check_schedulable(fixed.graph)
     return Planner(fixed, accelerator, platform.fitted(accelerator), kind).build()

@@ -17,8 +17,10 @@ from fpga_model.fixed_point import requantise
 from fpga_model.schedule.commands import Convolve
 from fpga_model.schedule.schedule import Kind
 from hw_tests.csim.conftest import IMAGES
-from tests.emit.networks import branch_network, mixed_network, residual_network
+from tests.emit.networks import branch_network, grouped_network, mixed_network, residual_network
 
+# ReLU, upper bound and leak of the lines that rounding.cpp prints.
+ACTIVATIONS = [(False, None, 0), (True, None, 0), (True, 96, 0), (False, None, 1), (False, 50, 31)]
 SANITISED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
@@ -69,6 +71,30 @@ def test_other_arrays(make_build, network, accelerator, kind):
 def test_no_access_leaves_its_array(make_build):
     """Address and undefined-behaviour sanitisers, with rows that share banks and shortcuts of two words."""
     build = make_build(branch_network(), Accelerator())
+    assert_equal(build.run(options=SANITISED), build)
+
+
+@pytest.fixture(scope="module")
+def grouped(make_build):
+    return make_build(grouped_network(), Accelerator())
+
+
+@pytest.mark.parametrize("bench", ["accelerator", "layers"])
+def test_groups_bounds_and_leaks(grouped, bench):
+    """Array groups that end with a weight word, with a group of the convolution, with both and with neither."""
+    assert_equal(grouped.run(bench), grouped)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "kind"),
+    [
+        (Accelerator(Pox=4, Poy=4, Pof=2, page_depth=88), Kind.LAYERWISE),
+        (Accelerator(Pox=8, Poy=3, Pof=16), Kind.RESIDENT),
+    ],
+    ids=["tiles that begin inside a group", "groups that share a weight word"],
+)
+def test_groups_on_other_arrays(make_build, accelerator, kind):
+    build = make_build(grouped_network(), accelerator, kind)
     assert_equal(build.run(options=SANITISED), build)
 
 
@@ -134,11 +160,11 @@ def test_more_images_than_vectors_stop_the_bench(residual):
         run_bench(residual.compile(), residual.folder, residual.fixed.graph, images=IMAGES + 1)
 
 
-def test_rounding_is_the_reference_s_rounding(residual, tmp_path):
+def test_rounding_is_the_reference_s_rounding(grouped, tmp_path):
     """The C++ twin of fpga_model.fixed_point.requantise: exhaustive on small widths, and at the extremes of 32 bits."""
     binary = tmp_path / "rounding"
     source = Path(__file__).with_name("rounding.cpp")
-    include = ["-isystem", str(find_ap_include()), "-I", str(residual.folder / "hls")]
+    include = ["-isystem", str(find_ap_include()), "-I", str(grouped.folder / "hls")]
     subprocess.run([*find_compiler(), *FLAGS, *include, "-o", str(binary), str(source)], check=True)
     found = np.frombuffer(subprocess.run([str(binary)], check=True, capture_output=True).stdout, np.int8)
 
@@ -152,8 +178,8 @@ def test_rounding_is_the_reference_s_rounding(residual, tmp_path):
             near = [centre + half if low <= centre + half <= high else 0 for half in (-1, 0, 1)]
             extremes += [(shift, value) for value in (low + offset, high - offset, *near)]
     shifts, values = np.concatenate([*cases, np.array(extremes)]).T
-    expected = np.stack([requantise(values, shifts, 8, relu)[0] for relu in (False, True)], -1).ravel()
-    np.testing.assert_array_equal(found, expected)
+    expected = [requantise(values, shifts, 8, *activation)[0] for activation in ACTIVATIONS]
+    np.testing.assert_array_equal(found, np.stack(expected, -1).ravel())
 
 
 def test_the_makefile_simulates(residual):

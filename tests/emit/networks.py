@@ -108,6 +108,22 @@ def branch_network() -> FixedGraph:
     return number(graph, seed=4)
 
 
+def grouped_network() -> FixedGraph:
+    """Depthwise (strides 1 and 2, two maps for one), groups that end inside a weight word, bounds, leaky ReLU."""
+    graph = LayerGraph("grouped")
+    graph.add(Layer("image", Input(Shape(3, 15, 18))))
+    pad = (1, 1, 1, 1)
+    graph.add(Layer("stem", Convolution(3, 10, (3, 3), 1, pad, True, ceiling=1.5), ("image",)))
+    graph.add(Layer("depthwise", Convolution(10, 10, (3, 3), 1, pad, True, groups=10, ceiling=6.0), ("stem",)))
+    graph.add(Layer("doubled", Convolution(10, 20, (5, 3), 2, (2, 1, 2, 1), groups=10, leak=3), ("depthwise",)))
+    added = Shortcut(2, 3, 10)
+    graph.add(Layer("twos", Convolution(20, 22, (3, 3), 1, pad, False, added, groups=2, leak=1), ("doubled", "stem")))
+    graph.add(Layer("point", Convolution(22, 15, (1, 1), leak=31, ceiling=4.0), ("twos",)))
+    graph.add(Layer("fives", Convolution(15, 9, (3, 3), 2, pad, True, groups=3), ("point",)))
+    graph.add(Layer("whole", Convolution(9, 27, (4, 5), groups=9, leak=2), ("fives",)))
+    return number(graph, seed=6)
+
+
 def schedules(fixed: FixedGraph, accelerator: Accelerator, platform: str = "zcu104") -> dict[Kind, Schedule]:
     """Both schedules of a network."""
     return {kind: build_schedule(fixed, accelerator, load_platform(platform), kind) for kind in Kind}

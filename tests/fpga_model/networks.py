@@ -65,6 +65,27 @@ def resnet(depth: int = 20, inner: tuple[int, int, int] = (16, 32, 64)) -> Fixed
     return network.fixed()
 
 
+def mobilenet(width: int = 8, size: int = 32) -> FixedGraph:
+    """Three inverted residuals as in MobileNetV2: expansion, depthwise at strides 1, 2 and 1, projection; ReLU6."""
+    network = Network("mobilenet", Shape(3, size, size))
+
+    def relu6(source: int, maps: int, kernel: int, stride: int, groups: int = 1) -> Convolution:
+        pad = (kernel // 2,) * 4
+        return Convolution(source, maps, (kernel, kernel), stride, pad, True, groups=groups, ceiling=6.0)
+
+    x, maps = network.add("stem", relu6(3, width, 3, 2), "image"), width
+    for index, (wide, stride) in enumerate([(width, 1), (2 * width, 2), (2 * width, 1)]):
+        expanded = network.add(f"block{index}.expand", relu6(maps, 6 * maps, 1, 1), x)
+        deep = network.add(f"block{index}.depthwise", relu6(6 * maps, 6 * maps, 3, stride, 6 * maps), expanded)
+        adds = (stride, wide) == (1, maps)
+        project = Convolution(6 * maps, wide, (1, 1), shortcut=Shortcut(1, 0, maps) if adds else None)
+        x, maps = network.add(f"block{index}.project", project, deep, *([x] if adds else [])), wide
+    shape = network.graph.shape(x)
+    pool = network.add("pool", Pooling("sum", (shape.height, shape.width), 1), x)
+    network.add("fc", FullyConnected(Shape(maps, 1, 1), 10), pool)
+    return network.fixed()
+
+
 def fitting(fixed: FixedGraph, accelerator: Accelerator, platform: Platform, kind: Kind) -> Schedule:
     """The schedule on the smallest buffers, counted in doublings of the given ones, that hold the network's layers."""
     while True:
@@ -104,7 +125,15 @@ def _block(draw: st.DrawFn, network: Network, name: str, x: str, maps: st.Search
     if draw(st.booleans()):
         kernel = draw(_kernels(shape))
         stride = draw(st.sampled_from([1, 2, 2, 3]))
-        return network.add(name, Convolution(shape.channels, draw(maps), kernel, stride, draw(_pads(kernel)), True), x)
+        groups = draw(st.sampled_from([g for g in range(1, shape.channels + 1) if shape.channels % g == 0]))
+        out = draw(maps) if groups == 1 else groups * draw(st.integers(1, 1 + 20 // groups))
+        leak = draw(st.sampled_from([0, 0, 3]))
+        ceiling = draw(st.sampled_from([None, 6.0]))
+        pads = draw(_pads(kernel))
+        operator = Convolution(
+            shape.channels, out, kernel, stride, pads, not leak, groups=groups, ceiling=ceiling, leak=leak
+        )
+        return network.add(name, operator, x)
     size = draw(st.sampled_from([1, 3, 5]))
     stride = draw(st.sampled_from([1, 1, 2, 3]))
     between = draw(maps)

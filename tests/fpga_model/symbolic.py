@@ -8,7 +8,7 @@ run before (or at the same time as) an earlier command that touches the same cel
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -220,7 +220,7 @@ class Machine:
         found = self._read(cell)
         assert found == value, f"{why}: {cell} holds {found}, not {value}"
 
-    def _need_window(self, command: Convolve | PoolRows, maps: range, tensor: str) -> None:
+    def _need_window(self, command: Convolve | PoolRows, maps: Sequence[int], tensor: str) -> None:
         """The rows under the windows of a tile, of the given maps, are where the source tile says."""
         window = command.window
         shape = self.schedule.graph.shape(tensor)
@@ -236,8 +236,11 @@ class Machine:
         assert isinstance(operator, Convolution)
         Pof = self.accelerator.Pof
         self._port_b(command.destination, *([command.shortcut.tile] if command.shortcut else []))
-        self._need_window(command, range(operator.in_channels), layer.inputs[0])
-        per_group = operator.in_channels * command.window.Nky * command.window.Nkx
+        maps = range(command.of, command.of + command.Tof)
+        Gif, Gof = operator.in_channels // operator.groups, operator.out_channels // operator.groups
+        assert (command.Nif, command.Gof) == (Gif, Gof)
+        self._need_window(command, sorted({m // Gof * Gif + i for m in maps for i in range(Gif)}), layer.inputs[0])
+        per_group = Gif * command.window.Nky * command.window.Nkx
         assert command.of % Pof == 0
         for k in range(-(-command.Tof // Pof) * per_group):
             value = Weights(command.layer, command.of // Pof * per_group + k)
