@@ -60,6 +60,11 @@ class Operator(ABC):
         """Number of weights (biases are not counted)."""
         return 0
 
+    @property
+    def unscheduled(self) -> str | None:
+        """What the accelerator has no command for, in words; None when the operator can be scheduled."""
+        return self.kind
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """The operator's settings, without its kind."""
@@ -112,7 +117,6 @@ class ComputeOperator(Operator):
 
     @property
     def unscheduled(self) -> str | None:
-        """What the accelerator has no command for, in words; None when the operator can be scheduled."""
         return None
 
     @property

@@ -25,6 +25,10 @@ class Input(Operator):
     def arity(self) -> int:
         return 0
 
+    @property
+    def unscheduled(self) -> str | None:
+        return None
+
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         return self.shape
 

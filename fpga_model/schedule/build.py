@@ -284,7 +284,7 @@ def check_schedulable(graph: LayerGraph) -> None:
     found = [
         f"  layer {layer.name!r} ({layer.operator.kind}): {layer.operator.unscheduled}"
         for layer in graph.layers
-        if isinstance(layer.operator, ComputeOperator) and layer.operator.unscheduled
+        if layer.operator.unscheduled
     ]
     if found:
         raise UserError(
