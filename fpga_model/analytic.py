@@ -164,12 +164,13 @@ def _layer_tiles(schedule: Schedule, layer: Layer, operator: ComputeOperator, fi
         if shape.weights_per_map and last_of != of:
             last_of = of
             parameters = _parameter_access(shape, Tof, platform)
-        source = shape.source_tile(of, Tof, oy, Toy)
-        if places[0] is None and source != last_source:
-            last_source = source
+        index, source = operator.source_index(of), shape.source_tile(of, Tof, oy, Toy)
+        resident = places[index]
+        if resident is None and (index, source) != last_source:
+            last_source = index, source
             features += _load(source, accelerator, platform)
-        elif first and not tiles and places[0] is not None:
-            features += _load(places[0], accelerator, platform)
+        elif first and not tiles and resident is not None:
+            features += _load(resident, accelerator, platform)
         shortcut = shape.shortcut_tile(of, Tof, oy, Toy)
         if shortcut is not None and places[1] is None:
             features += _load(shortcut, accelerator, platform)

@@ -88,7 +88,7 @@ class ComputeOperator(Operator):
 
     @abstractmethod
     def window(self, inputs: Sequence[Shape]) -> Window:
-        """The window that slides over the first input."""
+        """The window that slides over the first input, and over others that are read like it."""
 
     @abstractmethod
     def command(self, job: Job) -> Convolve | PoolRows:
@@ -116,8 +116,17 @@ class ComputeOperator(Operator):
         """How a second input is added to the output; None when there is none."""
         return None
 
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Output maps at which a tile has to begin, in order."""
+        return ()
+
+    def source_index(self, of: int) -> int:
+        """The input that the window of a tile from map `of` on slides over."""
+        return 0
+
     def source_maps(self, of: int, Tof: int) -> tuple[int, int]:
-        """First map and number of maps of the first input that output maps `of ... of+Tof-1` need."""
+        """First map and number of maps of that input that output maps `of ... of+Tof-1` need."""
         return of, Tof
 
 

@@ -104,6 +104,7 @@ class Pooling(ComputeOperator):
             mode=Pool(self.mode),
             source=job.source,
             window=self.window(job.inputs),
+            first_if=job.of,
             of=job.of,
             Tof=job.Tof,
             oy=job.oy,

@@ -163,7 +163,7 @@ class Convolve:
 class PoolRows:
     """One tile of a pooling layer, done by the drain: maps `of ... of+Tof-1`, output rows `oy ... oy+Toy-1`.
 
-    A sum is rounded by `shift` bits; a maximum is kept as it is.
+    Map of+k is made from input map first_if+k. A sum is rounded by `shift` bits; a maximum is kept as it is.
     """
 
     unit: ClassVar[Unit] = Unit.COMPUTE
@@ -172,6 +172,7 @@ class PoolRows:
     mode: Pool
     source: FeatureTile
     window: Window
+    first_if: int
     of: int
     Tof: int
     oy: int

@@ -17,7 +17,7 @@ from fpga_model.fixed_point import requantise
 from fpga_model.schedule.commands import Convolve
 from fpga_model.schedule.schedule import Kind
 from hw_tests.csim.conftest import IMAGES
-from tests.emit.networks import branch_network, grouped_network, mixed_network, residual_network
+from tests.emit.networks import branch_network, grouped_network, joined_network, mixed_network, residual_network
 
 # ReLU, upper bound and leak of the lines that rounding.cpp prints.
 ACTIVATIONS = [(False, None, 0), (True, None, 0), (True, 96, 0), (False, None, 1), (False, 50, 31)]
@@ -83,6 +83,18 @@ def grouped(make_build):
 def test_groups_bounds_and_leaks(grouped, bench):
     """Array groups that end with a weight word, with a group of the convolution, with both and with neither."""
     assert_equal(grouped.run(bench), grouped)
+
+
+@pytest.fixture(scope="module")
+def joined(make_build):
+    return make_build(joined_network(), Accelerator(Pox=4, Poy=3, Pof=2))
+
+
+@pytest.mark.parametrize("bench", ["accelerator", "layers"])
+def test_parts_of_several_tensors(joined, bench):
+    """Copies with and without rounding, from any map to any map, out of pages and out of DRAM."""
+    assert len({int(shift) for shift in joined.fixed.numbers["join"].shift}) > 1
+    assert_equal(joined.run(bench), joined)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, Layer, LayerGraph
-from fpga_model.operators import Convolution, FullyConnected, Input, Operator, Pooling, Shortcut
+from fpga_model.operators import Concatenation, Convolution, FullyConnected, Input, Operator, Part, Pooling, Shortcut
 from fpga_model.platform import Platform, load_platform
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.schedule import Kind, Schedule
@@ -117,6 +117,8 @@ def networks(draw: st.DrawFn) -> FixedGraph:
 @st.composite
 def _block(draw: st.DrawFn, network: Network, name: str, x: str, maps: st.SearchStrategy[int]) -> str:
     shape = network.graph.shape(x)
+    if draw(st.integers(0, 5)) == 0:
+        return draw(_concatenation(network, name, x))
     if draw(st.integers(0, 3)) == 0:
         kernel = draw(_kernels(shape))
         pad = draw(_pads(kernel))
@@ -143,6 +145,21 @@ def _block(draw: st.DrawFn, network: Network, name: str, x: str, maps: st.Search
     return network.add(
         f"{name}.conv2", conv(between, out, size, shortcut=Shortcut(stride, offset, shape.channels)), h, x
     )
+
+
+@st.composite
+def _concatenation(draw: st.DrawFn, network: Network, name: str, x: str) -> str:
+    """Ranges of one to three tensors of a size, some read twice; with one part a slice."""
+    shape = network.graph.shape(x)
+    sources = [x]
+    for index in range(draw(st.integers(0, 2))):
+        sources.append(network.add(f"{name}.branch{index}", conv(shape.channels, draw(st.integers(1, 9)), 3), x))
+    parts = []
+    for source in draw(st.permutations([*range(len(sources)), *draw(st.sampled_from([[], [0]]))])):
+        channels = network.graph.shape(sources[source]).channels
+        first = draw(st.integers(0, channels - 1))
+        parts.append(Part(source, first, draw(st.integers(1, channels - first))))
+    return network.add(name, Concatenation(tuple(parts)), *sources)
 
 
 def _kernels(shape: Shape) -> st.SearchStrategy[tuple[int, int]]:

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fpga_model.operators import Convolution
+from fpga_model.graph import Layer
+from fpga_model.operators import Concatenation, Convolution
 from fpga_model.schedule.commands import Command, Convolve, FeatureTile, Load, PoolRows, Store, Target, Unit, Window
 from fpga_model.schedule.schedule import Schedule
 from fpga_model.tensors import Shape
@@ -271,8 +272,18 @@ class Machine:
     def _pool(self, command: PoolRows) -> None:
         self._port_b(command.source, command.destination)
         layer = self.schedule.graph.layer(command.layer)
-        self._need_window(command, range(command.of, command.of + command.Tof), layer.inputs[0])
+        for m in range(command.of, command.of + command.Tof):
+            tensor, map_ = self._pooled(layer, m)
+            assert command.first_if + m - command.of == map_, f"{command.layer}: map {m} is made from map {map_}"
+            self._need_window(command, [map_], tensor)
         self._write_outputs(command)
+
+    def _pooled(self, layer: Layer, m: int) -> tuple[str, int]:
+        """The tensor and its map that output map `m` of a pooling or a concatenation is made from."""
+        if not isinstance(layer.operator, Concatenation):
+            return layer.inputs[0], m
+        sources = [(p.source, p.first + k) for p in layer.operator.parts for k in range(p.channels)]
+        return layer.inputs[sources[m][0]], sources[m][1]
 
     def _write_outputs(self, command: Convolve | PoolRows) -> None:
         shape, tile, word = self.schedule.graph.shape(command.layer), command.destination, self.accelerator.word_pixels
@@ -301,7 +312,9 @@ class Machine:
         assert set(self.computed.values()) == {1}, "some rows are computed twice"
         output = graph.output.name
         region = self.schedule.dram.region(output, "output")
-        if graph.shape(output).pixels == 1:
+        operator = graph.layer(output).operator
+        joined = isinstance(operator, Concatenation) and len(operator.parts) > 1
+        if graph.shape(output).pixels == 1 and not joined:
             first = range(0, graph.shape(output).channels, self.accelerator.word_pixels)
             words: list[object] = [Packed(output, m) for m in first]
         else:

@@ -137,7 +137,7 @@ def test_line_fetch_and_shortcut_reads_cover_what_is_touched(case: tuple[Convolv
 def test_pooling_is_what_the_stepped_drain_takes(case: tuple[Convolve, Accelerator], mode: Pool):
     """Fails if the closed form of pooling is not its two stages side by side."""
     c, array = case
-    pool = PoolRows("l", Waits(), mode, c.source, c.window, 0, c.Tof, 0, c.Toy, c.Nox, 0, TILE)
+    pool = PoolRows("l", Waits(), mode, c.source, c.window, 0, 0, c.Tof, 0, c.Toy, c.Nox, 0, TILE)
     assert pool_cycles(pool, array) == stepper.pool_cycles(pool, array)
 
 
