@@ -135,6 +135,13 @@ def group_drains(command: Convolve, accelerator: Accelerator) -> Iterator[int]:
                 yield rows * maps * slots
 
 
+def group_count(command: Convolve | PoolRows, accelerator: Accelerator) -> int:
+    """Groups of a COMPUTE command; pooling does one row of one map at a time."""
+    if isinstance(command, Convolve):
+        return sum(1 for _ in group_drains(command, accelerator))
+    return command.Tof * command.Toy * ceil_div(command.Nox, accelerator.Pox)
+
+
 def group_sums(command: Convolve) -> int:
     """Cycles for which a group of a convolution sums."""
     return command.Nif * command.window.Nky * command.step
@@ -151,7 +158,7 @@ def convolve_cycles(command: Convolve, accelerator: Accelerator) -> int:
 
 def pool_cycles(command: PoolRows, accelerator: Accelerator) -> int:
     """Cycles of a pooling command."""
-    groups = command.Tof * command.Toy * ceil_div(command.Nox, accelerator.Pox)
+    groups = group_count(command, accelerator)
     words = command.window.Nky * line_words(command.window, command.Nox, accelerator)
     return POOL_FILL + groups * max(words + 1, command.window.Nkx) + command.window.Nkx + DRAIN_DEPTH
 

@@ -13,11 +13,11 @@ from cgap.emit.vectors import vector_files
 from cgap.files import write_atomic
 from fpga_model.accelerator import ceil_div
 from fpga_model.graph import Layer, LayerGraph
-from fpga_model.operators import Convolution, Operator
-from fpga_model.schedule.commands import Command, Load, Target
+from fpga_model.operators import Operator
+from fpga_model.schedule.commands import Command, Convolve, Load, PoolRows, Target
 from fpga_model.schedule.dram import FEATURE, INPUT, OUTPUT, DramImage, is_packed
 from fpga_model.schedule.schedule import Schedule
-from fpga_model.timing import PAGE_BYTES, array_groups
+from fpga_model.timing import PAGE_BYTES, group_count
 
 Figures = Mapping[str, Mapping[str, object]]
 """By layer: what the head of its file says besides its plan, such as cycles and DRAM bytes. None: not measured."""
@@ -205,17 +205,12 @@ def _where(schedule: Schedule, name: str) -> str:
 
 def _plan(schedule: Schedule, layer: Layer, commands: tuple[Command, ...]) -> tuple[str, ...]:
     """Tile sizes, groups and parameter places in words."""
-    tiling, shape, accelerator = schedule.tilings[layer.name], schedule.graph.shape(layer.name), schedule.accelerator
-    tiles = list(tiling.tiles(shape))
+    tiling = schedule.tilings[layer.name]
+    tiles = list(tiling.tiles(schedule.graph.shape(layer.name)))
     order = "rows outside" if tiling.rows_outside else "maps outside"
-    Gof = layer.operator.Gof if isinstance(layer.operator, Convolution) else shape.channels
-    groups = sum(
-        len(list(array_groups(of, Tof, Gof, accelerator.Pof)))
-        * ceil_div(Toy, accelerator.Poy)
-        * ceil_div(shape.width, accelerator.Pox)
-        for of, Tof, _, Toy in tiles
-    )
+    groups = sum(group_count(c, schedule.accelerator) for c in commands if isinstance(c, (Convolve, PoolRows)))
     count = "1 tile" if len(tiles) == 1 else f"{len(tiles)} tiles"
+    count += ", cut where parts end," if tiling.cuts else ""
     lines = [f"{count} of Tof {tiling.Tof} maps x Toy {tiling.Toy} rows, {order}; {groups} groups in all"]
     lines += [
         f"{command.target.value} words {command.address} to {command.address + command.words - 1}, from DRAM byte "

@@ -141,6 +141,17 @@ def test_one_wrong_golden_value_turns_the_bench_red(damaged, layer):
     assert result.differences[0].startswith(f"{layer.replace('_0_', '.0/')} image {IMAGES - 1} ")
 
 
+@pytest.mark.parametrize(("build", "layer"), [("grouped", "depthwise"), ("grouped", "twos"), ("joined", "ends")])
+def test_one_wrong_golden_value_of_a_group_or_a_part_turns_the_bench_red(request, tmp_path, build, layer):
+    build = request.getfixturevalue(build)
+    shutil.copytree(build.folder / "vectors", tmp_path / "vectors")
+    shutil.copyfile(build.folder / "weights.bin", tmp_path / "weights.bin")
+    change_byte(tmp_path / "vectors" / f"{layer}.bin", -1)
+    result = run_bench(build.compile(), tmp_path, build.fixed.graph)
+    assert result.mismatches == (2 if layer == "ends" else 1)
+    assert result.differences[0].startswith(f"{layer} image {IMAGES - 1} ")
+
+
 def test_one_wrong_weight_turns_the_bench_red(damaged):
     folder, run = damaged
     change_byte(folder / "weights.bin", 40)
