@@ -114,7 +114,8 @@ def fuse_shortcuts(network: Network) -> Network:
 
 def _sum_alone(network: Network, node: Node) -> Edit | None:
     channels = channels_of(network, node.output)
-    for data, other in (node.inputs, node.inputs[::-1]):
+    # The image first: of all tensors it alone cannot give up fraction bits to be added to something coarse.
+    for data, other in sorted((node.inputs, node.inputs[::-1]), key=lambda pair: pair[0] != network.input):
         traced = _trace_shortcut(network, other)
         if channels is not None and traced is not None and _trace_shortcut(network, data) == (data, 1, 0):
             source, stride, offset = traced
