@@ -11,13 +11,26 @@ import numpy as np
 import pytest
 
 from cgap.emit.csim import FLAGS, find_ap_include, find_compiler, run_bench
+from cgap.lowering import import_onnx, quantise
 from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import requantise
+from fpga_model.graph import FixedGraph
 from fpga_model.schedule.commands import Convolve
 from fpga_model.schedule.schedule import Kind
 from hw_tests.csim.conftest import IMAGES
-from tests.emit.networks import branch_network, grouped_network, joined_network, mixed_network, residual_network
+from tests.emit.networks import (
+    branch_network,
+    grouped_network,
+    joined_network,
+    mixed_network,
+    number,
+    random_images,
+    residual_network,
+)
+from tests.fpga_model.networks import mobilenet
+from tests.lowering.networks import save
+from tests.lowering.test_architectures import densenet
 
 # ReLU, upper bound and leak of the lines that rounding.cpp prints.
 ACTIVATIONS = [(False, None, 0), (True, None, 0), (True, 96, 0), (False, None, 1), (False, 50, 31)]
@@ -108,6 +121,23 @@ def test_parts_of_several_tensors(joined, bench):
 def test_groups_on_other_arrays(make_build, accelerator, kind):
     build = make_build(grouped_network(), accelerator, kind)
     assert_equal(build.run(options=SANITISED), build)
+
+
+def imported_densenet(folder: Path) -> FixedGraph:
+    """From ONNX: concatenations of tensors of several fractions; normalisations that stand alone are depthwise."""
+    model = import_onnx(save(densenet(), folder / "net.onnx"))
+    return quantise(model, random_images(model.graph, 4) / np.float32(128))
+
+
+def small_mobilenet(_folder: Path) -> FixedGraph:
+    """Inverted residuals: depthwise at strides 1 and 2, ReLU6, a shortcut without activation."""
+    return number(mobilenet().graph, seed=8)
+
+
+@pytest.mark.parametrize("make", [small_mobilenet, imported_densenet])
+def test_networks_of_today(make_build, tmp_path, make):
+    build = make_build(make(tmp_path), Accelerator())
+    assert_equal(build.run(), build)
 
 
 @pytest.fixture
