@@ -106,9 +106,10 @@ class _Clock:
             left = ends[-1] if meet else ends[-2] if len(ends) > 1 else 0  # when the tile's page is free
             fetched = max(self._parameters(tile, begin), left) + tile.features.cycles
             begin = max(begin + before.compute, fetched)
+            loaded = begin if tile.parameters.cycles or tile.features.cycles else loaded
             self._hold(tile, begin)
             ends.append(max(begin + tile.compute, ends[-1]) + tile.store.cycles)
-        self.load = begin if len(tiles) > 1 else loaded
+        self.load = loaded
         added, self.end = ends[-1] - self.end, ends[-1]
         return added
 
