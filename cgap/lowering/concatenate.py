@@ -71,7 +71,7 @@ def _ranges(network: Network, node: Node) -> list[Range] | None:
 
 def _stacked(network: Network, node: Node) -> list[Range] | None:
     shape = network.shape(node.output)
-    if channels_of(network, node.output) is None or shape is None or node.attributes["axis"] % len(shape) != 1:
+    if shape is None or len(shape) not in (2, 4) or node.attributes["axis"] not in (1, 1 - len(shape)):
         return None
     found = []
     for tensor in node.inputs:
@@ -91,6 +91,8 @@ def _sliced(network: Network, node: Node) -> list[Range] | None:
     axes = network.argument(node, "axes", 3) or list(range(len(starts)))
     steps = network.argument(node, "steps", 4) or [1] * len(starts)
     if not len(starts) == len(ends) == len(axes) == len(steps) or any(step != 1 for step in steps):
+        return None
+    if any(not -len(shape) <= axis < len(shape) for axis in axes):
         return None
     taken = [range(size) for size in shape]
     for start, end, axis in zip(starts, ends, axes, strict=True):

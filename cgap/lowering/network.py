@@ -115,7 +115,9 @@ class Network:
             value = node.attributes[name]
             return [int(value)] if isinstance(value, int) else [int(item) for item in value]
         found = self.constant(node, index)
-        return None if found is None else [int(item) for item in found.reshape(-1)]
+        if found is None or not np.issubdtype(found.dtype, np.integer):
+            return None
+        return [int(item) for item in found.reshape(-1)]
 
     def shape(self, tensor: str) -> tuple[int, ...] | None:
         """Shape of a tensor, None unless every size is known."""

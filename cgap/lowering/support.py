@@ -182,7 +182,10 @@ def _pool(network: Network, node: Node) -> str | None:
     if wide != pads and (node.op == "AveragePool" or max(wide[2] - kernel[0], wide[3] - kernel[1]) >= 0):
         return "ceil_mode makes windows that reach beyond the padded map; pad explicitly instead"
     if node.op == "AveragePool" and any(pads) and not node.attributes.get("count_include_pad", 0):
-        return "windows at the border divide by fewer pixels (count_include_pad = 0); one divisor is supported"
+        return (
+            "windows at the border divide by fewer pixels (count_include_pad = 0); one divisor is supported: train and "
+            "export with count_include_pad = 1, or without padding"
+        )
     return None
 
 
