@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, ClassVar
 
@@ -96,12 +98,17 @@ class Concatenation(ComputeOperator):
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        return tuple(accumulate(part.channels for part in self.parts))[:-1]
+        return self._begins[1:]
+
+    @cached_property
+    def _begins(self) -> tuple[int, ...]:
+        """First output map of each part."""
+        return tuple(accumulate((part.channels for part in self.parts[:-1]), initial=0))
 
     def _part(self, of: int) -> tuple[Part, int]:
         """The part that output map `of` copies, and its first output map."""
-        index = sum(cut <= of for cut in self.cuts)
-        return self.parts[index], (0, *self.cuts)[index]
+        index = bisect_right(self._begins, of) - 1
+        return self.parts[index], self._begins[index]
 
     def source_index(self, of: int) -> int:
         return self._part(of)[0].source
