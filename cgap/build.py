@@ -44,12 +44,12 @@ class Target:
     kind: Kind
 
     @classmethod
-    def parse(cls, platform: str, array: str, schedule: str) -> Target:
+    def parse(cls, platform: str, array: str, schedule: str, page_depth: int = Accelerator.page_depth) -> Target:
         """From the command line's words. Raises UserError."""
         kinds = [kind.value for kind in Kind]
         if schedule not in kinds:
             raise UserError(f"no schedule {schedule!r}: choose {' or '.join(kinds)}")
-        return cls(load_platform(platform), Accelerator.parse(array), Kind(schedule))
+        return cls(load_platform(platform), Accelerator.parse(array, page_depth=page_depth), Kind(schedule))
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +202,8 @@ def _write_hls(compiled: Compiled, layerwise: Schedule, costs: Costs, folder: Pa
     array = f"{accelerator.Pox}x{accelerator.Poy}x{accelerator.Pof}"
     model = compiled.name if compiled.record else compiled.onnx.name
     options = f"--platform {schedule.platform.name} --array {array} --schedule {schedule.kind.value}"
+    if accelerator.page_depth != Accelerator.page_depth:
+        options += f" --page-depth {accelerator.page_depth}"
     header = Header(compiled.name, compiled.imported.sha256, f"cgap hls {model} {options}")
     figures = {}
     for name in costs.simulation.layers:

@@ -171,6 +171,9 @@ ArrayOption = Annotated[str, typer.Option("--array", help="Pox x Poy x Pof: colu
 ScheduleOption = Annotated[
     str, typer.Option("--schedule", help="resident: feature maps stay on chip; layerwise: all travel through DRAM.")
 ]
+PageDepthOption = Annotated[
+    int, typer.Option("--page-depth", min=1, help="Words in a bank of a feature page: deep or wide layers need more.")
+]
 ImagesFileOption = Annotated[
     Path | None,
     typer.Option("--images-file", help="Calibration images for a network that does not read CIFAR-10: a .npy file."),
@@ -184,6 +187,7 @@ def hls(
     platform: PlatformOption = "zcu104",
     array: ArrayOption = "8x8x4",
     schedule: ScheduleOption = "resident",
+    page_depth: PageDepthOption = 512,
     images: Annotated[
         int, typer.Option("--images", min=1, help="Images that are simulated, compared and scored.")
     ] = 100,
@@ -200,7 +204,7 @@ def hls(
     from cgap.build import HlsRequest, Target, build_hls
     from cgap.report import print_report
 
-    target = Target.parse(platform, array, schedule)
+    target = Target.parse(platform, array, schedule, page_depth)
     request = HlsRequest(model, target, images, csim, test_set, images_file, out)
     folder, report = build_hls(request, say=lambda text: print(f"  {text}", flush=True))
     print_report(report, Console())
@@ -216,6 +220,7 @@ def sim(
     platform: PlatformOption = "zcu104",
     array: ArrayOption = "8x8x4",
     schedule: ScheduleOption = "resident",
+    page_depth: PageDepthOption = 512,
     images_file: ImagesFileOption = None,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write the timeline here (Chrome trace format, for Perfetto).")
@@ -228,7 +233,7 @@ def sim(
     from cgap.build import Target, simulate_model
     from cgap.report import print_report
 
-    report = simulate_model(model, Target.parse(platform, array, schedule), images_file, trace)
+    report = simulate_model(model, Target.parse(platform, array, schedule, page_depth), images_file, trace)
     if as_json:
         print(json.dumps(report, indent=2))
     else:

@@ -14,7 +14,7 @@ from fpga_model.accelerator import Accelerator, ceil_div
 from fpga_model.graph import Layer
 from fpga_model.operators import ComputeOperator
 from fpga_model.platform import Platform
-from fpga_model.schedule.commands import Convolve, FeatureTile, Load, PoolRows, Store
+from fpga_model.schedule.commands import Convolve, FeatureTile, PoolRows, Store
 from fpga_model.schedule.dram import is_packed, record_bytes, weight_bytes, weight_words
 from fpga_model.schedule.hazards import footprint
 from fpga_model.schedule.schedule import Schedule
@@ -72,7 +72,7 @@ def estimate(schedule: Schedule) -> dict[str, LayerEstimate]:
         if isinstance(layer.operator, ComputeOperator):
             tiles = _layer_tiles(schedule, layer, layer.operator, first=not estimates)
             estimates[layer.name] = LayerEstimate(
-                cycles=clock.layer(tiles, _one_at_a_time(schedule, layer)),
+                cycles=clock.layer(tiles, _meetings(schedule, layer)),
                 compute_cycles=sum(tile.compute for tile in tiles),
                 dram_read_bytes=sum(tile.parameters.bytes + tile.features.bytes for tile in tiles),
                 dram_write_bytes=sum(tile.store.bytes for tile in tiles),
@@ -89,11 +89,11 @@ class _Clock:
     end: int = 0
     holders: list[tuple[_Tile, int]] = field(default_factory=list)
 
-    def layer(self, tiles: list[_Tile], serial: bool) -> int:
+    def layer(self, tiles: list[_Tile], meetings: list[bool]) -> int:
         """Run a layer; returns the cycles that it adds.
 
         Two pages take turns: a tile is loaded where the tile before the last was computed and stored. Where
-        neighbouring tiles share a page (`serial`), they go through it one after the other.
+        neighbouring tiles meet in a page (`meetings`), they go through it one after the other.
         """
         first = tiles[0]
         loaded = self._parameters(first, self.load)
@@ -102,13 +102,14 @@ class _Clock:
         begin = max(loaded, self.end)
         self._hold(first, begin)
         ends = [begin + first.compute + first.store.cycles]
-        for before, tile in pairwise(tiles):
-            left = ends[-1] if serial else ends[-2] if len(ends) > 1 else 0  # when the tile's page is free
+        for (before, tile), meet in zip(pairwise(tiles), meetings, strict=True):
+            left = ends[-1] if meet else ends[-2] if len(ends) > 1 else 0  # when the tile's page is free
             fetched = max(self._parameters(tile, begin), left) + tile.features.cycles
             begin = max(begin + before.compute, fetched)
+            loaded = begin if tile.parameters.cycles or tile.features.cycles else loaded
             self._hold(tile, begin)
             ends.append(max(begin + tile.compute, ends[-1]) + tile.store.cycles)
-        self.load = begin if len(tiles) > 1 else loaded
+        self.load = loaded
         added, self.end = ends[-1] - self.end, ends[-1]
         return added
 
@@ -131,22 +132,26 @@ class _Clock:
             self.holders.append((holder, begin + tile.compute))
 
 
-def _one_at_a_time(schedule: Schedule, layer: Layer) -> bool:
-    """Whether neighbouring tiles meet at port B of a page, so that moving one cannot overlap computing the other."""
-    moved: list[set[int]] = []
+def _meetings(schedule: Schedule, layer: Layer) -> list[bool]:
+    """For each tile but the first: whether it meets the one before at port B of a page.
+
+    Then its load, or the store of the one before, cannot overlap computing the other. The load of an input that stays
+    on chip does not count: it is not repeated.
+    """
+    loaded: list[set[int]] = [set()]
     computed: list[set[int]] = []
-    loads: set[int] = set()
+    stored: list[set[int]] = []
     for command in schedule.layer_commands(layer.name):
-        ports = footprint(command, schedule.accelerator).port_b
-        if isinstance(command, Load):
-            loads |= ports
-        elif isinstance(command, Store):
-            moved[-1] |= ports
+        ports = set(footprint(command, schedule.accelerator).port_b)
+        if isinstance(command, Store):
+            stored[-1] |= ports
         elif isinstance(command, (Convolve, PoolRows)):
-            moved.append(set(loads))
-            computed.append(set(ports))
-            loads.clear()
-    return any(moved[t] & computed[t + 1] or moved[t + 1] & computed[t] for t in range(len(computed) - 1))
+            computed.append(ports)
+            stored.append(set())
+            loaded.append(set())
+        elif command.tile not in schedule.residents.values():
+            loaded[-1] |= ports
+    return [bool(stored[t] & computed[t + 1] or loaded[t + 1] & computed[t]) for t in range(len(computed) - 1)]
 
 
 def _layer_tiles(schedule: Schedule, layer: Layer, operator: ComputeOperator, first: bool) -> list[_Tile]:
@@ -164,18 +169,19 @@ def _layer_tiles(schedule: Schedule, layer: Layer, operator: ComputeOperator, fi
         if shape.weights_per_map and last_of != of:
             last_of = of
             parameters = _parameter_access(shape, Tof, platform)
-        source = shape.source_tile(of, Tof, oy, Toy)
-        if places[0] is None and source != last_source:
-            last_source = source
+        index, source = operator.source_index(of), shape.source_tile(of, Tof, oy, Toy)
+        resident = places[index]
+        if resident is None and (index, source) != last_source:
+            last_source = index, source
             features += _load(source, accelerator, platform)
-        elif first and not tiles and places[0] is not None:
-            features += _load(places[0], accelerator, platform)
+        elif first and not tiles and resident is not None:
+            features += _load(resident, accelerator, platform)
         shortcut = shape.shortcut_tile(of, Tof, oy, Toy)
         if shortcut is not None and places[1] is None:
             features += _load(shortcut, accelerator, platform)
         if layer.name not in schedule.residents:
             store = _store(shape.destination_tile(of, Tof, oy, Toy), accelerator, platform)
-        compute = operator.tile_cycles(inputs, output, Tof, Toy, shortcut is not None, interleave, accelerator)
+        compute = operator.tile_cycles(inputs, output, of, Tof, Toy, shortcut is not None, interleave, accelerator)
         words = weight_words(Tof, shape.weights_per_map, accelerator)
         tiles.append(_Tile(compute, parameters, features, store, words, Tof if words else 0))
     return tiles

@@ -115,16 +115,31 @@ def drain_slots(command: Convolve, accelerator: Accelerator) -> int:
     return 1 + shortcut_reads(command.shortcut.stride, accelerator)
 
 
+def array_groups(of: int, Tof: int, Gof: int, Pof: int) -> Iterator[int]:
+    """Maps of each array group of a tile: none goes on beyond a weight word or a group of `Gof` output maps."""
+    end = of + Tof
+    while of < end:
+        stop = min((of // Pof + 1) * Pof, (of // Gof + 1) * Gof, end)
+        yield stop - of
+        of = stop
+
+
 def group_drains(command: Convolve, accelerator: Accelerator) -> Iterator[int]:
     """Drain cycles of every group of a convolution, in the order of the loop nest."""
     slots = drain_slots(command, accelerator)
     columns = ceil_div(command.Nox, accelerator.Pox)
-    for of in range(0, command.Tof, accelerator.Pof):
-        maps = min(accelerator.Pof, command.Tof - of)
+    for maps in array_groups(command.of, command.Tof, command.Gof, accelerator.Pof):
         for oy in range(0, command.Toy, accelerator.Poy):
             rows = min(accelerator.Poy, command.Toy - oy)
             for _ in range(columns):
                 yield rows * maps * slots
+
+
+def group_count(command: Convolve | PoolRows, accelerator: Accelerator) -> int:
+    """Groups of a COMPUTE command; pooling does one row of one map at a time."""
+    if isinstance(command, Convolve):
+        return sum(1 for _ in group_drains(command, accelerator))
+    return command.Tof * command.Toy * ceil_div(command.Nox, accelerator.Pox)
 
 
 def group_sums(command: Convolve) -> int:
@@ -143,7 +158,7 @@ def convolve_cycles(command: Convolve, accelerator: Accelerator) -> int:
 
 def pool_cycles(command: PoolRows, accelerator: Accelerator) -> int:
     """Cycles of a pooling command."""
-    groups = command.Tof * command.Toy * ceil_div(command.Nox, accelerator.Pox)
+    groups = group_count(command, accelerator)
     words = command.window.Nky * line_words(command.window, command.Nox, accelerator)
     return POOL_FILL + groups * max(words + 1, command.window.Nkx) + command.window.Nkx + DRAIN_DEPTH
 

@@ -47,8 +47,8 @@ def network(tmp_path_factory) -> Path:
     return residual_net(tmp_path_factory.mktemp("model") / "small net.onnx", widths=(4, 6, 9), size=32)
 
 
-def build(network: Path, out: Path, **changes) -> tuple[Path, dict]:
-    request = HlsRequest(str(network), TARGET, **{"images": 5, "csim": False, "out": out, **changes})
+def build(network: Path, out: Path, target: Target = TARGET, **changes) -> tuple[Path, dict]:
+    request = HlsRequest(str(network), target, **{"images": 5, "csim": False, "out": out, **changes})
     return build_hls(request, say=lambda text: None)
 
 
@@ -171,6 +171,13 @@ def test_a_wrong_target_is_named(arguments, message):
 def test_a_platform_that_is_too_small_is_named(network):
     with pytest.raises(UserError, match=r"platform zcu104 is too small.*DSP"):
         compile_model(str(network), Target.parse("zcu104", "64x8x4", "resident"))
+
+
+def test_deeper_pages_are_emitted_and_in_the_command_that_makes_them_again(network, tmp_path):
+    folder, _ = build(network, tmp_path / "out", Target.parse("zcu104", "8x8x4", "resident", 1024))
+    config = (folder / "hls" / "config.h").read_text()
+    assert "PAGE_DEPTH = 1024;" in config
+    assert "--schedule resident --page-depth 1024\n" in config
 
 
 def test_both_schedules_are_simulated(network, tmp_path):

@@ -22,6 +22,8 @@ class Derived:
     line_words: int = 0
     row_passes: int = 0
     shortcut_words: int = 0
+    first_if: int = 0
+    group_left: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Engine:
     weight_depth: int
     parameter_depth: int
     axi_bits: int
+    grouped: bool
+    leaky: bool
     max_stride: int
     max_nkx: int
     line_words: int
@@ -60,7 +64,8 @@ def derive(command: Command, accelerator: Accelerator) -> Derived:
         return Derived(line_words=words)
     passes = row_passes(command.window.stride, command.source.interleave, accelerator.Poy)
     reads = shortcut_reads(command.shortcut.stride, accelerator) if command.shortcut else 0
-    return Derived(words, passes, reads)
+    group, place = divmod(command.of, command.Gof)
+    return Derived(words, passes, reads, first_if=group * command.Nif, group_left=command.Gof - place)
 
 
 FEATURE_COPIES = 2
@@ -97,6 +102,8 @@ def engine_for(programs: Iterable[tuple[Command, ...]], accelerator: Accelerator
         weight_depth=accelerator.weight_depth,
         parameter_depth=accelerator.parameter_depth,
         axi_bits=platform.axi_bits,
+        grouped=any(c.of + c.Tof > c.Gof for c in convolutions),
+        leaky=any(c.leak for c in convolutions),
         max_stride=most(c.window.stride for c in convolutions),
         max_nkx=most(c.window.Nkx for c in convolutions),
         line_words=words(convolutions),

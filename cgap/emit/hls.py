@@ -12,12 +12,12 @@ from cgap.emit.templates import Header, environment, render
 from cgap.emit.vectors import vector_files
 from cgap.files import write_atomic
 from fpga_model.accelerator import ceil_div
-from fpga_model.graph import Layer
+from fpga_model.graph import Layer, LayerGraph
 from fpga_model.operators import Operator
-from fpga_model.schedule.commands import Command, Load, Target
+from fpga_model.schedule.commands import Command, Convolve, Load, PoolRows, Target
 from fpga_model.schedule.dram import FEATURE, INPUT, OUTPUT, DramImage, is_packed
 from fpga_model.schedule.schedule import Schedule
-from fpga_model.timing import PAGE_BYTES
+from fpga_model.timing import PAGE_BYTES, group_count
 
 Figures = Mapping[str, Mapping[str, object]]
 """By layer: what the head of its file says besides its plan, such as cycles and DRAM bytes. None: not measured."""
@@ -76,7 +76,7 @@ class LayerView:
     plan: tuple[str, ...]
     figures: Mapping[str, object]
     commands: tuple[Row, ...]
-    sources: tuple[Place, Place]
+    sources: tuple[Place, ...]
     output: int
     packed: bool
 
@@ -108,6 +108,7 @@ def emit_hls(schedule: Schedule, layerwise: Schedule, header: Header, figures: F
         "tensors": _tensors(schedule),
         "output_tensor": [layer.name for layer in graph.layers].index(output),
         "packed": is_packed(graph, output),
+        "max_reads": _max_reads(graph),
         "parameter_bytes": schedule.dram.parameter_bytes,
         "layerwise_bytes": layerwise.dram.bytes,
         "dram": _addresses(schedule.dram),
@@ -156,6 +157,7 @@ def _views(schedule: Schedule, figures: Figures) -> list[LayerView]:
     """Every layer that has commands, in program order."""
     graph, ids = schedule.graph, layer_ids(schedule.graph)
     index = {layer.name: position for position, layer in enumerate(graph.layers)}
+    max_reads = _max_reads(graph)
     views = []
     for layer in graph.layers:
         commands = schedule.layer_commands(layer.name)
@@ -163,7 +165,7 @@ def _views(schedule: Schedule, figures: Figures) -> list[LayerView]:
             continue
         rows = (Row(type(c).__name__, c, index[layer.name], derive(c, schedule.accelerator)) for c in commands)
         sources = [Place(index[name], _in_dram(schedule, name)) for name in layer.inputs]
-        sources += [Place()] * (2 - len(sources))
+        sources += [Place()] * (max_reads - len(sources))
         views.append(
             LayerView(
                 id=ids[layer.name],
@@ -175,12 +177,16 @@ def _views(schedule: Schedule, figures: Figures) -> list[LayerView]:
                 plan=_plan(schedule, layer, commands),
                 figures=figures.get(layer.name, {}),
                 commands=tuple(rows),
-                sources=(sources[0], sources[1]),
+                sources=tuple(sources),
                 output=_in_dram(schedule, layer.name),
                 packed=is_packed(graph, layer.name),
             )
         )
     return views
+
+
+def _max_reads(graph: LayerGraph) -> int:
+    return max(len(layer.inputs) for layer in graph.layers)
 
 
 def _in_dram(schedule: Schedule, name: str) -> int:
@@ -199,14 +205,12 @@ def _where(schedule: Schedule, name: str) -> str:
 
 def _plan(schedule: Schedule, layer: Layer, commands: tuple[Command, ...]) -> tuple[str, ...]:
     """Tile sizes, groups and parameter places in words."""
-    tiling, shape, accelerator = schedule.tilings[layer.name], schedule.graph.shape(layer.name), schedule.accelerator
-    tiles = list(tiling.tiles(shape))
+    tiling = schedule.tilings[layer.name]
+    tiles = list(tiling.tiles(schedule.graph.shape(layer.name)))
     order = "rows outside" if tiling.rows_outside else "maps outside"
-    groups = sum(
-        ceil_div(Tof, accelerator.Pof) * ceil_div(Toy, accelerator.Poy) * ceil_div(shape.width, accelerator.Pox)
-        for _, Tof, _, Toy in tiles
-    )
+    groups = sum(group_count(c, schedule.accelerator) for c in commands if isinstance(c, (Convolve, PoolRows)))
     count = "1 tile" if len(tiles) == 1 else f"{len(tiles)} tiles"
+    count += ", cut where parts end," if tiling.cuts else ""
     lines = [f"{count} of Tof {tiling.Tof} maps x Toy {tiling.Toy} rows, {order}; {groups} groups in all"]
     lines += [
         f"{command.target.value} words {command.address} to {command.address + command.words - 1}, from DRAM byte "

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from cgap.lowering.affine import WEIGHTED
+from cgap.lowering.affine import WEIGHTED, channels_of, depthwise, repeat
+from cgap.lowering.layout import LAYOUT
 from cgap.lowering.network import DOMAIN, Edit, Network, Node, replace_outputs, rewrite
 from fpga_model.fixed_point import MAX_SHIFT
 
@@ -47,6 +48,16 @@ class LeakyRelu(Activation):
         return {"leak": int(leak)}
 
 
+class PRelu(Activation):
+    op = "PRelu"
+
+    def settings(self, network: Network, node: Node) -> Settings | str:
+        slopes = network.constant(node, 1)
+        if slopes is None or slopes.size == 0 or np.any(slopes != slopes.flat[0]):
+            return "its slopes must be constant and all the same; train with one slope, for example 0.125"
+        return LeakyRelu().settings(network, node.with_attributes(alpha=float(slopes.flat[0])))
+
+
 class Clip(Activation):
     op = "Clip"
 
@@ -78,24 +89,59 @@ class Clip(Activation):
         return endless if bound <= -float(np.finfo(np.float32).max) and name == "min" else bound
 
 
-ACTIVATIONS: dict[str, Activation] = {kind.op: kind() for kind in (Relu, LeakyRelu, Clip)}
+ACTIVATIONS: dict[str, Activation] = {kind.op: kind() for kind in (Relu, LeakyRelu, PRelu, Clip)}
 
 
 def fuse_activations(network: Network) -> Network:
-    """Pass: an activation joins the layer that makes its input."""
+    """Pass: an activation joins the layer that makes its input, or becomes a layer that changes nothing else.
+
+    Maxima and changes of layout between the layer and the activation do not matter: an activation never changes the
+    order of two numbers.
+    """
 
     def match(network: Network, node: Node) -> Edit | None:
-        activation = None if node.domain else ACTIVATIONS.get(node.op)
-        layer = network.producer(node.inputs[0]) if activation else None
-        if activation is None or layer is None or not layer.is_a(*WEIGHTED, domain=DOMAIN):
+        settings = _settings(network, node)
+        if settings is None:
             return None
-        settings = activation.settings(network, node)
-        if isinstance(settings, str) or not network.only_reader(node.inputs[0]):
-            return None
-        merged = merge(layer, settings)
-        return None if merged is None else Edit((layer, node), replace_outputs(layer, node).with_attributes(**merged))
+        if not settings:
+            return Edit((node,), rename={node.output: node.inputs[0]})
+        layer = _layer_before(network, node.inputs[0])
+        merged = merge(layer, settings) if layer is not None else None
+        if layer is None or merged is None:
+            return _alone(network, node, settings)
+        if layer.output == node.inputs[0]:
+            return Edit((layer, node), replace_outputs(layer, node).with_attributes(**merged))
+        return Edit((node,), rename={node.output: node.inputs[0]}, changed=(layer.with_attributes(**merged),))
 
     return rewrite(network, match)
+
+
+def _settings(network: Network, node: Node) -> Settings | None:
+    """What a node does as an activation; None if it is none."""
+    activation = None if node.domain else ACTIVATIONS.get(node.op)
+    found = None if activation is None else activation.settings(network, node)
+    return None if isinstance(found, str) else found
+
+
+def _layer_before(network: Network, tensor: str) -> Node | None:
+    """The layer with weights behind which nothing but maxima and changes of layout lead to `tensor` alone."""
+    while network.only_reader(tensor):
+        node = network.producer(tensor)
+        if node is None or node.is_a(*WEIGHTED, domain=DOMAIN):
+            return node
+        if not node.is_a("MaxPool", "GlobalMaxPool", *LAYOUT):
+            return None
+        tensor = node.inputs[0]
+    return None
+
+
+def _alone(network: Network, node: Node, settings: Settings) -> Edit | None:
+    """An identity with the activation, unless what comes before still becomes a layer that may take it."""
+    before, channels = network.producer(node.inputs[0]), channels_of(network, node.inputs[0])
+    if channels is None or (before is not None and _settings(network, before) is not None):
+        return None
+    layer, constants = depthwise(network, node, repeat(node.inputs[0], channels), settings=dict(settings))
+    return Edit((node,), layer, constants=constants)
 
 
 def merge(layer: Node, settings: Settings) -> Settings | None:

@@ -6,6 +6,7 @@ The nodes they make are in the domain `cgap`:
                                                          stride, pad, groups, activation, shortcut (stride, offset)
     FullyConnected(data, weights [Nof, K], bias [Nof])   activation
     Pooling(data)                                        mode, kernel, stride, pad, divisor
+    Concatenation(data, ...)                             parts: input, first channel, channels of each (concatenate.py)
 
 Folded weights are float64. `pad` is (top, left, bottom, right). An activation is `relu` (0 or 1), and `ceiling` and
 `leak` where there are such.
@@ -20,9 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cgap.lowering.affine import plain_layer
+from cgap.lowering.affine import WEIGHTED, Affine, channels_of, depthwise, plain_layer, repeat
 from cgap.lowering.network import DOMAIN, Edit, Network, Node, prune, rewrite
-from cgap.lowering.support import ceil_pads, refuse, window_pads
+from cgap.lowering.support import ceil_pads, window_pads
 
 
 def lower_convolutions(network: Network) -> Network:
@@ -86,7 +87,10 @@ def _weighted(
 
 
 def fuse_shortcuts(network: Network) -> Network:
-    """Pass: a residual sum is added in the accumulators of the later convolution that feeds it."""
+    """Pass: a sum is added in the accumulators of the later convolution that feeds it, or else becomes a layer.
+
+    That layer repeats one of its tensors, and the other is its shortcut.
+    """
 
     def match(network: Network, node: Node) -> Edit | None:
         if not node.is_a("Add"):
@@ -103,9 +107,22 @@ def fuse_shortcuts(network: Network) -> Network:
                 source, stride, offset = traced
                 fused = replace(layer, inputs=(*layer.inputs, source), outputs=node.outputs)
                 return Edit((layer, node), fused.with_attributes(shortcut=[stride, offset]))
-        return None
+        return _sum_alone(network, node)
 
     return rewrite(network, match)
+
+
+def _sum_alone(network: Network, node: Node) -> Edit | None:
+    channels = channels_of(network, node.output)
+    # The image first: of all tensors it alone cannot give up fraction bits to be added to something coarse.
+    for data, other in sorted((node.inputs, node.inputs[::-1]), key=lambda pair: pair[0] != network.input):
+        traced = _trace_shortcut(network, other)
+        if channels is not None and traced is not None and _trace_shortcut(network, data) == (data, 1, 0):
+            source, stride, offset = traced
+            settings = {"shortcut": [stride, offset]}
+            layer, constants = depthwise(network, node, repeat(data, channels), [source], settings)
+            return Edit((node,), layer, constants=constants)
+    return None
 
 
 def _trace_shortcut(network: Network, tensor: str) -> tuple[str, int, int] | None:
@@ -215,35 +232,36 @@ def lower_pooling(network: Network) -> Network:
 def fold_divisions(network: Network) -> Network:
     """Pass: the division of a mean moves into the weights of the layers that read the sum, through other pooling.
 
-    Raises:
-        UserError: a mean is read by something that has no weights to take the division.
+    Where anything else reads the mean, a depthwise convolution divides.
     """
     owed: dict[str, int] = {}
-    origin: dict[str, Node] = {}
-    found: list[tuple[Node, str]] = []
     constants = dict(network.constants)
     nodes = []
     for node in network.nodes:
         data, divisor = node.inputs[0], owed.get(node.inputs[0], 1)
-        found += [
-            (origin[t], f"{node.label} adds this mean as a shortcut; {_NO_DIVISION}")
-            for t in node.inputs[3:]
-            if t in owed
-        ]
         if node.is_a("Pooling", domain=DOMAIN):
             divisor *= node.attributes["divisor"]
             node = node.with_attributes(divisor=1)
-            if divisor != 1:
-                owed[node.output], origin[node.output] = divisor, origin.get(data, node)
+            if divisor != 1 and _takes_division(network, node.output):
+                owed[node.output] = divisor
+            elif divisor != 1:
+                total = network.fresh(f"{node.output}.sum")
+                nodes.append(replace(node, outputs=(total,)))
+                share = np.full(network.shapes[node.output][1], 1 / divisor)
+                mean = replace(node, name=f"{node.name or node.output}.mean")
+                node, added = depthwise(network, mean, Affine(total, share, np.zeros_like(share)))
+                constants.update(added)
         elif divisor != 1:
             name = network.fresh(f"{node.output}.divided")
             constants[name] = constants[node.inputs[1]] / divisor
             node = replace(node, inputs=(data, name, *node.inputs[2:]))
         nodes.append(node)
-    if network.output in owed:
-        found.append((origin[network.output], f"this mean is the output of the network; {_NO_DIVISION}"))
-    refuse(network, found)
     return prune(replace(network, nodes=tuple(nodes), constants=constants))
 
 
-_NO_DIVISION = "a mean must be read by convolutions or fully connected layers, whose weights take its division"
+def _takes_division(network: Network, tensor: str) -> bool:
+    """Whether everything that reads `tensor` has weights for it, or is pooling, which passes a factor on."""
+    return tensor != network.output and all(
+        node.is_a("Pooling", domain=DOMAIN) or (node.is_a(*WEIGHTED, domain=DOMAIN) and tensor not in node.inputs[3:])
+        for node in network.readers(tensor)
+    )

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from cgap.files import write_atomic
 from cgap.lowering.activations import fuse_activations
-from cgap.lowering.affine import fold_batch_norm, fold_constant_arithmetic
+from cgap.lowering.affine import WEIGHTED, fold_affine, lower_affine
+from cgap.lowering.concatenate import lower_concatenations
 from cgap.lowering.fuse import (
     fold_divisions,
     fuse_shortcuts,
@@ -21,13 +22,13 @@ from cgap.lowering.fuse import (
     lower_pooling,
 )
 from cgap.lowering.layout import fold_padding, leave_to_host, lower_transpositions, remove_layout
-from cgap.lowering.network import Network, Node, shorten, to_onnx
+from cgap.lowering.network import DOMAIN, Network, Node, shorten, to_onnx
 from cgap.lowering.read import read_model
 from cgap.lowering.simplify import fold_constants, infer_shapes, remove_identities
 from cgap.lowering.support import check_lowered, check_supported
 from fpga_model.errors import UserError
 from fpga_model.graph import FloatParameters, Layer, LayerGraph, Shape
-from fpga_model.operators import Convolution, FullyConnected, Input, Operator, Pooling, Shortcut
+from fpga_model.operators import Concatenation, Convolution, FullyConnected, Input, Operator, Part, Pooling, Shortcut
 
 Pass = Callable[[Network], Network]
 
@@ -44,11 +45,12 @@ PASSES: tuple[Pass, ...] = (
     lower_transpositions,
     lower_convolutions,
     lower_fully_connected,
-    fold_batch_norm,
-    fold_constant_arithmetic,
+    fold_affine,
+    lower_affine,
     fuse_shortcuts,
     fuse_activations,
     lower_pooling,
+    lower_concatenations,
     remove_layout,
     check_lowered,
     fold_divisions,
@@ -112,11 +114,13 @@ def to_layers(network: Network) -> tuple[LayerGraph, dict[str, FloatParameters]]
     names = _layer_names(network)
     for node in network.nodes:
         name = names[node.output]
-        missing = [tensor for tensor in (node.inputs[0], *node.inputs[3:]) if tensor not in layer_of]
+        weighted = node.is_a(*WEIGHTED, domain=DOMAIN)
+        tensors = (node.inputs[0], *node.inputs[3:]) if weighted else node.inputs
+        missing = [tensor for tensor in tensors if tensor not in layer_of]
         if missing:
             raise UserError(f"layer {shorten(name)!r} reads {shorten(missing[0])!r}, which no layer makes")
-        sources = tuple(layer_of[tensor] for tensor in (node.inputs[0], *node.inputs[3:]))
-        weights, bias = (network.constants[tensor] for tensor in node.inputs[1:3]) if node.inputs[1:] else (None, None)
+        sources = tuple(layer_of[tensor] for tensor in tensors)
+        weights, bias = (network.constants[tensor] for tensor in node.inputs[1:3]) if weighted else (None, None)
         operator = BUILDERS[node.op](node, weights, [graph.shape(source) for source in sources])
         graph.add(Layer(name, operator, sources))
         layer_of[node.output] = name
@@ -189,7 +193,13 @@ def _pooling(node: Node, _weights: npt.NDArray[Any] | None, _inputs: list[Shape]
     return Pooling(node.attributes["mode"], (rows, columns), node.attributes["stride"], (top, left, bottom, right))
 
 
+def _concatenation(node: Node, _weights: npt.NDArray[Any] | None, _inputs: list[Shape]) -> Operator:
+    numbers = iter(node.attributes["parts"])
+    return Concatenation(tuple(Part(*part) for part in zip(*[numbers] * 3, strict=True)))
+
+
 BUILDERS: dict[str, Callable[..., Operator]] = {
+    "Concatenation": _concatenation,
     "Convolution": _convolution,
     "FullyConnected": _fully_connected,
     "Pooling": _pooling,

@@ -8,6 +8,8 @@ from cgap.lowering.network import DOMAIN, Edit, Network, Node, rewrite
 
 HOST = ("Softmax", "LogSoftmax", "ArgMax", "Identity")
 """Operators that, at the end of a network, leave the order of the classes as it is or only name the best."""
+LAYOUT = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+"""Operators that leave every number where it is in memory."""
 
 
 def leave_to_host(network: Network) -> Network:
@@ -86,16 +88,15 @@ def lower_transpositions(network: Network) -> Network:
 
 def remove_layout(network: Network) -> Network:
     """Pass: drop what only changes how an image's numbers are arranged, in order, for a dense layer or the host."""
-    ops = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
     def match(network: Network, node: Node) -> Edit | None:
-        if not node.is_a(*ops):
+        if not node.is_a(*LAYOUT):
             return None
         source, made = network.shapes[node.inputs[0]], network.shapes[node.output]
         before = network.producer(node.inputs[0])
         if source[:1] != made[:1]:
             return None
-        if before is not None and before.is_a(*ops):
+        if before is not None and before.is_a(*LAYOUT):
             if network.shapes[before.inputs[0]][:1] != made[:1]:
                 return None
             return Edit((node,), Node(node.name, "Reshape", (before.inputs[0],), (node.output,)))

@@ -115,7 +115,9 @@ class Network:
             value = node.attributes[name]
             return [int(value)] if isinstance(value, int) else [int(item) for item in value]
         found = self.constant(node, index)
-        return None if found is None else [int(item) for item in found.reshape(-1)]
+        if found is None or not np.issubdtype(found.dtype, np.integer):
+            return None
+        return [int(item) for item in found.reshape(-1)]
 
     def shape(self, tensor: str) -> tuple[int, ...] | None:
         """Shape of a tensor, None unless every size is known."""
@@ -140,12 +142,14 @@ class Edit:
         node: what takes the place of the last of them in the order of nodes, if anything.
         rename: tensor read -> tensor to read instead.
         constants: new constants by tensor name.
+        changed: nodes that take the places of those with the same output.
     """
 
     removed: tuple[Node, ...]
     node: Node | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    changed: tuple[Node, ...] = ()
 
 
 def rewrite(network: Network, match: Callable[[Network, Node], Edit | None]) -> Network:
@@ -160,7 +164,7 @@ def rewrite(network: Network, match: Callable[[Network, Node], Edit | None]) -> 
             edit = match(network, node)
             if edit is None:
                 continue
-            mine = {tensor for gone in edit.removed for tensor in gone.outputs + gone.inputs if tensor}
+            mine = {tensor for gone in edit.removed + edit.changed for tensor in gone.outputs + gone.inputs if tensor}
             mine -= network.constants.keys()
             if mine.isdisjoint(touched):
                 edits.append(edit)
@@ -179,6 +183,7 @@ def _apply(network: Network, edits: Iterable[Edit]) -> Network:
         ordered = sorted(edit.removed, key=lambda node: position[node.output])
         replaced.update(dict.fromkeys((node.output for node in ordered), None))
         replaced[ordered[-1].output] = edit.node
+        replaced.update((node.output, node) for node in edit.changed)
         rename.update(edit.rename)
         constants.update(edit.constants)
     nodes = (replaced.get(node.output, node) for node in network.nodes)

@@ -16,7 +16,7 @@ from cgap.files import write_atomic
 from cgap.lowering.network import IR_VERSION
 from fpga_model.fixed_point import FLOAT32_EXACT, Format
 from fpga_model.graph import FixedGraph, Layer, LayerNumbers, Shape
-from fpga_model.operators import Convolution, Input, Operator, Pooling
+from fpga_model.operators import Concatenation, Convolution, Input, Operator, Pooling
 
 OPSET = 17
 
@@ -227,3 +227,17 @@ def _(operator: Pooling, writer: _Writer, name: str, inputs: list[str], _numbers
     # A grouped convolution with ones sums exactly; AveragePool would divide, and round.
     ones = writer.constant(f"{name}.ones", np.ones((shape.channels, 1, *operator.kernel), np.float32))
     return writer.node("Conv", [*inputs, ones], f"{name}.sums", group=shape.channels, **window)
+
+
+@write_operator.register
+def _(
+    operator: Concatenation, writer: _Writer, name: str, inputs: list[str], _numbers: LayerNumbers, _shape: Shape
+) -> str:
+    parts = []
+    for index, part in enumerate(operator.parts):
+        bounds = {"starts": part.first, "ends": part.first + part.channels, "axes": 1}
+        arguments = [
+            writer.constant(f"{name}.part{index}.{key}", np.array([value], np.int64)) for key, value in bounds.items()
+        ]
+        parts.append(writer.node("Slice", [inputs[part.source], *arguments], f"{name}.part{index}"))
+    return writer.node("Concat", parts, f"{name}.parts", axis=1)

@@ -16,7 +16,7 @@ from cgap.lowering.network import shorten
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FLOAT32_EXACT, MAX_SHIFT, FloatArray, Format, IntArray
 from fpga_model.graph import FixedGraph, FloatParameters, Layer, LayerNumbers, Shape
-from fpga_model.operators import Convolution, Input, Operator, Pooling
+from fpga_model.operators import Concatenation, Convolution, Input, Operator, Pooling
 
 INPUT_FORMAT = Format(8, 7)
 """The network's input is (pixel - 128) / 128."""
@@ -118,6 +118,11 @@ def _(operator: Pooling, fractions: Sequence[int], _weights: _Weights | None) ->
     return (min(output, data), data) if operator.mode == "sum" else (min(fractions),) * 2
 
 
+@highest_fractions.register
+def _(_operator: Concatenation, fractions: Sequence[int], _weights: _Weights | None) -> Sequence[int]:
+    return min(fractions), *fractions[1:]
+
+
 @singledispatch
 def layer_numbers(
     operator: Operator,
@@ -149,6 +154,15 @@ def _(
     if shift > MAX_SHIFT:
         raise UserError(f"its sums would be shifted by {shift} bits; at most {MAX_SHIFT} are possible")
     return LayerNumbers(output, np.full(shape.channels, shift, np.int64))
+
+
+@layer_numbers.register
+def _(
+    operator: Concatenation, output: Format, inputs: Sequence[Format], _shape: Shape, _weights: _Weights | None
+) -> LayerNumbers:
+    # Beyond the largest shift nothing of a stored number is left: any larger one gives the same zeros.
+    shifts = np.array([min(form.frac - output.frac, MAX_SHIFT) for form in inputs], np.int64)
+    return LayerNumbers(output, shifts[operator.sources()])
 
 
 @layer_numbers.register

@@ -182,7 +182,10 @@ def _pool(network: Network, node: Node) -> str | None:
     if wide != pads and (node.op == "AveragePool" or max(wide[2] - kernel[0], wide[3] - kernel[1]) >= 0):
         return "ceil_mode makes windows that reach beyond the padded map; pad explicitly instead"
     if node.op == "AveragePool" and any(pads) and not node.attributes.get("count_include_pad", 0):
-        return "windows at the border divide by fewer pixels (count_include_pad = 0); one divisor is supported"
+        return (
+            "windows at the border divide by fewer pixels (count_include_pad = 0); one divisor is supported: train and "
+            "export with count_include_pad = 1, or without padding"
+        )
     return None
 
 
@@ -235,7 +238,7 @@ def _arithmetic(network: Network, node: Node) -> str | None:
     return "both its operands are computed by the network; one must be a constant for each channel"
 
 
-@supports("LeakyRelu", "Clip")
+@supports("LeakyRelu", "PRelu", "Clip")
 def _activation(network: Network, node: Node) -> str | None:
     found = ACTIVATIONS[node.op].settings(network, node)
     return found if isinstance(found, str) else None
@@ -277,6 +280,17 @@ def _slice(network: Network, node: Node) -> str | None:
     return "starts and ends must be constants" if None in arguments else None
 
 
+@supports("Split")
+def _split(network: Network, node: Node) -> str | None:
+    shapes = [network.shape(tensor) for tensor in (node.inputs[0], *node.outputs)]
+    if any(shape is None or len(shape) not in (2, 4) for shape in shapes):
+        return f"its input must be maps [N, C, H, W] of known size, it is {describe(network, node.inputs[0])}"
+    whole, *parts = (shape for shape in shapes if shape is not None)
+    if any(len(part) != len(whole) or part[:1] + part[2:] != whole[:1] + whole[2:] for part in parts):
+        return "splitting of channels is supported"
+    return None if sum(part[1] for part in parts) == whole[1] else "its parts are not all of its input"
+
+
 @supports("Transpose")
 def _transpose(network: Network, node: Node) -> str | None:
     return None if keeps_order(network, node) else LEFTOVER["Transpose"]
@@ -289,22 +303,20 @@ def _by_pattern(network: Network, node: Node) -> str | None:
     return None
 
 
-_CONSTANT_ARITHMETIC = (
-    "one constant per channel can be added to, multiplied with or subtracted from a convolution or fully connected "
-    "layer that nobody else reads, before its activation"
-)
-_ACTIVATION = "it must follow a convolution, fully connected layer or residual sum that nobody else reads"
+_KNOWN = "of maps [N, C, H, W] or rows [N, C] of known size"
+_CONSTANT_ARITHMETIC = f"arithmetic with one constant per channel, {_KNOWN}, is supported; this is something else"
 LEFTOVER: dict[str, str] = {
-    "Add": "only a residual sum with a convolution that nobody else reads, and whose shortcut is a stored tensor, "
-    "subsampled and padded with zero channels at most, is supported; or the addition of one constant per channel",
-    "BatchNormalization": "it must follow a convolution or fully connected layer that nobody else reads",
+    "Add": "sums of stored tensors, one of them subsampled and padded with zero channels at most, are supported; or "
+    "the addition of a constant for each channel",
+    "BatchNormalization": f"batch normalisation with a number for each channel, {_KNOWN}, is supported",
     **dict.fromkeys(("Sub", "Mul", "Div"), _CONSTANT_ARITHMETIC),
-    **dict.fromkeys(("Relu", "LeakyRelu", "Clip"), _ACTIVATION),
+    **dict.fromkeys(("Relu", "LeakyRelu", "PRelu", "Clip"), f"activations {_KNOWN} are supported"),
     "Pad": "padding is supported as zero channels on a shortcut, or as zeros around the maps that a convolution or "
     "average pooling reads, fewer than its kernel has rows and columns",
     "Transpose": "it moves numbers; only axes of one element may change places",
-    "Slice": "slicing is supported as the subsampling of a shortcut's rows and columns",
-    "Concat": "concatenation is supported as zero channels on a shortcut",
+    "Slice": "slicing is supported along the channels without steps, or as the subsampling of a shortcut's rows and "
+    "columns",
+    "Concat": "concatenation is supported of stored tensors along the channels, or of zero channels on a shortcut",
     "Flatten": "it changes more than the layout that a fully connected layer reads",
     "Reshape": "it changes more than the layout that a fully connected layer reads",
     "Squeeze": "it changes more than the layout that a fully connected layer reads",

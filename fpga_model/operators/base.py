@@ -88,7 +88,7 @@ class ComputeOperator(Operator):
 
     @abstractmethod
     def window(self, inputs: Sequence[Shape]) -> Window:
-        """The window that slides over the first input."""
+        """The window that slides over the first input, and over others that are read like it."""
 
     @abstractmethod
     def command(self, job: Job) -> Convolve | PoolRows:
@@ -99,29 +99,34 @@ class ComputeOperator(Operator):
         self,
         inputs: Sequence[Shape],
         output: Shape,
+        of: int,
         Tof: int,
         Toy: int,
         adds: bool,
         interleave: int,
         accelerator: Accelerator,
     ) -> int:
-        """Closed form of the cycles of a tile of `Tof` maps and `Toy` rows.
+        """Closed form of the cycles of a tile of maps `of ... of+Tof-1` and `Toy` rows.
 
         `adds` says whether the tile's maps get a shortcut, `interleave` how the rows of its source lie in the banks.
         """
-
-    @property
-    def unscheduled(self) -> str | None:
-        """What the accelerator has no command for, in words; None when the operator can be scheduled."""
-        return None
 
     @property
     def added(self) -> Added | None:
         """How a second input is added to the output; None when there is none."""
         return None
 
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Output maps at which a tile has to begin, in order."""
+        return ()
+
+    def source_index(self, of: int) -> int:
+        """The input that the window of a tile from map `of` on slides over."""
+        return 0
+
     def source_maps(self, of: int, Tof: int) -> tuple[int, int]:
-        """First map and number of maps of the first input that output maps `of ... of+Tof-1` need."""
+        """First map and number of maps of that input that output maps `of ... of+Tof-1` need."""
         return of, Tof
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -12,13 +13,13 @@ import numpy.typing as npt
 
 from fpga_model.accelerator import Accelerator, ceil_div
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import MAX_SHIFT, FloatArray, IntArray, per_channel, requantise
+from fpga_model.fixed_point import MAX_SHIFT, FloatArray, Format, IntArray, per_channel, requantise
 from fpga_model.operators.base import ComputeOperator, Operator, register
 from fpga_model.operators.windows import Kernel, Pad, check_window, exact_dtype, magnitude, window_shape, windows
 from fpga_model.schedule.commands import Convolve, PoolRows, ShortcutRead, Waits, Window
 from fpga_model.schedule.job import Job
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
-from fpga_model.timing import CONVOLVE_FILL, DRAIN_DEPTH, fetch_cycles, shortcut_reads, step_cycles
+from fpga_model.timing import CONVOLVE_FILL, DRAIN_DEPTH, array_groups, fetch_cycles, shortcut_reads, step_cycles
 
 
 @dataclass(frozen=True)
@@ -129,17 +130,19 @@ class Convolution(ComputeOperator):
         return 1 if self.shortcut is None else 2
 
     @property
-    def weight_shape(self) -> tuple[int, int, int, int]:
-        """[Nof, Nif / groups, Nky, Nkx]."""
-        return self.Nof, self.Nif // self.groups, self.Nky, self.Nkx
+    def Gif(self) -> int:
+        """Input maps of a group."""
+        return self.Nif // self.groups
 
     @property
-    def unscheduled(self) -> str | None:
-        if self.groups > 1:
-            return f"{'depthwise' if self.groups == self.Nif else 'grouped'} convolution ({self.groups} groups)"
-        if self.ceiling is not None:
-            return f"an activation with an upper bound ({self.ceiling:g}, as in ReLU6)"
-        return f"a leaky ReLU (slope 2^-{self.leak})" if self.leak else None
+    def Gof(self) -> int:
+        """Output maps of a group."""
+        return self.Nof // self.groups
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """[Nof, Nif / groups, Nky, Nkx]."""
+        return self.Nof, self.Gif, self.Nky, self.Nkx
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         source = inputs[0]
@@ -180,9 +183,12 @@ class Convolution(ComputeOperator):
         return acc if low is None and high is None else np.clip(acc, low, high)
 
     def reference(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> tuple[IntArray, int]:
-        acc = self.accumulators(inputs, numbers)
-        ceiling = None if self.ceiling is None else int(numbers.output.quantise(np.array(self.ceiling)))
-        return requantise(acc, per_channel(numbers.shift), numbers.output.bits, self.relu, ceiling, self.leak)
+        acc, bound = self.accumulators(inputs, numbers), self._bound(numbers.output)
+        return requantise(acc, per_channel(numbers.shift), numbers.output.bits, self.relu, bound, self.leak)
+
+    def _bound(self, output: Format) -> int | None:
+        """The ceiling as a stored integer."""
+        return None if self.ceiling is None else int(output.quantise(np.array(self.ceiling)))
 
     def accumulators(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> npt.NDArray[np.int64]:
         """Exact accumulators [N, Nof, Noy, Nox], shortcut included, before the rounding."""
@@ -216,6 +222,7 @@ class Convolution(ComputeOperator):
         self,
         inputs: Sequence[Shape],
         output: Shape,
+        of: int,
         Tof: int,
         Toy: int,
         adds: bool,
@@ -224,15 +231,15 @@ class Convolution(ComputeOperator):
     ) -> int:
         window = self.window(inputs)
         fetch = fetch_cycles(window, output.width, interleave, accelerator)
-        sums = self.Nif * self.Nky * max(self.Nkx, fetch)
+        sums = self.Gif * self.Nky * max(self.Nkx, fetch)
         slots = 1 + (shortcut_reads(self.shortcut.stride, accelerator) if self.shortcut and adds else 0)
         columns = ceil_div(output.width, accelerator.Pox)
+        groups = list(array_groups(of, Tof, self.Gof, accelerator.Pof))
         total = 0
-        for maps, map_groups in _ragged(Tof, accelerator.Pof):
+        for maps, map_groups in Counter(groups).items():
             for rows, row_groups in _ragged(Toy, accelerator.Poy):
                 total += map_groups * row_groups * columns * max(sums, maps * rows * slots)
-        last = (Tof - 1) % accelerator.Pof + 1, (Toy - 1) % accelerator.Poy + 1
-        drain = last[0] * last[1] * slots
+        drain = groups[-1] * ((Toy - 1) % accelerator.Poy + 1) * slots
         return CONVOLVE_FILL + fetch + total + min(sums, drain) + DRAIN_DEPTH
 
     @property
@@ -240,10 +247,12 @@ class Convolution(ComputeOperator):
         return self.shortcut
 
     def source_maps(self, of: int, Tof: int) -> tuple[int, int]:
-        return 0, self.Nif
+        first, last = of // self.Gof, (of + Tof - 1) // self.Gof
+        return first * self.Gif, (last - first + 1) * self.Gif
 
     def command(self, job: Job) -> Convolve | PoolRows:
-        window = self.window(job.inputs)
+        window, output = self.window(job.inputs), job.numbers.output
+        bound = self._bound(output)
         shortcut = None
         if self.shortcut is not None and job.shortcut is not None:
             shortcut = ShortcutRead(
@@ -251,7 +260,7 @@ class Convolution(ComputeOperator):
                 stride=self.shortcut.stride,
                 map_offset=self.shortcut.channel_offset,
                 maps=self.shortcut.channels,
-                shift_delta=job.shortcut_frac - job.numbers.output.frac,
+                shift_delta=job.shortcut_frac - output.frac,
             )
         return Convolve(
             layer=job.layer,
@@ -259,7 +268,8 @@ class Convolution(ComputeOperator):
             source=job.source,
             window=window,
             step=step_cycles(window, job.output.width, job.source.interleave, job.accelerator),
-            Nif=self.Nif,
+            Nif=self.Gif,
+            Gof=self.Gof,
             of=job.of,
             Tof=job.Tof,
             oy=job.oy,
@@ -267,7 +277,9 @@ class Convolution(ComputeOperator):
             Nox=job.output.width,
             weights=job.weights,
             parameters=job.parameters,
-            relu=self.relu,
+            low=0 if self.relu else output.low,
+            high=output.high if bound is None else bound,
+            leak=self.leak,
             destination=job.destination,
             shortcut=shortcut,
         )

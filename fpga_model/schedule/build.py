@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph, Layer, LayerGraph
-from fpga_model.operators import ComputeOperator
+from fpga_model.operators import ComputeOperator, Input
 from fpga_model.platform import Platform
 from fpga_model.schedule.commands import Chunks, FeatureTile, Load, Store, Target, Waits
 from fpga_model.schedule.dram import (
@@ -78,14 +78,15 @@ class Emitter:
         for count, (of, Tof, oy, Toy) in enumerate(plan.tiling.tiles(plan.shape.output)):
             if plan.shape.weights_per_map and weights_of != of:
                 weights_of, addresses = of, self._load_parameters(plan, of, Tof)
+            tensor = plan.layer.inputs[plan.shape.operator.source_index(of)]
             wanted = plan.shape.source_tile(of, Tof, oy, Toy)
-            if source is None or source_of != wanted:
-                source_of = wanted
-                source, moved = self._fetch(plan, SOURCE, wanted, loads)
+            if source is None or source_of != (tensor, wanted):
+                source_of = tensor, wanted
+                source, moved = self._fetch(plan, SOURCE, tensor, wanted, loads)
                 loads += moved
             shortcut = plan.shape.shortcut_tile(of, Tof, oy, Toy)
             if shortcut is not None:
-                shortcut, _ = self._fetch(plan, SHORTCUT, shortcut, count)
+                shortcut, _ = self._fetch(plan, SHORTCUT, plan.layer.inputs[1], shortcut, count)
             self._compute(plan, (of, Tof, oy, Toy), source, shortcut, addresses, count)
 
     def _resident_input(self, plan: LayerPlan) -> None:
@@ -125,9 +126,10 @@ class Emitter:
         self.program.append(Load(plan.layer.name, Waits(), target, chunks, address=address, words=words))
         return address
 
-    def _fetch(self, plan: LayerPlan, role: str, wanted: FeatureTile, count: int) -> tuple[FeatureTile, int]:
+    def _fetch(
+        self, plan: LayerPlan, role: str, tensor: str, wanted: FeatureTile, count: int
+    ) -> tuple[FeatureTile, int]:
         """The tile where a tensor can be read, and 1 if a load was needed to put it there."""
-        tensor = plan.layer.inputs[0 if role == SOURCE else 1]
         if tensor in self.residents:
             return self.residents[tensor], 0
         page, address = plan.sides[count % len(plan.sides)][role]
@@ -251,8 +253,10 @@ class Planner:
     ) -> LayerPlan | None:
         """The tile sizes with the fewest cycles among those that fit; None if none fits."""
         shape = self._shape(layer, operator)
-        tensors = dict(zip((SOURCE, SHORTCUT), layer.inputs, strict=False)) | {DESTINATION: layer.name}
-        roles = frozenset(role for role, tensor in tensors.items() if tensor not in emitter.residents)
+        others = SOURCE if operator.added is None else SHORTCUT
+        tensors = [(others if index else SOURCE, tensor) for index, tensor in enumerate(layer.inputs)]
+        tensors.append((DESTINATION, layer.name))
+        roles = frozenset(role for role, tensor in tensors if tensor not in emitter.residents)
         pages = pages_at(placed.values(), self.accelerator, index, index)
         travels = bool(roles - ({DESTINATION} if layer == self.graph.output else set()))
         plans = []
@@ -279,12 +283,12 @@ def check_schedulable(graph: LayerGraph) -> None:
     """Refuse, all at once, the layers that are understood and quantised but that no command computes.
 
     Raises:
-        UserError: names every such layer, its operator and what to do.
+        UserError: names every such layer and what to do.
     """
     found = [
-        f"  layer {layer.name!r} ({layer.operator.kind}): {layer.operator.unscheduled}"
+        f"  layer {layer.name!r} ({layer.operator.kind})"
         for layer in graph.layers
-        if isinstance(layer.operator, ComputeOperator) and layer.operator.unscheduled
+        if not isinstance(layer.operator, (Input, ComputeOperator))
     ]
     if found:
         raise UserError(
@@ -298,8 +302,7 @@ def build_schedule(fixed: FixedGraph, accelerator: Accelerator, platform: Platfo
     """The schedule of a network on an accelerator.
 
     Raises:
-        UserError: the platform is too small for the accelerator, a layer needs what the accelerator cannot do, or
-            does not fit its buffers.
+        UserError: the platform is too small for the accelerator, or a layer has no command or does not fit its buffers.
     """
     platform.check(accelerator)
     check_schedulable(fixed.graph)

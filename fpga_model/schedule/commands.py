@@ -131,8 +131,10 @@ class ShortcutRead:
 class Convolve:
     """One tile of a convolution or a fully connected layer: output rows `oy ... oy+Toy-1`, maps `of ... of+Tof-1`.
 
+    An output map sums over `Nif` input maps, which `Gof` output maps share: map m reads those from `m // Gof * Nif` on.
     `step` is the cycles of one (input map, kernel row) step. Weight words lie at `weights` in the order
-    [group of Pof maps][input map][ky][kx]; the record of output map m at `parameters + m - of`.
+    [group of Pof maps][input map][ky][kx]; the record of output map m at `parameters + m - of`. Results are clamped to
+    `low ... high`; negative accumulators are shifted by `leak` bits more.
     """
 
     unit: ClassVar[Unit] = Unit.COMPUTE
@@ -142,6 +144,7 @@ class Convolve:
     window: Window
     step: int
     Nif: int
+    Gof: int
     of: int
     Tof: int
     oy: int
@@ -149,7 +152,9 @@ class Convolve:
     Nox: int
     weights: int
     parameters: int
-    relu: bool
+    low: int
+    high: int
+    leak: int
     destination: FeatureTile
     shortcut: ShortcutRead | None = None
 
@@ -158,7 +163,7 @@ class Convolve:
 class PoolRows:
     """One tile of a pooling layer, done by the drain: maps `of ... of+Tof-1`, output rows `oy ... oy+Toy-1`.
 
-    A sum is rounded by `shift` bits; a maximum is kept as it is.
+    Map of+k is made from input map first_if+k. A sum is rounded by `shift` bits; a maximum is kept as it is.
     """
 
     unit: ClassVar[Unit] = Unit.COMPUTE
@@ -167,6 +172,7 @@ class PoolRows:
     mode: Pool
     source: FeatureTile
     window: Window
+    first_if: int
     of: int
     Tof: int
     oy: int

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fpga_model.accelerator import Accelerator, ceil_div
 from fpga_model.graph import LayerGraph
+from fpga_model.operators import ComputeOperator
 from fpga_model.platform import Platform
 from fpga_model.schedule.commands import Chunks, FeatureTile
 from fpga_model.tensors import Shape
@@ -125,8 +126,10 @@ def lay_out(
 
 
 def is_packed(graph: LayerGraph, name: str) -> bool:
-    """Whether a tensor is stored packed: the network's output, if its maps are one pixel."""
-    return name == graph.output.name and graph.shape(name).pixels == 1
+    """Whether a tensor is stored packed: the network's output of one-pixel maps, if no tile begins inside a word."""
+    operator = graph.layer(name).operator
+    cut = isinstance(operator, ComputeOperator) and operator.cuts
+    return name == graph.output.name and graph.shape(name).pixels == 1 and not cut
 
 
 def tile_chunks(region: DramRegion, shape: Shape, tile: FeatureTile, accelerator: Accelerator) -> Chunks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 
 from fpga_model.accelerator import Accelerator, ceil_div
 from fpga_model.operators import ComputeOperator
@@ -19,15 +19,20 @@ SOURCE, SHORTCUT, DESTINATION = "source", "shortcut", "destination"
 
 @dataclass(frozen=True)
 class Tiling:
-    """Output maps and rows of a tile, and which of the two loops is outside."""
+    """Output maps and rows of a tile, which of the two loops is outside, and maps at which a tile begins anew."""
 
     Tof: int
     Toy: int
     rows_outside: bool = False
+    cuts: tuple[int, ...] = ()
 
     def tiles(self, output: Shape) -> Iterator[tuple[int, int, int, int]]:
         """(of, Tof, oy, Toy) of every tile, in order."""
-        maps = [(of, min(self.Tof, output.channels - of)) for of in range(0, output.channels, self.Tof)]
+        maps = [
+            (of, min(self.Tof, end - of))
+            for begin, end in pairwise((0, *self.cuts, output.channels))
+            for of in range(begin, end, self.Tof)
+        ]
         rows = [(oy, min(self.Toy, output.height - oy)) for oy in range(0, output.height, self.Toy)]
         if self.rows_outside:
             yield from ((of, Tof, oy, Toy) for (oy, Toy), (of, Tof) in product(rows, maps))
@@ -54,12 +59,14 @@ class LayerShape:
         return self.operator.weights() // self.output.channels
 
     def source_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile:
-        """The part of the first input that a tile needs, not yet placed."""
+        """The part of its source that a tile needs, not yet placed."""
         window = self.window
         top = max(0, oy * window.stride - window.pad_top)
         bottom = min(window.height, (oy + Toy - 1) * window.stride - window.pad_top + window.Nky)
         first, maps = self.operator.source_maps(of, Tof)
-        return self._tile(self.inputs[0], first, maps, top, max(1, bottom - top), window.stride)
+        return self._tile(
+            self.inputs[self.operator.source_index(of)], first, maps, top, max(1, bottom - top), window.stride
+        )
 
     def shortcut_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile | None:
         """The part of the shortcut that a tile adds, not yet placed; None if the tile's maps get none."""
@@ -108,9 +115,9 @@ def candidates(layer: LayerShape, platform: Platform, travels: bool) -> Iterator
     for Tof, Toy in product(maps, rows):
         if not _parameters_fit(layer, platform, Tof, granule):
             continue
-        yield Tiling(Tof, Toy)
+        yield Tiling(Tof, Toy, cuts=layer.operator.cuts)
         if Tof < output.channels and Toy < output.height:
-            yield Tiling(Tof, Toy, rows_outside=True)
+            yield Tiling(Tof, Toy, rows_outside=True, cuts=layer.operator.cuts)
 
 
 def _parameters_fit(layer: LayerShape, platform: Platform, Tof: int, granule: int) -> bool:
@@ -137,7 +144,7 @@ def work_places(layer: LayerShape, tiling: Tiling, roles: frozenset[str], pages:
     tiles = list(tiling.tiles(layer.output))
     depths = _work_depths(layer, tiles)
     first = sorted(roles)
-    loads = len({layer.source_tile(*tile) for tile in tiles})
+    loads = len({(layer.operator.source_index(tile[0]), layer.source_tile(*tile)) for tile in tiles})
     second = [role for role in first if role != SOURCE or loads > 1]
     order = sorted(range(layer.accelerator.pages), key=lambda page: -pages.free(page))
     if len(tiles) > 1 and roles:

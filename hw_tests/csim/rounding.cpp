@@ -4,8 +4,11 @@
 #include "types.h"
 
 static void print(sum_t value, int shift) {
-  std::putchar(uint8_t(requantise(value, shift, false)));
-  std::putchar(uint8_t(requantise(value, shift, true)));
+  std::putchar(uint8_t(requantise(value, shift, -128, 127, 0)));
+  std::putchar(uint8_t(requantise(value, shift, 0, 127, 0)));
+  std::putchar(uint8_t(requantise(value, shift, 0, 96, 0)));
+  std::putchar(uint8_t(requantise(value, shift, -128, 127, 1)));
+  std::putchar(uint8_t(requantise(value, shift, -128, 50, 31)));
 }
 
 int main() {

@@ -11,14 +11,29 @@ import numpy as np
 import pytest
 
 from cgap.emit.csim import FLAGS, find_ap_include, find_compiler, run_bench
+from cgap.lowering import import_onnx, quantise
 from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import requantise
+from fpga_model.graph import FixedGraph
 from fpga_model.schedule.commands import Convolve
 from fpga_model.schedule.schedule import Kind
 from hw_tests.csim.conftest import IMAGES
-from tests.emit.networks import branch_network, mixed_network, residual_network
+from tests.emit.networks import (
+    branch_network,
+    grouped_network,
+    joined_network,
+    mixed_network,
+    number,
+    random_images,
+    residual_network,
+)
+from tests.fpga_model.networks import mobilenet
+from tests.lowering.networks import save
+from tests.lowering.test_architectures import densenet
 
+# ReLU, upper bound and leak of the lines that rounding.cpp prints.
+ACTIVATIONS = [(False, None, 0), (True, None, 0), (True, 96, 0), (False, None, 1), (False, 50, 31)]
 SANITISED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
@@ -72,6 +87,59 @@ def test_no_access_leaves_its_array(make_build):
     assert_equal(build.run(options=SANITISED), build)
 
 
+@pytest.fixture(scope="module")
+def grouped(make_build):
+    return make_build(grouped_network(), Accelerator())
+
+
+@pytest.mark.parametrize("bench", ["accelerator", "layers"])
+def test_groups_bounds_and_leaks(grouped, bench):
+    """Array groups that end with a weight word, with a group of the convolution, with both and with neither."""
+    assert_equal(grouped.run(bench), grouped)
+
+
+@pytest.fixture(scope="module")
+def joined(make_build):
+    return make_build(joined_network(), Accelerator(Pox=4, Poy=3, Pof=2))
+
+
+@pytest.mark.parametrize("bench", ["accelerator", "layers"])
+def test_parts_of_several_tensors(joined, bench):
+    """Copies with and without rounding, from any map to any map, out of pages and out of DRAM."""
+    assert len({int(shift) for shift in joined.fixed.numbers["join"].shift}) > 1
+    assert_equal(joined.run(bench), joined)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "kind"),
+    [
+        (Accelerator(Pox=4, Poy=4, Pof=2, page_depth=88), Kind.LAYERWISE),
+        (Accelerator(Pox=8, Poy=3, Pof=16), Kind.RESIDENT),
+    ],
+    ids=["tiles that begin inside a group", "groups that share a weight word"],
+)
+def test_groups_on_other_arrays(make_build, accelerator, kind):
+    build = make_build(grouped_network(), accelerator, kind)
+    assert_equal(build.run(options=SANITISED), build)
+
+
+def imported_densenet(folder: Path) -> FixedGraph:
+    """From ONNX: concatenations of tensors of several fractions; normalisations that stand alone are depthwise."""
+    model = import_onnx(save(densenet(), folder / "net.onnx"))
+    return quantise(model, random_images(model.graph, 4) / np.float32(128))
+
+
+def small_mobilenet(_folder: Path) -> FixedGraph:
+    """Inverted residuals: depthwise at strides 1 and 2, ReLU6, a shortcut without activation."""
+    return number(mobilenet().graph, seed=8)
+
+
+@pytest.mark.parametrize("make", [small_mobilenet, imported_densenet])
+def test_networks_of_today(make_build, tmp_path, make):
+    build = make_build(make(tmp_path), Accelerator())
+    assert_equal(build.run(), build)
+
+
 @pytest.fixture
 def damaged(residual, tmp_path):
     """A copy of the build whose files may be spoilt, and a function that runs it."""
@@ -101,6 +169,17 @@ def test_one_wrong_golden_value_turns_the_bench_red(damaged, layer):
     # The logits are compared on chip and once more in DRAM.
     assert result.mismatches == (2 if layer == "fc" else 1)
     assert result.differences[0].startswith(f"{layer.replace('_0_', '.0/')} image {IMAGES - 1} ")
+
+
+@pytest.mark.parametrize(("build", "layer"), [("grouped", "depthwise"), ("grouped", "twos"), ("joined", "ends")])
+def test_one_wrong_golden_value_of_a_group_or_a_part_turns_the_bench_red(request, tmp_path, build, layer):
+    build = request.getfixturevalue(build)
+    shutil.copytree(build.folder / "vectors", tmp_path / "vectors")
+    shutil.copyfile(build.folder / "weights.bin", tmp_path / "weights.bin")
+    change_byte(tmp_path / "vectors" / f"{layer}.bin", -1)
+    result = run_bench(build.compile(), tmp_path, build.fixed.graph)
+    assert result.mismatches == (2 if layer == "ends" else 1)
+    assert result.differences[0].startswith(f"{layer} image {IMAGES - 1} ")
 
 
 def test_one_wrong_weight_turns_the_bench_red(damaged):
@@ -134,11 +213,11 @@ def test_more_images_than_vectors_stop_the_bench(residual):
         run_bench(residual.compile(), residual.folder, residual.fixed.graph, images=IMAGES + 1)
 
 
-def test_rounding_is_the_reference_s_rounding(residual, tmp_path):
+def test_rounding_is_the_reference_s_rounding(grouped, tmp_path):
     """The C++ twin of fpga_model.fixed_point.requantise: exhaustive on small widths, and at the extremes of 32 bits."""
     binary = tmp_path / "rounding"
     source = Path(__file__).with_name("rounding.cpp")
-    include = ["-isystem", str(find_ap_include()), "-I", str(residual.folder / "hls")]
+    include = ["-isystem", str(find_ap_include()), "-I", str(grouped.folder / "hls")]
     subprocess.run([*find_compiler(), *FLAGS, *include, "-o", str(binary), str(source)], check=True)
     found = np.frombuffer(subprocess.run([str(binary)], check=True, capture_output=True).stdout, np.int8)
 
@@ -152,8 +231,8 @@ def test_rounding_is_the_reference_s_rounding(residual, tmp_path):
             near = [centre + half if low <= centre + half <= high else 0 for half in (-1, 0, 1)]
             extremes += [(shift, value) for value in (low + offset, high - offset, *near)]
     shifts, values = np.concatenate([*cases, np.array(extremes)]).T
-    expected = np.stack([requantise(values, shifts, 8, relu)[0] for relu in (False, True)], -1).ravel()
-    np.testing.assert_array_equal(found, expected)
+    expected = [requantise(values, shifts, 8, *activation)[0] for activation in ACTIVATIONS]
+    np.testing.assert_array_equal(found, np.stack(expected, -1).ravel())
 
 
 def test_the_makefile_simulates(residual):

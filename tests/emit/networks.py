@@ -7,7 +7,7 @@ import numpy as np
 from fpga_model.accelerator import Accelerator
 from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, Layer, LayerGraph
-from fpga_model.operators import Convolution, FullyConnected, Input, Pooling, Shortcut
+from fpga_model.operators import Concatenation, Convolution, FullyConnected, Input, Part, Pooling, Shortcut
 from fpga_model.platform import load_platform
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.schedule import Kind, Schedule
@@ -44,6 +44,9 @@ def number(graph: LayerGraph, seed: int) -> FixedGraph:
             wide = LayerNumbers(Format(16, fracs[0]), np.zeros(maps, np.int64))
             shift = scale(operator.reference(inputs, wide)[0])
             made = LayerNumbers(Format(8, fracs[0] - shift), np.full(maps, shift))
+        elif isinstance(operator, Concatenation):
+            output = Format(8, min(fracs) - int(rng.integers(0, 2)))
+            made = LayerNumbers(output, np.array(fracs)[operator.sources()] - output.frac)
         else:
             made = LayerNumbers(Format(8, fracs[0]) if fracs else output, np.zeros(maps, np.int64))
         numbers[layer.name] = made
@@ -106,6 +109,40 @@ def branch_network() -> FixedGraph:
         Layer("\u00fcber", Convolution(6, 7, (5, 5), 1, (0, 0, 0, 0), False, Shortcut(3, 1, 6)), ("../pool", "a/b"))
     )
     return number(graph, seed=4)
+
+
+def grouped_network() -> FixedGraph:
+    """Depthwise (strides 1 and 2, two maps for one), groups that end inside a weight word, bounds, leaky ReLU."""
+    graph = LayerGraph("grouped")
+    graph.add(Layer("image", Input(Shape(3, 15, 18))))
+    pad = (1, 1, 1, 1)
+    graph.add(Layer("stem", Convolution(3, 10, (3, 3), 1, pad, True, ceiling=1.5), ("image",)))
+    graph.add(Layer("depthwise", Convolution(10, 10, (3, 3), 1, pad, True, groups=10, ceiling=6.0), ("stem",)))
+    graph.add(Layer("doubled", Convolution(10, 20, (5, 3), 2, (2, 1, 2, 1), groups=10, leak=3), ("depthwise",)))
+    added = Shortcut(2, 3, 10)
+    graph.add(Layer("twos", Convolution(20, 22, (3, 3), 1, pad, False, added, groups=2, leak=1), ("doubled", "stem")))
+    graph.add(Layer("point", Convolution(22, 15, (1, 1), leak=31, ceiling=4.0), ("twos",)))
+    graph.add(Layer("fives", Convolution(15, 9, (3, 3), 2, pad, True, groups=3), ("point",)))
+    graph.add(Layer("whole", Convolution(9, 27, (4, 5), groups=9, leak=2), ("fives",)))
+    return number(graph, seed=6)
+
+
+def joined_network() -> FixedGraph:
+    """Parts of three tensors of different fractions, one of them read twice, a slice, and joined pixels at the end."""
+    graph = LayerGraph("joined")
+    graph.add(Layer("image", Input(Shape(3, 13, 21))))
+    pad = (1, 1, 1, 1)
+    graph.add(Layer("left", Convolution(3, 7, (3, 3), 1, pad, relu=True), ("image",)))
+    graph.add(Layer("right", Convolution(7, 10, (3, 3), 1, pad, leak=4), ("left",)))
+    graph.add(Layer("other", Convolution(7, 5, (1, 1)), ("left",)))
+    parts = Part(1, 2, 6), Part(0, 0, 7), Part(2, 4, 1), Part(1, 0, 10)
+    graph.add(Layer("join", Concatenation(parts), ("left", "right", "other")))
+    graph.add(Layer("deep", Convolution(24, 12, (3, 3), 2, pad, True, groups=6), ("join",)))
+    graph.add(Layer("slice", Concatenation((Part(0, 3, 5),)), ("deep",)))
+    graph.add(Layer("sum", Pooling("sum", (7, 11), 1), ("slice",)))
+    graph.add(Layer("max", Pooling("max", (7, 11), 1), ("deep",)))
+    graph.add(Layer("ends", Concatenation((Part(0, 0, 5), Part(1, 1, 9))), ("sum", "max")))
+    return number(graph, seed=7)
 
 
 def schedules(fixed: FixedGraph, accelerator: Accelerator, platform: str = "zcu104") -> dict[Kind, Schedule]:

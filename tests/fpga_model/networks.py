@@ -11,7 +11,7 @@ from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, Layer, LayerGraph
-from fpga_model.operators import Convolution, FullyConnected, Input, Operator, Pooling, Shortcut
+from fpga_model.operators import Concatenation, Convolution, FullyConnected, Input, Operator, Part, Pooling, Shortcut
 from fpga_model.platform import Platform, load_platform
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.schedule import Kind, Schedule
@@ -65,6 +65,27 @@ def resnet(depth: int = 20, inner: tuple[int, int, int] = (16, 32, 64)) -> Fixed
     return network.fixed()
 
 
+def mobilenet(width: int = 8, size: int = 32) -> FixedGraph:
+    """Three inverted residuals as in MobileNetV2: expansion, depthwise at strides 1, 2 and 1, projection; ReLU6."""
+    network = Network("mobilenet", Shape(3, size, size))
+
+    def relu6(source: int, maps: int, kernel: int, stride: int, groups: int = 1) -> Convolution:
+        pad = (kernel // 2,) * 4
+        return Convolution(source, maps, (kernel, kernel), stride, pad, True, groups=groups, ceiling=6.0)
+
+    x, maps = network.add("stem", relu6(3, width, 3, 2), "image"), width
+    for index, (wide, stride) in enumerate([(width, 1), (2 * width, 2), (2 * width, 1)]):
+        expanded = network.add(f"block{index}.expand", relu6(maps, 6 * maps, 1, 1), x)
+        deep = network.add(f"block{index}.depthwise", relu6(6 * maps, 6 * maps, 3, stride, 6 * maps), expanded)
+        adds = (stride, wide) == (1, maps)
+        project = Convolution(6 * maps, wide, (1, 1), shortcut=Shortcut(1, 0, maps) if adds else None)
+        x, maps = network.add(f"block{index}.project", project, deep, *([x] if adds else [])), wide
+    shape = network.graph.shape(x)
+    pool = network.add("pool", Pooling("sum", (shape.height, shape.width), 1), x)
+    network.add("fc", FullyConnected(Shape(maps, 1, 1), 10), pool)
+    return network.fixed()
+
+
 def fitting(fixed: FixedGraph, accelerator: Accelerator, platform: Platform, kind: Kind) -> Schedule:
     """The schedule on the smallest buffers, counted in doublings of the given ones, that hold the network's layers."""
     while True:
@@ -96,6 +117,8 @@ def networks(draw: st.DrawFn) -> FixedGraph:
 @st.composite
 def _block(draw: st.DrawFn, network: Network, name: str, x: str, maps: st.SearchStrategy[int]) -> str:
     shape = network.graph.shape(x)
+    if draw(st.integers(0, 5)) == 0:
+        return draw(_concatenation(network, name, x))
     if draw(st.integers(0, 3)) == 0:
         kernel = draw(_kernels(shape))
         pad = draw(_pads(kernel))
@@ -104,7 +127,15 @@ def _block(draw: st.DrawFn, network: Network, name: str, x: str, maps: st.Search
     if draw(st.booleans()):
         kernel = draw(_kernels(shape))
         stride = draw(st.sampled_from([1, 2, 2, 3]))
-        return network.add(name, Convolution(shape.channels, draw(maps), kernel, stride, draw(_pads(kernel)), True), x)
+        groups = draw(st.sampled_from([g for g in range(1, shape.channels + 1) if shape.channels % g == 0]))
+        out = draw(maps) if groups == 1 else groups * draw(st.integers(1, 1 + 20 // groups))
+        leak = draw(st.sampled_from([0, 0, 3]))
+        ceiling = draw(st.sampled_from([None, 6.0]))
+        pads = draw(_pads(kernel))
+        operator = Convolution(
+            shape.channels, out, kernel, stride, pads, not leak, groups=groups, ceiling=ceiling, leak=leak
+        )
+        return network.add(name, operator, x)
     size = draw(st.sampled_from([1, 3, 5]))
     stride = draw(st.sampled_from([1, 1, 2, 3]))
     between = draw(maps)
@@ -114,6 +145,21 @@ def _block(draw: st.DrawFn, network: Network, name: str, x: str, maps: st.Search
     return network.add(
         f"{name}.conv2", conv(between, out, size, shortcut=Shortcut(stride, offset, shape.channels)), h, x
     )
+
+
+@st.composite
+def _concatenation(draw: st.DrawFn, network: Network, name: str, x: str) -> str:
+    """Ranges of one to three tensors of a size, some read twice; with one part a slice."""
+    shape = network.graph.shape(x)
+    sources = [x]
+    for index in range(draw(st.integers(0, 2))):
+        sources.append(network.add(f"{name}.branch{index}", conv(shape.channels, draw(st.integers(1, 9)), 3), x))
+    parts = []
+    for source in draw(st.permutations([*range(len(sources)), *draw(st.sampled_from([[], [0]]))])):
+        channels = network.graph.shape(sources[source]).channels
+        first = draw(st.integers(0, channels - 1))
+        parts.append(Part(source, first, draw(st.integers(1, channels - first))))
+    return network.add(name, Concatenation(tuple(parts)), *sources)
 
 
 def _kernels(shape: Shape) -> st.SearchStrategy[tuple[int, int]]:

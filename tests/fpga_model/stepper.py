@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from fpga_model.accelerator import Accelerator
 from fpga_model.platform import Platform
@@ -140,10 +141,12 @@ def convolve_cycles(command: Convolve, accelerator: Accelerator) -> int:
     )
     slots = 1 if command.shortcut is None else 1 + shortcut_words(command.shortcut.stride, accelerator)
     groups: deque[tuple[int, int]] = deque()  # (steps, drain cycles)
-    for of in range(0, command.Tof, accelerator.Pof):
+    maps = range(command.of, command.of + command.Tof)
+    for _, lanes in groupby(maps, lambda m: (m // accelerator.Pof, m // command.Gof)):
+        live_maps = len(list(lanes))
         for oy in range(0, command.Toy, accelerator.Poy):
             for _ in range(0, command.Nox, accelerator.Pox):
-                live = min(accelerator.Pof, command.Tof - of) * min(accelerator.Poy, command.Toy - oy)
+                live = live_maps * min(accelerator.Poy, command.Toy - oy)
                 groups.append((command.Nif * window.Nky, live * slots))
     cycle = 8 + fetch  # the pipeline's depth, then the first line, which no step hides
     steps, result = groups.popleft()

@@ -8,11 +8,12 @@ run before (or at the same time as) an earlier command that touches the same cel
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fpga_model.operators import Convolution
+from fpga_model.graph import Layer
+from fpga_model.operators import Concatenation, Convolution
 from fpga_model.schedule.commands import Command, Convolve, FeatureTile, Load, PoolRows, Store, Target, Unit, Window
 from fpga_model.schedule.schedule import Schedule
 from fpga_model.tensors import Shape
@@ -220,7 +221,7 @@ class Machine:
         found = self._read(cell)
         assert found == value, f"{why}: {cell} holds {found}, not {value}"
 
-    def _need_window(self, command: Convolve | PoolRows, maps: range, tensor: str) -> None:
+    def _need_window(self, command: Convolve | PoolRows, maps: Sequence[int], tensor: str) -> None:
         """The rows under the windows of a tile, of the given maps, are where the source tile says."""
         window = command.window
         shape = self.schedule.graph.shape(tensor)
@@ -236,8 +237,11 @@ class Machine:
         assert isinstance(operator, Convolution)
         Pof = self.accelerator.Pof
         self._port_b(command.destination, *([command.shortcut.tile] if command.shortcut else []))
-        self._need_window(command, range(operator.in_channels), layer.inputs[0])
-        per_group = operator.in_channels * command.window.Nky * command.window.Nkx
+        maps = range(command.of, command.of + command.Tof)
+        Gif, Gof = operator.in_channels // operator.groups, operator.out_channels // operator.groups
+        assert (command.Nif, command.Gof) == (Gif, Gof)
+        self._need_window(command, sorted({m // Gof * Gif + i for m in maps for i in range(Gif)}), layer.inputs[0])
+        per_group = Gif * command.window.Nky * command.window.Nkx
         assert command.of % Pof == 0
         for k in range(-(-command.Tof // Pof) * per_group):
             value = Weights(command.layer, command.of // Pof * per_group + k)
@@ -268,8 +272,18 @@ class Machine:
     def _pool(self, command: PoolRows) -> None:
         self._port_b(command.source, command.destination)
         layer = self.schedule.graph.layer(command.layer)
-        self._need_window(command, range(command.of, command.of + command.Tof), layer.inputs[0])
+        for m in range(command.of, command.of + command.Tof):
+            tensor, map_ = self._pooled(layer, m)
+            assert command.first_if + m - command.of == map_, f"{command.layer}: map {m} is made from map {map_}"
+            self._need_window(command, [map_], tensor)
         self._write_outputs(command)
+
+    def _pooled(self, layer: Layer, m: int) -> tuple[str, int]:
+        """The tensor and its map that output map `m` of a pooling or a concatenation is made from."""
+        if not isinstance(layer.operator, Concatenation):
+            return layer.inputs[0], m
+        sources = [(p.source, p.first + k) for p in layer.operator.parts for k in range(p.channels)]
+        return layer.inputs[sources[m][0]], sources[m][1]
 
     def _write_outputs(self, command: Convolve | PoolRows) -> None:
         shape, tile, word = self.schedule.graph.shape(command.layer), command.destination, self.accelerator.word_pixels
@@ -298,7 +312,9 @@ class Machine:
         assert set(self.computed.values()) == {1}, "some rows are computed twice"
         output = graph.output.name
         region = self.schedule.dram.region(output, "output")
-        if graph.shape(output).pixels == 1:
+        operator = graph.layer(output).operator
+        joined = isinstance(operator, Concatenation) and len(operator.parts) > 1
+        if graph.shape(output).pixels == 1 and not joined:
             first = range(0, graph.shape(output).channels, self.accelerator.word_pixels)
             words: list[object] = [Packed(output, m) for m in first]
         else:

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import Format, requantise
 from fpga_model.operators import (
+    Concatenation,
     Convolution,
     FullyConnected,
     Input,
     Operator,
+    Part,
     Pooling,
     Shortcut,
     operator_from_json,
@@ -172,6 +174,21 @@ def test_fully_connected_is_a_matrix_product() -> None:
     assert operator.macs([operator.in_shape]) == operator.weights() == 5 * 24
 
 
+def test_concatenation_copies_or_rounds_each_part() -> None:
+    """Input 1 has two fraction bits more than the output: -6 is 1.5 units below zero, -2 half a unit."""
+    operator = Concatenation((Part(1, 1, 2), Part(0, 0, 1), Part(1, 2, 1)))
+    inputs = [np.full((2, 1, 1, 3), 127, np.int8), np.array([[[[5, 5, 5]], [[-6, -2, 127]], [[2, 6, 3]]]] * 2, np.int8)]
+    assert operator.output_shape([Shape(1, 1, 3), Shape(3, 1, 3)]) == Shape(4, 1, 3)
+    numbers = LayerNumbers(Format(8, 4), np.array([2, 2, 0, 2]))
+    stored, saturated = operator.reference(inputs, numbers)
+    assert stored.dtype == np.int8
+    assert stored[1].tolist() == [[[-2, 0, 32]], [[0, 2, 1]], [[127, 127, 127]], [[0, 2, 1]]]
+    assert saturated == 0
+    assert operator.sources().tolist() == [1, 1, 0, 1]
+    real = operator.forward([maps.astype(float) for maps in inputs], None)
+    assert np.array_equal(real, np.stack([inputs[1][:, 1], inputs[1][:, 2], inputs[0][:, 0], inputs[1][:, 2]], axis=1))
+
+
 @pytest.mark.parametrize(
     "operator",
     [
@@ -180,6 +197,7 @@ def test_fully_connected_is_a_matrix_product() -> None:
         Convolution(16, 32, (3, 3), 1, (1, 1, 1, 1), False, Shortcut(2, 4, 16)),
         FullyConnected(Shape(64, 2, 3), 10, True),
         Pooling("max", (2, 2), 2),
+        Concatenation((Part(1, 0, 4), Part(0, 2, 3), Part(1, 0, 4))),
     ],
 )
 def test_operators_survive_json(operator: Operator) -> None:
@@ -220,6 +238,14 @@ def test_two_operators_cannot_share_a_kind() -> None:
         (lambda: Convolution(3, 4, (3, 3), pad=(3, 0, 0, 0)), "less than the kernel"),
         (lambda: Shortcut(1, -1, 4), "not a shortcut"),
         (lambda: Shape(3, 0, 4), "empty"),
+        (lambda: Part(0, 2, 0), "no range of channels"),
+        (lambda: Concatenation(()), "all its inputs"),
+        (lambda: Concatenation((Part(1 << 40, 0, 1),)), "all its inputs"),
+        (lambda: Concatenation((Part(0, 2, 3),)).output_shape([Shape(4, 2, 2)]), "beyond the channels of 4x2x2"),
+        (
+            lambda: Concatenation((Part(0, 0, 3), Part(1, 0, 1))).output_shape([Shape(3, 2, 2), Shape(1, 2, 1)]),
+            "maps 3x2x2 and 1x2x1 cannot be concatenated",
+        ),
         (lambda: Convolution(3, 4, (3, 3)).output_shape([Shape(4, 8, 8)]), "reads 3 channels"),
         (lambda: Convolution(3, 4, (5, 5)).output_shape([Shape(3, 4, 8)]), "larger than its input"),
         (lambda: FullyConnected(Shape(3, 4, 4), 2).output_shape([Shape(3, 5, 4)]), "reads 3x4x4"),

@@ -8,7 +8,7 @@ import pytest
 
 from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
-from fpga_model.operators import Pooling, Shortcut
+from fpga_model.operators import Convolution, Pooling, Shortcut
 from fpga_model.platform import load_platform
 from fpga_model.reference_model import ReferenceCost, reference_estimate
 from fpga_model.tensors import Shape
@@ -65,6 +65,14 @@ def test_shortcut_is_a_layer_of_its_own():
     assert list(costs) == ["conv", "conv + shortcut", "pool"]
     assert costs["conv + shortcut"].cycles == 3 * 16 * 1056 // 16
     assert costs["conv + shortcut"].read_bytes == 2 * costs["conv + shortcut"].write_bytes == 2 * 16384
+
+
+def test_convolution_of_groups_is_named():
+    """Fails if the published scheme, which has no groups, is charged for all input maps without a word."""
+    network = Network("groups", Shape(4, 32, 32))
+    network.add("depthwise", Convolution(4, 4, (3, 3), 1, (1,) * 4, groups=4), "image")
+    with pytest.raises(UserError, match=r"^layer 'depthwise': the published model has no convolutions of groups$"):
+        reference_estimate(network.fixed().graph, Accelerator(), ZCU104)
 
 
 def test_layer_that_fits_no_buffer_is_named():

@@ -14,12 +14,12 @@ from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.platform import load_platform
 from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.commands import Unit
+from fpga_model.schedule.commands import Load, Target, Unit
 from fpga_model.schedule.schedule import Kind, Schedule
 from fpga_model.simulator import port_conflicts, simulate
 from fpga_model.tensors import Shape
 from tests.fpga_model import stepper
-from tests.fpga_model.networks import ROOMY, Network, conv, fitting, networks, resnet, schedules
+from tests.fpga_model.networks import ROOMY, Network, conv, fitting, mobilenet, networks, resnet, schedules
 from tests.fpga_model.symbolic import Machine
 
 RANDOM = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -89,6 +89,24 @@ def test_resident_reads_weights_and_image_once_where_all_fits(fixed: FixedGraph,
 def test_resnet_runs_on_every_array(array: str, kind: Kind):
     """Fails if a network of the README's kind cannot be scheduled on an array that is not the default."""
     Machine(build_schedule(resnet(8, (13, 21, 40)), Accelerator.parse(array), ROOMY, kind)).run()
+
+
+@KINDS
+@pytest.mark.parametrize("array", ["8x8x4", "16x4x8"])
+def test_mobilenet_runs_on_small_and_large_arrays(array: str, kind: Kind):
+    """Fails if a depthwise tile finds other maps than its own, with all maps on chip or in small tiles through DRAM."""
+    for depth in (4096, 128):
+        accelerator = Accelerator.parse(array, page_depth=depth, weight_depth=2048, parameter_depth=128)
+        Machine(build_schedule(mobilenet(), accelerator, ROOMY, kind)).run()
+
+
+def test_depthwise_tiles_load_no_map_twice():
+    """Fails if a tile of a depthwise layer that goes through DRAM loads maps that it does not read."""
+    schedule = build_schedule(mobilenet(16), Accelerator(page_depth=200), load_platform("zcu104"), Kind.LAYERWISE)
+    name, image = "block0.depthwise", 16 * 16
+    assert len(list(schedule.tilings[name].tiles(schedule.graph.shape(name)))) > 1
+    loads = [c for c in schedule.layer_commands(name) if isinstance(c, Load) and c.target is Target.FEATURE]
+    assert sum(load.dram.bytes * load.dram.count for load in loads) == 6 * 16 * image
 
 
 @KINDS

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fpga_model.accelerator import Accelerator
+from fpga_model.operators import Convolution
 from fpga_model.platform import Platform, load_platform
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.commands import (
@@ -25,6 +26,7 @@ from fpga_model.schedule.commands import (
     Window,
 )
 from fpga_model.schedule.schedule import Kind
+from fpga_model.tensors import Shape
 from fpga_model.timing import (
     bursts,
     command_cycles,
@@ -38,7 +40,7 @@ from fpga_model.timing import (
     store_cycles,
 )
 from tests.fpga_model import stepper
-from tests.fpga_model.networks import ROOMY, platforms, resnet, schedules
+from tests.fpga_model.networks import ROOMY, Network, conv, platforms, resnet, schedules
 
 TILE = FeatureTile(page=0, address=0, maps=1, rows=1, row_words=1)
 arrays = st.builds(
@@ -85,6 +87,8 @@ def convolutions(draw: st.DrawFn) -> tuple[Convolve, Accelerator]:
     window = Window(Nky, Nkx, stride, draw(st.integers(0, Nky - 1)), draw(st.integers(0, Nkx - 1)), 40, 40)
     source = replace(TILE, interleave=draw(st.sampled_from([stride, stride, 1, 2, 3])))
     Nox = draw(st.integers(1, 33))
+    Gof = draw(st.integers(1, 20))
+    of = draw(st.integers(0, 3)) * array.Pof
     reads = ShortcutRead(TILE, draw(st.integers(1, 5)), 0, 1, 0)
     command = Convolve(
         "l",
@@ -93,14 +97,17 @@ def convolutions(draw: st.DrawFn) -> tuple[Convolve, Accelerator]:
         window,
         step=step_cycles(window, Nox, source.interleave, array),
         Nif=draw(st.integers(1, 6)),
-        of=0,
+        Gof=Gof,
+        of=of,
         Tof=draw(st.integers(1, 9)),
         oy=0,
         Toy=draw(st.integers(1, 12)),
         Nox=Nox,
         weights=0,
         parameters=0,
-        relu=True,
+        low=0,
+        high=127,
+        leak=0,
         destination=TILE,
         shortcut=draw(st.sampled_from([None, reads])),
     )
@@ -130,7 +137,7 @@ def test_line_fetch_and_shortcut_reads_cover_what_is_touched(case: tuple[Convolv
 def test_pooling_is_what_the_stepped_drain_takes(case: tuple[Convolve, Accelerator], mode: Pool):
     """Fails if the closed form of pooling is not its two stages side by side."""
     c, array = case
-    pool = PoolRows("l", Waits(), mode, c.source, c.window, 0, c.Tof, 0, c.Toy, c.Nox, 0, TILE)
+    pool = PoolRows("l", Waits(), mode, c.source, c.window, 0, 0, c.Tof, 0, c.Toy, c.Nox, 0, TILE)
     assert pool_cycles(pool, array) == stepper.pool_cycles(pool, array)
 
 
@@ -164,6 +171,26 @@ BY_HAND = {
     "pool": 4 + 64 * (8 + 1) + 8 + 6,
     "fc": 8 + 1 + 3 * 64 + 2 + 6,
 }
+
+
+# Depthwise: an array group is one map, of 3x3 products and 8 rows to drain. Two groups of three maps on four lanes are
+# three array groups: maps 0 to 2, map 3, and maps 4 and 5.
+GROUPS_BY_HAND = {
+    "depthwise": 8 + 2 + 9 + (5 * 2 * 2 - 1) * max(9, 8) + 8 + 6,
+    "grouped": 8 + 2 + 4 * max(27, 3 * 8) + 4 * max(27, 8) + 4 * max(27, 2 * 8) + 2 * 8 + 6,
+}
+
+
+def test_convolutions_of_groups_cost_what_a_hand_count_says():
+    """Fails if lanes, which all take the same pixels, are counted as if each could have its own group."""
+    network = Network("groups", Shape(5, 16, 16))
+    wide = network.add("depthwise", Convolution(5, 5, (3, 3), 1, (1,) * 4, groups=5), "image")
+    six = network.add("point", conv(5, 6, 1), wide)
+    network.add("grouped", Convolution(6, 6, (3, 3), 1, (1,) * 4, groups=2), six)
+    schedule = build_schedule(network.fixed(), Accelerator(), load_platform("zcu104"), Kind.RESIDENT)
+    for name, cycles in GROUPS_BY_HAND.items():
+        (command,) = (c for c in schedule.layer_commands(name) if isinstance(c, Convolve))
+        assert command_cycles(command, schedule.accelerator, schedule.platform) == cycles, name
 
 
 def test_layers_of_resnet20_cost_what_a_hand_count_says():

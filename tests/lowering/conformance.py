@@ -3,9 +3,10 @@
 `python -m tests.lowering.conformance` writes the table in docs/operators.md anew.
 
 A node test is one operator with its inputs and outputs. Here its first input becomes the image, the others become
-initialisers; because activations and the like join the layer before them, an identity convolution stands before the
-operator, and, where a mean needs a layer to take its division, one behind it. Data of one or three axes, of operators
-that treat every number alone, get axes of one element in front.
+initialisers; tensors of one shape that are added, multiplied or concatenated become channels of one image and are cut
+out of it again. An identity convolution stands before the operator, so that it has a layer to join. Data of one or
+three axes, of operators that treat every number alone, get axes of one element in front; data of three axes that are
+concatenated or sliced get one behind.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
 BEGIN, END = "<!-- begin: made by python -m tests.lowering.conformance -->", "<!-- end -->"
 PASSED, HOST_RUN, REFUSED, WRONG = "passed", "host", "refused", "wrong"
 ELEMENTWISE = ("Add", "Clip", "Div", "Dropout", "Identity", "LeakyRelu", "Mul", "Relu", "Sub")
+STACKED = ("Add", "Concat", "Div", "Mul", "Sub")
+ALONG_CHANNELS = ("Concat", "Slice")
 OPERATORS = sorted({*RULES, *HOST, "Identity", "Dropout"})
 
 
@@ -60,63 +63,77 @@ def node_tests() -> Iterator[Any]:
 def judge(case: Any, folder: Path) -> Verdict:
     """Run one test case."""
     operator = case.model.graph.node[0].op_type
-    inputs, outputs = case.data_sets[0]
-    first = None
-    for behind in (False, True):
-        path = folder / "node.onnx"
-        try:
-            path.write_bytes(network(case.model, inputs, outputs, behind).SerializeToString())
-            return Verdict(operator, case.name, *_compare(path, inputs[0], outputs[0], case.rtol))
-        except UserError as error:
-            first = first or str(error).replace(str(path), "the file")
-    return Verdict(operator, case.name, REFUSED, _short(first or ""))
+    inputs, outputs = ([np.asarray(values) for values in side] for side in case.data_sets[0])
+    path = folder / "node.onnx"
+    try:
+        model, images = network(case.model, inputs, outputs[0])
+        path.write_bytes(model.SerializeToString())
+        return Verdict(operator, case.name, *_compare(path, images, inputs[0], outputs[0], case.rtol))
+    except UserError as error:
+        return Verdict(operator, case.name, REFUSED, _short(str(error).replace(str(path), "the file")))
 
 
-def network(model: onnx.ModelProto, inputs: list[Any], outputs: list[Any], behind: bool) -> onnx.ModelProto:
-    """The test's node between an image and the output, with identity convolutions around it."""
+def network(model: onnx.ModelProto, inputs: list[Any], output: Any) -> tuple[onnx.ModelProto, Any]:
+    """The test's node between an image and the output, with an identity convolution before it; and the image."""
     node, graph = onnx.NodeProto(), model.graph
     node.CopyFrom(graph.node[0])
     names = [info.name for info in graph.input]
-    initialisers = [numpy_helper.from_array(np.asarray(v), n) for n, v in zip(names[1:], inputs[1:], strict=True)]
-    data, made = np.asarray(inputs[0]), list(np.shape(outputs[0]))
-    if node.op_type in ELEMENTWISE and data.ndim in (1, 3):
-        lead = [1] if data.ndim == 3 else [1, *data.shape, 1, 1]
-        made = [*lead, *made] if data.ndim == 3 else lead
-        data = data.reshape([*lead, *data.shape] if data.ndim == 3 else lead)
-    nodes, shape, last = [], list(data.shape), graph.output[0].name
-    if data.ndim == 2:
-        shape += [1, 1]
-    image, feed = "the image", names[0]
-    if data.ndim in (2, 4) and data.dtype == np.float32:
-        before = feed if data.ndim == 4 else "maps"
-        nodes.append(helper.make_node("Conv", [image, "eye"], [before], "before"))
+    stacked = node.op_type in STACKED and _alike(inputs)
+    data, rest = [_lift(node, values) for values in (inputs if stacked else inputs[:1])], [] if stacked else inputs[1:]
+    initialisers = [numpy_helper.from_array(v, n) for n, v in zip(names[len(data) :], rest, strict=True)]
+    for attribute in node.attribute:
+        if attribute.name == "axis" and node.op_type in ALONG_CHANNELS:
+            attribute.i %= inputs[0].ndim  # counted from the end, it would be another axis of lifted data
+    image = np.concatenate(data, axis=1) if stacked else data[0]
+    rows = image.ndim == 2
+    shape = [*image.shape, 1, 1] if rows else list(image.shape)
+    feed, nodes = names[0], []
+    if image.ndim in (2, 4) and image.dtype == np.float32:
+        feed = "the image"
+        nodes.append(helper.make_node("Conv", [feed, "eye"], ["maps"], "before"))
         initialisers.append(_eye(shape[1], "eye"))
-        if data.ndim == 2:
-            nodes.append(helper.make_node("Flatten", [before], [feed], "rows"))
-    else:
-        image = feed
+        for index, name in enumerate(names[: len(data)]):
+            part = f"maps {index}" if stacked else "maps"
+            if stacked:
+                bounds = [index * data[0].shape[1], (index + 1) * data[0].shape[1], 1]
+                arguments = [f"{part} {what}" for what in ("from", "to", "axis")]
+                initialisers += [
+                    numpy_helper.from_array(np.array([at]), n) for n, at in zip(arguments, bounds, strict=True)
+                ]
+                nodes.append(helper.make_node("Slice", ["maps", *arguments], [part], part))
+            nodes.append(helper.make_node("Flatten" if rows else "Identity", [part], [name], f"{part} as data"))
     nodes.append(node)
-    if behind and len(made) == 4:
-        nodes.append(helper.make_node("Conv", [last, "eye behind"], ["the output"], "behind"))
-        initialisers.append(_eye(made[1], "eye behind"))
-        last = "the output"
-    kinds = [helper.np_dtype_to_tensor_dtype(np.asarray(values).dtype) for values in (data, outputs[0])]
-    results = [helper.make_tensor_value_info(last, kinds[1], made), *graph.output[1:]]
-    images = [helper.make_tensor_value_info(image, kinds[0], shape)]
+    made = list(_lift(node, output).shape)
+    kinds = [helper.np_dtype_to_tensor_dtype(values.dtype) for values in (image, output)]
+    results = [helper.make_tensor_value_info(graph.output[0].name, kinds[1], made), *graph.output[1:]]
+    images = [helper.make_tensor_value_info(feed, kinds[0], shape)]
     body = helper.make_graph(nodes, "node", images, results, initialisers)
-    return helper.make_model(body, opset_imports=model.opset_import, ir_version=10)
+    return helper.make_model(body, opset_imports=model.opset_import, ir_version=10), image
+
+
+def _alike(inputs: list[Any]) -> bool:
+    """Whether there are several tensors of one shape, such as can be channels of one image."""
+    shapes = {values.shape for values in inputs}
+    return len(inputs) > 1 and len(shapes) == 1 and inputs[0].dtype == np.float32 and inputs[0].ndim in (2, 3, 4)
+
+
+def _lift(node: onnx.NodeProto, data: Any) -> Any:
+    """Data with axes of one element more, where the operator does not care."""
+    if node.op_type in ELEMENTWISE and data.ndim in (1, 3):
+        return data.reshape([1, *data.shape] if data.ndim == 3 else [1, *data.shape, 1, 1])
+    return data[..., None] if node.op_type in ALONG_CHANNELS and data.ndim == 3 else data
 
 
 def _eye(channels: int, name: str) -> TensorProto:
     return numpy_helper.from_array(np.eye(channels, dtype=np.float32).reshape(channels, channels, 1, 1), name)
 
 
-def _compare(path: Path, data: Any, expected: Any, rtol: float) -> tuple[str, str]:
+def _compare(path: Path, image: Any, data: Any, expected: Any, rtol: float) -> tuple[str, str]:
     model = import_onnx(path)
     shape = model.graph.shape(model.graph.input.name)
-    images = np.asarray(data).reshape(-1, shape.channels, shape.height, shape.width).astype(np.float64)
+    images = image.reshape(-1, shape.channels, shape.height, shape.width).astype(np.float64)
     made = run_float(model.graph, model.parameters, images)[model.graph.output.name]
-    wanted = np.asarray(data if model.host else expected)
+    wanted = data if model.host else expected
     if made.size != wanted.size or not np.allclose(made.reshape(wanted.shape), wanted, rtol=rtol, atol=1e-5):
         return WRONG, "its result differs"
     return (HOST_RUN, "") if model.host else (PASSED, "")

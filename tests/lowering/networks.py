@@ -12,15 +12,15 @@ from tests.lowering.models import Builder
 
 @st.composite
 def random_cnns(draw: st.DrawFn) -> Builder:
-    """Chains of convolutions, residual sums of every kind, pools and dense layers; the last node is the output.
+    """Chains of convolutions, sums, concatenations, pools, layers that stand alone and dense layers.
 
-    Maps may be as small as one pixel; channel counts are small or prime.
+    The last node is the output. Maps may be as small as one pixel; channel counts are small or prime.
     """
     height, width = draw(st.integers(1, 10)), draw(st.integers(1, 10))
     net = Builder(("N", draw(st.integers(1, 4)), height, width), seed=draw(st.integers(0, 1 << 30)))
     data, depth = "image", int(net.image[1])
     for _ in range(draw(st.integers(1, 4))):
-        steps = [_identity, _projection, _grouped]
+        steps = [_identity, _projection, _grouped, _branches, _slices, _standing_alone, _sum_alone, _scaled]
         if min(height, width) >= 4:
             steps += [_plain, _plain, _option_a, _concat_zeros, _maxima, _average, _dilated]
         step = draw(st.sampled_from(steps))
@@ -35,6 +35,7 @@ def random_cnns(draw: st.DrawFn) -> Builder:
 
 
 State = tuple[str, int, int, int]
+PRIMES = (1, 2, 3, 5, 7, 11, 13)
 
 
 def _activate(draw: st.DrawFn, net: Builder, data: str, depth: int) -> str:
@@ -48,7 +49,7 @@ def _conv(draw: st.DrawFn, net: Builder, state: State, kernel: int | None = None
     kernel = kernel or draw(st.sampled_from([1, 2, 3, 4]))
     stride = stride or draw(st.sampled_from([1, 1, 2, 3]))
     pads = [draw(st.integers(0, kernel - 1)) for _ in range(4)]
-    after = draw(st.sampled_from([1, 2, 3, 5, 7, 13]))
+    after = draw(st.sampled_from(PRIMES))
     # Weights far from one strain the limits on shifts and fractions.
     gain = draw(st.sampled_from([1.0, 1.0, 1.0, 2.0**-9, 2.0**7]))
     made = net.conv(data, depth, after, kernel, stride, draw(st.booleans()), gain, pads=pads)
@@ -109,6 +110,82 @@ def _concat_zeros(draw: st.DrawFn, net: Builder, data: str, depth: int, height: 
     shortcut = net.node("Concat", zeros[0], half, zeros[1], axis=1)
     total = net.node("Add", net.conv(data, depth, after, stride=2), shortcut)
     return _activate_sum(draw, net, total), after, *small
+
+
+def _branches(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
+    """Two or three readers of one tensor, of different scales, and possibly the tensor itself, stacked."""
+    parts, total = [], 0
+    for _ in range(draw(st.integers(2, 3))):
+        kind = draw(st.sampled_from(["plain", "plain", "wide", "maxima", "same"]))
+        after = draw(st.sampled_from(PRIMES)) if kind in ("plain", "wide") else depth
+        if kind in ("plain", "wide"):
+            gain = draw(st.sampled_from([1.0, 0.05, 20.0]))
+            made = net.conv(data, depth, after, kernel=1 if kind == "plain" else 3, gain=gain)
+            parts.append(_activate(draw, net, made, after))
+        else:
+            pooled = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+            parts.append(data if kind == "same" else net.node("MaxPool", data, **pooled))
+        total += after
+    return net.node("Concat", *parts, axis=draw(st.sampled_from([1, -3]))), total, height, width
+
+
+def _slices(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
+    """Two ranges of the channels of a convolution, one of them processed, in another order, nested at times."""
+    before = draw(st.sampled_from([2, 3, 5, 7]))
+    data = _activate(draw, net, net.conv(data, depth, before, kernel=1), before)
+    cut = draw(st.integers(1, before - 1))
+    begin = draw(st.integers(0, cut))
+    first, second = (
+        net.node("Slice", data, *map(net.constant, bounds))
+        for bounds in (([0], [cut], [1]), ([begin], [np.iinfo(np.int64).max], [1]))
+    )
+    if draw(st.booleans()):
+        first = _activate(draw, net, net.conv(first, cut, cut), cut)
+    if draw(st.booleans()):
+        second = net.node("Concat", second, data, axis=1)
+        begin -= before
+    return net.node("Concat", second, first, axis=1), before - begin + cut, height, width
+
+
+def _affine(draw: st.DrawFn, net: Builder, data: str, depth: int) -> str:
+    """Normalisation, or arithmetic with constants that may be negative, of each channel."""
+    op = draw(st.sampled_from(["batch norm", "Mul", "Add", "Sub", "Div"]))
+    if op == "batch norm":
+        return net.batch_norm(data, depth)
+    values = net.random.uniform(0.5, 1.5, (depth, 1, 1)) * net.random.choice([-1, 1], (depth, 1, 1))
+    operands = [data, net.constant(values.astype(np.float32))]
+    return net.node(op, *(reversed(operands) if op in ("Add", "Mul", "Sub") and draw(st.booleans()) else operands))
+
+
+def _standing_alone(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
+    """A scale or an activation with another reader of its input beside it, so that no layer takes it."""
+    made = _affine(draw, net, data, depth) if draw(st.booleans()) else data
+    made = _activate_sum(draw, net, made)
+    how = draw(st.sampled_from(["chain", "sum", "concat"]))
+    if how == "sum":
+        made = net.node("Add", net.conv(made, depth, depth), data)
+    elif how == "concat":
+        made, depth = net.node("Concat", made, data, axis=1), 2 * depth
+    return (net.node("Identity", made) if made == "image" else made), depth, height, width
+
+
+def _scaled(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
+    """Scales and offsets before a convolution, some of which it can take."""
+    for _ in range(draw(st.integers(1, 2))):
+        data = _affine(draw, net, data, depth)
+    pad, after = draw(st.sampled_from([0, 1])), draw(st.sampled_from(PRIMES))
+    made = net.conv(data, depth, after, kernel=2 * pad + 1)
+    return _activate(draw, net, made, after), after, height, width
+
+
+def _sum_alone(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
+    """A sum of activations, of which no convolution can take the other."""
+    after = draw(st.sampled_from([depth, *PRIMES]))
+    gain = draw(st.sampled_from([1.0, 0.1]))
+    parts = [net.node("Relu", net.conv(data, depth, after, gain=size)) for size in (1.0, gain)]
+    if after == depth and draw(st.booleans()):
+        parts[0] = data
+    return _activate(draw, net, net.node("Add", *parts), after), after, height, width
 
 
 def _activate_sum(draw: st.DrawFn, net: Builder, data: str) -> str:

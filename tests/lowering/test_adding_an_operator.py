@@ -14,10 +14,14 @@ from cgap.lowering import import_onnx, importer, quantise, support
 from cgap.lowering.network import DOMAIN, Edit, Network, Node, rewrite
 from cgap.lowering.qdq import write_operator
 from cgap.lowering.quantisation import highest_fractions, layer_numbers
+from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, Format, IntArray, requantise
 from fpga_model.graph import LayerGraph
 from fpga_model.operators import Operator, base
+from fpga_model.platform import load_platform
+from fpga_model.schedule.build import build_schedule
+from fpga_model.schedule.schedule import Kind
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
 from tests.lowering.models import Builder
 from tests.lowering.test_import import assert_same
@@ -115,3 +119,5 @@ def test_with_it_the_operator_is_exact(tmp_path: Path) -> None:
     fixed = quantise(model, images / 128.0)
     assert set(mismatches(fixed, images, tmp_path / "qdq.onnx").values()) == {0}
     assert LayerGraph.from_json(model.graph.to_json()).to_json() == model.graph.to_json()
+    with pytest.raises(UserError, match=r"has no command for:\n  layer 'minus' \(negation\)\n"):
+        build_schedule(fixed, Accelerator(), load_platform("zcu104"), Kind.RESIDENT)

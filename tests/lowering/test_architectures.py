@@ -1,4 +1,4 @@
-"""Networks as torchvision builds them, 224x224 and random weights, come in whole and run exactly."""
+"""Networks as torchvision builds them, 224x224 and random weights, and small ones of other kinds run exactly."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import onnxruntime
 import pytest
 
 from cgap.lowering import export_qdq, import_onnx, quantise
+from fpga_model.operators import Concatenation
 from fpga_model.reference import run_float, run_reference
 from tests.lowering.models import Builder
+from tests.lowering.test_operators import check
 from tests.lowering.test_qdq import random_images, session
 
 
@@ -69,6 +71,74 @@ def vgg11(path: Path) -> Path:
     return net.save(net.dense(data, 256, 1000), path)
 
 
+def squeezenet(path: Path) -> Path:
+    """The standard SqueezeNet 1.1: fire modules, whose two expansions are stacked; the classes are a mean of maps."""
+    net = Builder((1, 3, 224, 224))
+    data, depth = net.node("Relu", net.conv("image", 3, 64, stride=2, bias=True, pads=[0] * 4)), 64
+    for squeeze in (0, 16, 16, 0, 32, 32, 0, 48, 48, 64, 64):
+        if not squeeze:
+            data = net.node("MaxPool", data, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+            continue
+        inner = net.node("Relu", net.conv(data, depth, squeeze, kernel=1, bias=True))
+        wide = [net.node("Relu", net.conv(inner, squeeze, 4 * squeeze, size, bias=True)) for size in (1, 3)]
+        data, depth = net.node("Concat", *wide, axis=1), 8 * squeeze
+    classes = net.node("Relu", net.conv(net.node("Dropout", data), depth, 1000, kernel=1, bias=True))
+    return net.save(net.node("Flatten", net.node("GlobalAveragePool", classes)), path)
+
+
+def densenet() -> Builder:
+    """A DenseNet-BC of growth 6: every layer reads all before it, normalised and cut first; means between blocks."""
+    net, growth = Builder(("N", 3, 16, 16)), 6
+    data, depth = net.conv("image", 3, 2 * growth), 2 * growth
+
+    def normalised(data: str, depth: int) -> str:
+        return net.node("Relu", net.batch_norm(data, depth))
+
+    for block in range(2):
+        if block:
+            squeezed = net.conv(normalised(data, depth), depth, depth // 2, kernel=1)
+            data = net.node("AveragePool", squeezed, kernel_shape=[2, 2], strides=[2, 2])
+            depth //= 2
+        features = [data]
+        for _ in range(3):
+            stacked = net.node("Concat", *features, axis=1) if features[1:] else data
+            narrow = net.conv(normalised(stacked, depth), depth, 4 * growth, kernel=1)
+            features.append(net.conv(normalised(narrow, 4 * growth), 4 * growth, growth))
+            depth += growth
+        data = net.node("Concat", *features, axis=1)
+    pooled = net.node("Flatten", net.node("GlobalAveragePool", normalised(data, depth)), axis=1)
+    net.dense(pooled, depth, 10)
+    return net
+
+
+def inception() -> Builder:
+    """A stem and two Inception blocks of four branches each, in prime widths."""
+    net = Builder(("N", 3, 16, 16))
+
+    def unit(data: str, before: int, after: int, kernel: int) -> str:
+        return net.node("Relu", net.batch_norm(net.conv(data, before, after, kernel=kernel), after))
+
+    data, depth = unit("image", 3, 13, 3), 13
+    for one, three, five, pooled in (7, 11, 5, 3), (13, 17, 7, 5):
+        maxima = net.node("MaxPool", data, kernel_shape=[3, 3], pads=[1] * 4)
+        mean = net.node("AveragePool", data, kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1)
+        branches = [
+            unit(data, depth, one, 1),
+            unit(unit(data, depth, three - 2, 1), three - 2, three, 3),
+            unit(unit(maxima, depth, five - 2, 1), five - 2, five, 5),
+            unit(mean, depth, pooled, 1),
+        ]
+        data, depth = net.node("Concat", *branches, axis=1), one + three + five + pooled
+    net.dense(net.node("Flatten", net.node("GlobalAveragePool", data), axis=1), depth, 10)
+    return net
+
+
+@pytest.mark.parametrize("make", [densenet, inception])
+def test_branching_networks(make: Callable[[], Builder], tmp_path: Path) -> None:
+    model = check(make(), tmp_path)
+    assert sum(isinstance(layer.operator, Concatenation) for layer in model.graph.layers) >= 2
+
+
 def _classify(net: Builder, data: str, depth: int, path: Path) -> Path:
     pooled = net.node("Flatten", net.node("GlobalAveragePool", data), axis=1)
     return net.save(net.dense(pooled, depth, 1000), path)
@@ -80,6 +150,8 @@ def _classify(net: Builder, data: str, depth: int, path: Path) -> Path:
         # The published figures, without biases; VGG-11's are of its convolutions and the narrow dense layers.
         (resnet18, 1_814_073_344, 11_678_912),
         (mobilenet_v2, 300_774_272, 3_469_760),
+        # A depthwise convolution divides the sums of its 1000 classes.
+        (squeezenet, 349_151_936 + 1000, 1_231_552 + 1000),
         (vgg11, 7_485_456_384 + 25088 * 256 + 256 * 256 + 256_000, 9_217_728 + 25088 * 256 + 256 * 256 + 256_000),
     ],
 )

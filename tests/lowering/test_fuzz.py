@@ -247,6 +247,21 @@ def _mobile_net(path: Path) -> Path:
     return net.save(net.node("Softmax", data, axis=-1), path)
 
 
+def _branching_net(path: Path) -> Path:
+    """A normalised image, concatenations, slices, a split, and everything that stands alone."""
+    net = Builder((1, 3, 6, 6), opset=13)
+    image = net.node("Div", net.node("Sub", "image", net.constant(np.float32(0.5))), net.constant(np.float32(0.25)))
+    data = net.node("Concat", net.node("Relu", net.conv(image, 3, 4)), image, axis=1)
+    first, second = (
+        net.node("Slice", data, *map(net.constant, bounds)) for bounds in (([0], [4], [1]), ([-4], [99], [1]))
+    )
+    total = net.node("Add", net.node("Relu", first), net.node("PRelu", second, net.constant(np.float32([[[0.5]]]))))
+    net.nodes.append(helper.make_node("Split", [net.batch_norm(total, 4)], ["left", "right"], "split", axis=1))
+    mean = net.node("AveragePool", "right", kernel_shape=[2, 2], strides=[2, 2])
+    half = net.node("MaxPool", net.node("Relu", "left"), kernel_shape=[2, 2], strides=[2, 2])
+    return net.save(net.node("Relu", net.node("Concat", mean, half, axis=-3)), path)
+
+
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     folder = tmp_path_factory.mktemp("seeds")
@@ -254,6 +269,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
         residual_net(folder / "residual.onnx", (2, 3), size=8).read_bytes(),
         _plain_net(folder / "plain.onnx").read_bytes(),
         _mobile_net(folder / "mobile.onnx").read_bytes(),
+        _branching_net(folder / "branching.onnx").read_bytes(),
     ]
 
 

@@ -15,7 +15,7 @@ from cgap.lowering.qdq import unproven_layers
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, FloatParameters, Layer, LayerGraph, Shape
-from fpga_model.operators import Convolution, Input, Pooling, Shortcut
+from fpga_model.operators import Concatenation, Convolution, Input, Pooling, Shortcut
 from fpga_model.reference import run_float, run_reference
 from tests.lowering.models import Builder
 from tests.lowering.networks import random_cnns, save
@@ -33,6 +33,9 @@ def check_contract(fixed: FixedGraph) -> None:
         numbers = fixed.numbers[layer.name]
         assert numbers.shift.shape == (fixed.graph.shape(layer.name).channels,)
         assert 0 <= numbers.shift.min() <= numbers.shift.max() <= 31
+        if isinstance(layer.operator, Concatenation):
+            fractions = np.array([fixed.format(source).frac for source in layer.inputs])[layer.operator.sources()]
+            assert np.array_equal(numbers.shift, np.minimum(fractions - numbers.output.frac, 31))
         if not isinstance(layer.operator, Convolution):
             continue
         assert numbers.weights is not None
