@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from cgap.lowering.read import read_model
 from cgap.lowering.simplify import fold_constants, infer_shapes, remove_identities
 from cgap.lowering.support import check_lowered, check_supported
 from fpga_model.errors import UserError
+from fpga_model.fixed_point import Format
 from fpga_model.graph import FloatParameters, Layer, LayerGraph, Shape
 from fpga_model.operators import Convolution, FullyConnected, Input, Operator, Pooling, Shortcut
 
@@ -64,12 +65,14 @@ class ImportedModel:
         parameters: float64 weights and biases of the layers that have some, by layer name.
         sha256: of the ONNX file.
         host: nodes after the logits that the accelerator does not run, such as a softmax, as messages call them.
+        pinned: formats that the file itself gives for stored outputs, by layer name.
     """
 
     graph: LayerGraph
     parameters: dict[str, FloatParameters]
     sha256: str
     host: tuple[str, ...] = ()
+    pinned: Mapping[str, Format] = field(default_factory=dict)
 
 
 def import_onnx(path: Path | str, dump: Path | None = None) -> ImportedModel:
