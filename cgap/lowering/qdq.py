@@ -137,10 +137,9 @@ class _Writer:
         self.nodes.append(helper.make_node(ending, [result], ["logits"], self.tensor("logits.layout")))
         outputs = [_value("logits", TensorProto.FLOAT, [last.channels] if flat else _sizes(last))]
         if stored_outputs:
-            outputs += [
-                _value(tensor, helper.np_dtype_to_tensor_dtype(self.fixed.format(name).dtype), _sizes(graph.shape(name)))
-                for name, tensor in self.stored.items()
-            ]
+            for name, tensor in self.stored.items():
+                kind = helper.np_dtype_to_tensor_dtype(self.fixed.format(name).dtype)
+                outputs.append(_value(tensor, kind, _sizes(graph.shape(name))))
         inputs = [_value(self.image, TensorProto.FLOAT, _sizes(image))]
         body = helper.make_graph(self.nodes, graph.name, inputs, outputs, self.initialisers)
         wide = any(self.fixed.format(layer.name).bits == 16 for layer in graph.layers)

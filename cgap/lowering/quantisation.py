@@ -85,8 +85,9 @@ def stored_forms(model: ImportedModel, options: QuantiseOptions) -> dict[str, Fo
             forms[layer.name] = forms[layer.inputs[0]]
         else:
             own.add(layer.name)
-            bits = options.layer_bits.get(layer.name, options.bits)
-            forms[layer.name] = model.pinned.get(layer.name, Format(bits, 0, not (unsigned and nonnegative[layer.name])))
+            signed = not (unsigned and nonnegative[layer.name])
+            chosen = Format(options.layer_bits.get(layer.name, options.bits), 0, signed)
+            forms[layer.name] = model.pinned.get(layer.name, chosen)
     for name in options.layer_bits:
         if name not in own:
             raise UserError(
