@@ -18,6 +18,9 @@ from fpga_model.reference import run_float
 
 CLIPPING = 3
 """How many fraction bits beyond the largest value are tried: each halves the range and the rounding error."""
+HEADROOM = {8: 0, 16: 1}
+"""Fraction bits left unused, by the bits of the tensor: what other images may hold beyond the calibration's largest
+value. Of 16 bits one is cheap: rounding is far below what a single saturated value costs."""
 FINEST, COARSEST = 24, -40
 """Most and fewest fraction bits of an activation; a network that needs others is out of any sensible range."""
 BATCH = 32
@@ -88,10 +91,28 @@ def activation_fractions(
         if not math.isfinite(value) or fitting_fraction(value, forms[name]) < COARSEST:
             raise UserError(f"layer {shorten(name)!r} makes numbers as large as {value:.3g}; check its weights")
     first = {name: min(fitting_fraction(value, forms[name]), FINEST) for name, value in largest.items()}
-    if options.calibration == "max":
-        return first
-    if options.calibration == "percentile":
-        return _rarely_clipped(model, images, forms, first, options.percentile)
+    found = _CHOICES[options.calibration](model, images, forms, first, options)
+    return {name: fraction - HEADROOM[forms[name].bits] for name, fraction in found.items()}
+
+
+def _never_clipped(
+    _model: ImportedModel,
+    _images: FloatArray,
+    _forms: Mapping[str, Format],
+    first: Mapping[str, int],
+    _options: QuantiseOptions,
+) -> dict[str, int]:
+    return dict(first)
+
+
+def _least_error(
+    model: ImportedModel,
+    images: FloatArray,
+    forms: Mapping[str, Format],
+    first: Mapping[str, int],
+    _options: QuantiseOptions,
+) -> dict[str, int]:
+    """The fractions with the least mean square error. Against those that clip nothing this won 1 to 3.5 dB."""
     errors = {name: np.zeros(CLIPPING + 1) for name in first}
     for tensors in real_batches(model, images):
         for name, values in tensors.items():
@@ -105,9 +126,9 @@ def _rarely_clipped(
     images: FloatArray,
     forms: Mapping[str, Format],
     first: Mapping[str, int],
-    percentile: float,
+    options: QuantiseOptions,
 ) -> dict[str, int]:
-    """The most fraction bits with which at most 100 - `percentile` percent of the values are clipped.
+    """The most fraction bits with which at most 100 - `options.percentile` percent of the values are clipped.
 
     Zeros do not count: they are exact in any format, and after ReLU there may be hardly anything else.
     """
@@ -121,9 +142,12 @@ def _rarely_clipped(
     found = {}
     for name, fitted in counts.items():
         clipped = np.cumsum(fitted) - fitted
-        allowed = np.flatnonzero(clipped <= (1 - percentile / 100) * fitted.sum())
+        allowed = np.flatnonzero(clipped <= (1 - options.percentile / 100) * fitted.sum())
         found[name] = first[name] + (int(allowed[-1]) if fitted.any() else 0)
     return found
+
+
+_CHOICES = {"mse": _least_error, "max": _never_clipped, "percentile": _rarely_clipped}
 
 
 def real_batches(model: ImportedModel, images: FloatArray) -> Iterator[dict[str, FloatArray]]:

@@ -73,28 +73,36 @@ def stored_forms(model: ImportedModel, options: QuantiseOptions) -> dict[str, Fo
         UserError: bits asked for a layer that has none of its own.
     """
     graph = model.graph
+    for name in options.layer_bits:
+        if name not in layers_with_bits(model):
+            raise UserError(
+                f"network {graph.name!r} has no layer {shorten(name)!r} to choose the bits of: the input has 8, maxima "
+                f"those of what they read, and what the file stores already keeps its own"
+            )
     unsigned = options.activations == "unsigned"
     nonnegative: dict[str, bool] = {}
     forms: dict[str, Format] = {}
-    own: set[str] = set()
     for layer in graph.layers:
         nonnegative[layer.name] = layer.operator.nonnegative([nonnegative[source] for source in layer.inputs])
+        signed = not (unsigned and nonnegative[layer.name])
         if layer == graph.input:
             forms[layer.name] = INPUT_FORMAT
         elif layer.operator.keeps_format:
             forms[layer.name] = forms[layer.inputs[0]]
         else:
-            own.add(layer.name)
-            signed = not (unsigned and nonnegative[layer.name])
             chosen = Format(options.layer_bits.get(layer.name, options.bits), 0, signed)
             forms[layer.name] = model.pinned.get(layer.name, chosen)
-    for name in options.layer_bits:
-        if name not in own:
-            raise UserError(
-                f"network {graph.name!r} has no layer {shorten(name)!r} to choose the bits of: the input has 8, and "
-                f"maxima those of what they read"
-            )
     return forms
+
+
+def layers_with_bits(model: ImportedModel) -> list[str]:
+    """Layers whose bits can be chosen."""
+    graph, pinned = model.graph, model.pinned
+    return [
+        layer.name
+        for layer in graph.layers
+        if layer != graph.input and not layer.operator.keeps_format and layer.name not in pinned
+    ]
 
 
 def to_integers(

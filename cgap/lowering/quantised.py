@@ -19,7 +19,8 @@ from cgap.lowering.support import supports
 from fpga_model.fixed_point import Format
 
 PAIR = ("QuantizeLinear", "DequantizeLinear")
-_SELECT = ("MaxPool", "GlobalMaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean", "Slice", "Dropout", "Identity")
+_POOLS = ("MaxPool", "GlobalMaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean")
+_PARTS = ("Slice", "Pad", "Dropout", "Identity")
 LAYOUT = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
 MAX_FRACTION = 40
 """Formats with more fraction bits than this, or fewer than its negative, are out of any sensible range."""
@@ -124,7 +125,7 @@ def _cannot_be_negative(network: Network, node: Node, nonnegative: set[str]) -> 
         return bool(node.attributes.get("min", -1) >= 0 or (low is not None and np.all(low >= 0)))
     if node.is_a("Add", "Concat"):
         return nonnegative.issuperset(node.inputs)
-    return node.is_a("Relu") or (node.is_a(*LAYOUT, *_SELECT) and node.inputs[0] in nonnegative)
+    return node.is_a("Relu") or (node.is_a(*LAYOUT, *_POOLS, *_PARTS) and node.inputs[0] in nonnegative)
 
 
 def _scale(constants: Constants, node: Node, quantisers: Mapping[str, Node]) -> _Scale | None:
