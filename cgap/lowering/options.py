@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from fpga_model.errors import UserError
 
@@ -52,3 +52,16 @@ class QuantiseOptions:
                 raise UserError(f"{name} {choice!r} are not known: choose {' or '.join(known)}")
         if not 0 < self.percentile <= 100:
             raise UserError(f"a percentile lies above 0 and up to 100, not {self.percentile:g}")
+
+    @classmethod
+    def parse(
+        cls, calibration: str, percentile: float, weight_fractions: str, bias_correction: bool, activations: str
+    ) -> QuantiseOptions:
+        """From the command line's words. Raises UserError."""
+        return cls(
+            calibration=cast(Calibration, calibration),
+            percentile=percentile,
+            weight_fractions=cast(Sharing, weight_fractions),
+            bias_correction=bias_correction,
+            activations=cast(Activations, activations),
+        )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,13 +13,13 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from cgap.lowering.calibrate import BATCH
+from cgap.lowering.calibrate import BATCH, real_batches
 from cgap.lowering.importer import ImportedModel
 from cgap.lowering.runtime import run_onnx
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, Format, IntArray
 from fpga_model.graph import FixedGraph
-from fpga_model.reference import run_float, run_reference
+from fpga_model.reference import StoredTensors, run_reference
 
 
 @dataclass(frozen=True)
@@ -61,28 +60,19 @@ def compare(stored: IntArray, form: Format, real: npt.NDArray[Any], saturated: i
 
 
 def measure(
-    model: ImportedModel, fixed: FixedGraph, images: FloatArray, keep: Collection[str] | None = None
+    model: ImportedModel, fixed: FixedGraph, images: FloatArray, stored: StoredTensors | None = None
 ) -> dict[str, Quality]:
-    """Run the real and the integer network on `images` [N, C, H, W] and compare each stored tensor of `keep` (all)."""
-    form = fixed.format(fixed.graph.input.name)
+    """Run the real and the integer network on `images` [N, C, H, W] and compare every stored tensor, by layer name.
+
+    `stored` are the integers of these images where they are known already.
+    """
+    stored = stored or run_reference(fixed, fixed.format(fixed.graph.input.name).quantise(images))
     found: dict[str, Quality] = {}
-    for start in range(0, len(images), BATCH):
-        part = images[start : start + BATCH].astype(np.float32)
-        stored = run_reference(fixed, form.quantise(part), keep)
-        real = run_float(model.graph, model.parameters, part, stored.keys())
-        for name, quality in compare_all(fixed, stored, real, stored.saturated).items():
-            found[name] = found.get(name, Quality()) + quality
-    return found
-
-
-def compare_all(
-    fixed: FixedGraph,
-    stored: Mapping[str, IntArray],
-    real: Mapping[str, npt.NDArray[Any]],
-    saturated: Mapping[str, int],
-) -> dict[str, Quality]:
-    """The quality of every tensor of `real`, by layer name."""
-    return {name: compare(stored[name], fixed.format(name), real[name], saturated[name]) for name in real}
+    for index, real in enumerate(real_batches(model, images)):
+        part = slice(index * BATCH, (index + 1) * BATCH)
+        for name, values in real.items():
+            found[name] = found.get(name, Quality()) + compare(stored[name][part], fixed.format(name), values)
+    return {name: replace(quality, saturated=stored.saturated[name]) for name, quality in found.items()}
 
 
 def against_file(path: Path, model: ImportedModel, fixed: FixedGraph, images: FloatArray) -> dict[str, Quality] | None:
@@ -112,4 +102,4 @@ def against_file(path: Path, model: ImportedModel, fixed: FixedGraph, images: Fl
         except UserError:
             return None
     real = {name: results[tensor].reshape(stored[name].shape) for name, tensor in other.items()}
-    return compare_all(fixed, stored, real, stored.saturated)
+    return {name: compare(stored[name], fixed.format(name), real[name], stored.saturated[name]) for name in other}

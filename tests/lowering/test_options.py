@@ -104,7 +104,7 @@ def small_resnet(tmp_path_factory: pytest.TempPathFactory) -> ImportedModel:
 def logits_snr(model: ImportedModel, chosen: QuantiseOptions) -> float:
     images = random_images(model.graph.shape("image"), 40) / 128.0
     output = model.graph.output.name
-    found = measure(model, quantise(model, images, chosen), images, [output])[output].snr_db
+    found = measure(model, quantise(model, images, chosen), images)[output].snr_db
     assert found is not None
     return found
 
