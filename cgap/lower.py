@@ -141,14 +141,8 @@ def print_lowering(report: dict[str, Any], console: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold", title="stored tensors", title_justify="left")
     table.add_column("layer", overflow="fold")
     searched = any(layer["alone_at_8_bits"] for layer in report["layers"])
-    for heading in (
-        "stored as",
-        "weights",
-        "saturated",
-        "SNR, dB",
-        *(["alone at 8, dB"] if searched else []),
-        "float32",
-    ):
+    middle = ["alone at 8, dB"] if searched else []
+    for heading in ("stored as", "weights", "saturated", "SNR, dB", *middle, "float32"):
         table.add_column(heading, justify="left" if heading in ("stored as", "float32") else "right", no_wrap=True)
     for layer in report["layers"]:
         alone = layer["alone_at_8_bits"]
@@ -168,9 +162,8 @@ def print_lowering(report: dict[str, Any], console: Console) -> None:
         real = "not measured" if accuracy["float"] is None else f"{accuracy['float']:.2%}"
         console.print(f"accuracy on {accuracy['images']:,} images: float {real}, fixed {accuracy['fixed']:.2%}")
     for entry in file["requantised"]:
-        console.print(
-            f"{entry['layer']}: stored otherwise than in the file, {decibels(entry['snr_db'])} dB", markup=False
-        )
+        snr = decibels(entry["snr_db"])
+        console.print(f"{entry['layer']}: stored otherwise than in the file, {snr} dB from its values", markup=False)
     for tensor in file["not_stored"]:
         console.print(f"{tensor}: rounded in the file, and not by the accelerator", markup=False)
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from cgap.lower import LowerRequest, lower_model, print_lowering
-from cgap.lowering import ImportedModel, QuantiseOptions, import_onnx
+from cgap.lowering import ImportedModel, QuantiseOptions, import_onnx, quantise
 from cgap.lowering.mixed import Target, choose_bits
 from cgap.lowering.quality import measure
 from fpga_model.errors import UserError
@@ -84,10 +84,12 @@ def sensitive(tmp_path_factory: pytest.TempPathFactory) -> ImportedModel:
 
 def test_bits_are_spent_where_they_count(sensitive: ImportedModel) -> None:
     images = random_images(Shape(3, 16, 16), 12) / 128.0
-    chosen = {
-        target: choose_bits(sensitive, images, None, QuantiseOptions(), Target(target)) for target in (28, 38, 60)
-    }
-    output, counts = sensitive.graph.output.name, []
+    output = sensitive.graph.output.name
+    base = measure(sensitive, quantise(sensitive, images), images)[output].snr_db
+    assert base is not None
+    targets = [base + 3, base + 10, base + 25]
+    chosen = {target: choose_bits(sensitive, images, None, QuantiseOptions(), Target(target)) for target in targets}
+    counts = []
     for target, mixed in chosen.items():
         bits = [mixed.fixed.format(name).bits for name in mixed.alone]
         counts.append(bits.count(8))
@@ -98,8 +100,8 @@ def test_bits_are_spent_where_they_count(sensitive: ImportedModel) -> None:
         alone = [score.snr_db for score in mixed.alone.values()]
         assert alone == sorted(alone, reverse=True)
     assert len(bits) > counts[0] > counts[1] > counts[2]
-    again = choose_bits(sensitive, images, None, QuantiseOptions(), Target(38))
-    assert dict(again.options.layer_bits) == dict(chosen[38].options.layer_bits)
+    again = choose_bits(sensitive, images, None, QuantiseOptions(), Target(targets[1]))
+    assert dict(again.options.layer_bits) == dict(chosen[targets[1]].options.layer_bits)
 
 
 def test_accuracy_can_be_the_target(sensitive: ImportedModel) -> None:
@@ -137,8 +139,8 @@ def test_wrong_requests(network: Path, tmp_path: Path, changes: dict, message: s
 
 
 def test_mixed_bits_are_reported(network: Path, tmp_path: Path) -> None:
-    report, said = lower(network, tmp_path / "out", bits="mixed", target=Target(30))
-    assert report["target"] == {"min_snr_db": 30, "max_accuracy_drop": None}
+    report, said = lower(network, tmp_path / "out", bits="mixed", target=Target(45))
+    assert report["target"] == {"min_snr_db": 45, "max_accuracy_drop": None}
     searched = [layer for layer in report["layers"] if layer["alone_at_8_bits"]]
     assert {layer["format"]["bits"] for layer in searched} == {8, 16}
     assert {layer["weight_bits"] == layer["format"]["bits"] for layer in searched if layer["weight_bits"]} == {True}

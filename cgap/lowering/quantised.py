@@ -110,8 +110,8 @@ def read_quantised(network: Network) -> Network:
             if pairs.setdefault(tensor, pair).form != pair.form:
                 dropped.append(node.output)
     output = rename.get(network.output, network.output)
-    kept = {"nodes": tuple(nodes), "constants": constants, "output": output}
-    return prune(replace(network, **kept, pairs=pairs, dropped=tuple(dropped)))
+    network = replace(network, nodes=tuple(nodes), constants=constants, output=output)
+    return prune(replace(network, pairs=pairs, dropped=tuple(dropped)))
 
 
 def _same(one: _Scale | None, other: _Scale) -> bool:
