@@ -24,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cgap.lowering import import_onnx
 from cgap.lowering.layout import HOST
+from cgap.lowering.quantised import PAIR
 from cgap.lowering.support import RULES
 from fpga_model.errors import UserError
 from fpga_model.reference import run_float
@@ -32,7 +33,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
 BEGIN, END = "<!-- begin: made by python -m tests.lowering.conformance -->", "<!-- end -->"
 PASSED, HOST_RUN, REFUSED, WRONG = "passed", "host", "refused", "wrong"
 ELEMENTWISE = ("Add", "Clip", "Div", "Dropout", "Identity", "LeakyRelu", "Mul", "Relu", "Sub")
-OPERATORS = sorted({*RULES, *HOST, "Identity", "Dropout"})
+OPERATORS = sorted({*RULES, *HOST, "Identity", "Dropout"} - {*PAIR})
+"""Without those that are read in pairs: alone they are nothing that a layer does."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from cgap.lowering import import_onnx, quantise
+from cgap.lowering import export_qdq, import_onnx, quantise
 from fpga_model.errors import UserError
 from tests.lowering.models import Builder, residual_net
 
@@ -231,6 +231,13 @@ def _mobile_net(path: Path) -> Path:
     return net.save(net.node("Softmax", data, axis=-1), path)
 
 
+def _quantised_net(path: Path) -> Path:
+    """Integer weights and stored tensors between QuantizeLinear and DequantizeLinear."""
+    model = import_onnx(residual_net(path, (2, 3), size=8))
+    export_qdq(quantise(model, np.random.default_rng(1).uniform(-1, 1, (2, 3, 8, 8))), path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     folder = tmp_path_factory.mktemp("seeds")
@@ -238,6 +245,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
         residual_net(folder / "residual.onnx", (2, 3), size=8).read_bytes(),
         _plain_net(folder / "plain.onnx").read_bytes(),
         _mobile_net(folder / "mobile.onnx").read_bytes(),
+        _quantised_net(folder / "quantised.onnx").read_bytes(),
     ]
 
 
