@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -118,10 +119,15 @@ def _layers(
                 "saturated": measured.saturated,
                 "snr_db": measured.snr_db,
                 "proven": layer.name not in unproven,
-                "alone_at_8_bits": None if score is None else asdict(score),
+                "alone_at_8_bits": None if score is None else {"snr_db": _finite(score.snr_db), "drop": score.drop},
             }
         )
     return entries
+
+
+def _finite(value: float) -> float | None:
+    """What JSON can hold."""
+    return value if math.isfinite(value) else None
 
 
 def _file(onnx: Path, imported: ImportedModel, fixed: FixedGraph, inputs: Inputs) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from rich.console import Console
 
+from cgap import cli
 from cgap.lower import LowerRequest, lower_model, print_lowering
 from cgap.lowering import ImportedModel, QuantiseOptions, import_onnx, quantise
 from cgap.lowering.mixed import Target, choose_bits
@@ -53,6 +54,18 @@ def test_the_folder_holds_the_network_and_what_it_costs(network: Path, tmp_path:
     text = console.export_text()
     assert "uint8 x 2^-" in text
     assert "accuracy on 300 images" in text
+
+
+def test_the_command(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, choices = tmp_path / "out", {"calibration": "percentile", "weight_fractions": "layer", "bias_correction": True}
+    cli.lower(str(network), **choices, out=out)
+    printed = capsys.readouterr().out
+    assert "stored as" in printed
+    assert f"wrote {out}" in printed
+    options = json.loads((out / "report.json").read_text())["options"]
+    assert {key: options[key] for key in choices} == choices
+    with pytest.raises(UserError, match="calibration 'kl' are not known"):
+        cli.lower(str(network), calibration="kl", out=tmp_path / "p")
 
 
 def test_what_was_lowered_can_be_lowered_again(network: Path, tmp_path: Path) -> None:

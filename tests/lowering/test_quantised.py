@@ -13,11 +13,15 @@ from onnx import TensorProto, helper
 from cgap.lowering import ImportedModel, QuantiseOptions, export_qdq, import_onnx, quantise
 from cgap.lowering.quality import against_file
 from cgap.models import resolve
+from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, Shape
 from fpga_model.operators import Convolution, Pooling
+from fpga_model.platform import load_platform
 from fpga_model.reference import run_reference
+from fpga_model.schedule.build import build_schedule
+from fpga_model.schedule.schedule import Kind
 from tests.lowering.models import Builder, residual_net
 from tests.lowering.networks import random_cnns, save
 from tests.lowering.test_options import options
@@ -57,6 +61,14 @@ def test_resnet20_comes_back(tmp_path: Path) -> None:
     again = check_again(quantise(model, images[:4] / 128.0), images, tmp_path / "qdq.onnx")
     kinds = [layer.operator.kind for layer in model.graph.layers]
     assert [layer.operator.kind for layer in again.graph.layers][:-1] == kinds[:-1]
+
+
+def test_the_accelerator_takes_what_comes_back(tmp_path: Path) -> None:
+    images = random_images(Shape(3, 16, 16), 4)
+    fixed = quantise(import_onnx(residual_net(tmp_path / "net.onnx")), images / 128.0)
+    again = quantise(check_again(fixed, images, tmp_path / "qdq.onnx"), images / 128.0)
+    schedule = build_schedule(again, Accelerator(), load_platform("zcu104"), Kind.RESIDENT)
+    assert {command.layer for command in schedule.commands} == {layer.name for layer in fixed.graph.layers[1:]}
 
 
 def pair(net: Builder, data: str, scale: object, zero: object = np.int8(0), behind: object = None) -> str:
