@@ -80,11 +80,12 @@ def read_quantised(network: Network) -> Network:
     rename: dict[str, str] = {}
     quantisers: dict[str, Node] = {}
     nonnegative: set[str] = set()
+    cut: dict[str, str] = {}
     nodes, dropped = [], list(network.dropped)
     for given in network.nodes:
         node = replace(given, inputs=tuple(rename.get(tensor, tensor) for tensor in given.inputs))
         nodes.append(node)
-        if _cannot_be_negative(network, node, nonnegative):
+        if _cannot_be_negative(constants, node, nonnegative):
             nonnegative.add(node.output)
         scale = _scale(constants, node, quantisers) if node.is_a(*PAIR) else None
         if scale is None:
@@ -99,13 +100,13 @@ def read_quantised(network: Network) -> Network:
             quantisers[node.output] = node
         elif quantiser is not None and _same(_scale(constants, quantiser, quantisers), scale):
             data, pair = quantiser.inputs[0], StoredPair(node.output, scale.form)
-            if scale.cuts_negative and data not in nonnegative and data != network.input:
+            if scale.cuts_negative and data not in nonnegative and data != network.input and data not in cut:
                 nodes[-1] = Node(quantiser.name, "Relu", (data,), node.outputs)
                 nonnegative.add(node.output)
-                data = node.output
+                cut[data] = data = node.output
             else:
                 nodes.pop()
-                rename[node.output] = data
+                data = rename[node.output] = cut.get(data, data) if scale.cuts_negative else data
             tensor = _stored_tensor(network, data, rename)
             if pairs.setdefault(tensor, pair).form != pair.form:
                 dropped.append(node.output)
@@ -118,13 +119,16 @@ def _same(one: _Scale | None, other: _Scale) -> bool:
     return one is not None and one.same(other)
 
 
-def _cannot_be_negative(network: Network, node: Node, nonnegative: set[str]) -> bool:
+def _cannot_be_negative(constants: Constants, node: Node, nonnegative: set[str]) -> bool:
     """Whether the output of a node is known not to be negative, given the tensors of which that is known."""
+
+    def known(tensor: str) -> bool:
+        return tensor in nonnegative or (tensor in constants and bool(np.all(constants[tensor] >= 0)))
+
     if node.is_a("Clip"):
-        low = network.constant(node, 1)
-        return bool(node.attributes.get("min", -1) >= 0 or (low is not None and np.all(low >= 0)))
-    if node.is_a("Add", "Concat"):
-        return nonnegative.issuperset(node.inputs)
+        return known("".join(node.inputs[1:2])) or node.attributes.get("min", -1) >= 0
+    if node.is_a("Add", "Concat", "Conv"):
+        return all(map(known, node.inputs))
     return node.is_a("Relu") or (node.is_a(*LAYOUT, *_POOLS, *_PARTS) and node.inputs[0] in nonnegative)
 
 

@@ -71,6 +71,15 @@ def test_the_accelerator_takes_what_comes_back(tmp_path: Path) -> None:
     assert {command.layer for command in schedule.commands} == {layer.name for layer in fixed.graph.layers[1:]}
 
 
+def test_unsigned_pools_come_back_as_pools(tmp_path: Path) -> None:
+    """A sum of numbers that are not negative is not either: no ReLU is missing behind it."""
+    model, images = import_onnx(residual_net(tmp_path / "net.onnx")), random_images(Shape(3, 16, 16), 4)
+    fixed = quantise(model, images / 128.0, QuantiseOptions(activations="unsigned"))
+    again = check_again(fixed, images, tmp_path / "qdq.onnx")
+    kinds = [[layer.operator.kind for layer in network.graph.layers][:-1] for network in (model, again)]
+    assert kinds[0] == kinds[1]
+
+
 def pair(net: Builder, data: str, scale: object, zero: object = np.int8(0), behind: object = None) -> str:
     """QuantizeLinear and DequantizeLinear around a tensor."""
     first = [net.constant(np.float32(scale)), net.constant(zero)]
@@ -237,6 +246,17 @@ def test_a_saturation_that_is_a_relu_comes_back(zero: np.generic, tmp_path: Path
     relus = [layer.operator.relu for layer in model.graph.layers if isinstance(layer.operator, Convolution)]
     assert relus == [True, False]
     assert model.dropped == ()
+
+
+def test_a_relu_comes_back_once_for_several_readers(tmp_path: Path) -> None:
+    """Quantisers write a DequantizeLinear for each reader."""
+    net = Builder(("N", 3, 4, 4))
+    parameters = net.constant(np.float32(2.0**-5)), net.constant(np.uint8(0))
+    stored = net.node("QuantizeLinear", net.conv("image", 3, 3), *parameters)
+    first, second = (net.node("DequantizeLinear", stored, *parameters) for _ in range(2))
+    model = import_onnx(net.save(net.node("Add", net.conv(first, 3, 3), second), tmp_path / "net.onnx"))
+    assert [layer.operator.relu for layer in model.graph.layers[1:]] == [True, False]
+    assert model.pinned == {model.graph.layers[1].name: Format(8, 5, signed=False)}
 
 
 def test_hostile_scales_do_not_crash(tmp_path: Path) -> None:
