@@ -18,6 +18,8 @@ from cgap.emit import Header, emit_hls, find_ap_include, find_compiler, run_csim
 from cgap.files import replace_folder, safe_name, write_atomic
 from cgap.inputs import Inputs, load_inputs, load_test_set
 from cgap.lowering import ImportedModel, export_qdq, import_onnx, quantise
+from cgap.lowering.qdq import doubtful_layers
+from cgap.lowering.quality import Quality, measure
 from cgap.lowering.runtime import run_onnx
 from cgap.report import Accuracy, Costs, Csim, Network, build_report
 from cgap.trace import trace_json
@@ -92,19 +94,24 @@ def network_figures(compiled: Compiled) -> Network:
 
 
 def measure_accuracy(compiled: Compiled, inputs: Inputs, stored: StoredTensors | None) -> Accuracy:
+    """`classify` of a compiled network."""
+    return classify(compiled.onnx, compiled.fixed, inputs, stored)
+
+
+def classify(onnx: Path, fixed: FixedGraph, inputs: Inputs, stored: StoredTensors | None) -> Accuracy:
     """Float (onnxruntime on the model) and fixed (integer reference) accuracy; None without labels that fit.
 
     The float accuracy is None, too, of a model that onnxruntime does not take, such as one with two nodes of one name.
     `stored` are the integers of these images where they are known already.
     """
-    output = compiled.fixed.graph.output.name
-    if inputs.labels is None or compiled.fixed.graph.shape(output).size <= int(inputs.labels.max()):
+    output = fixed.graph.output.name
+    if inputs.labels is None or fixed.graph.shape(output).size <= int(inputs.labels.max()):
         return Accuracy(0, None, None)
     try:
-        logits = next(iter(run_onnx(compiled.onnx, inputs.images).values()))
+        logits = next(iter(run_onnx(onnx, inputs.images).values()))
     except UserError:
         logits = None
-    integers = stored or run_reference(compiled.fixed, inputs.integers(), keep=[output])
+    integers = stored or run_reference(fixed, inputs.integers(), keep=[output])
 
     def right(scores: npt.NDArray[Any]) -> float:
         rows = scores.reshape(len(scores), -1)
@@ -113,6 +120,16 @@ def measure_accuracy(compiled: Compiled, inputs: Inputs, stored: StoredTensors |
         return float((classes == inputs.labels).mean())
 
     return Accuracy(len(inputs.images), None if logits is None else right(logits), right(integers[output]))
+
+
+def kept_note(imported: ImportedModel, fixed: FixedGraph) -> str | None:
+    """What became of the integers of a network that was quantised before; None for one that was not."""
+    if not imported.quantised:
+        return None
+    kept = sum(fixed.format(name) == form for name, form in imported.pinned.items())
+    return f"of the tensors that the file stores as integers, {kept} of {len(imported.quantised)} keep them" + (
+        f"; {len(imported.dropped)} more are not stored" if imported.dropped else ""
+    )
 
 
 @dataclass(frozen=True)
@@ -141,6 +158,9 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
     compiled = compile_model(request.model, request.target, request.images_file)
     if compiled.imported.host:
         say(f"left to the host, after the logits: {', '.join(compiled.imported.host)}")
+    note = kept_note(compiled.imported, compiled.fixed)
+    if note:
+        say(note)
     test_set = load_test_set() if request.test_set else None
     folder = request.out or Path("build") / compiled.name
     with replace_folder(folder) as new:
@@ -150,6 +170,7 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         _write_network(compiled, new)
         _write_hls(compiled, layerwise, costs, new)
         stored = write_vectors(compiled.fixed, compiled.inputs.first(request.images).integers(), new / "vectors")
+        quality = measure(compiled.imported, compiled.fixed, compiled.inputs.first(request.images).images, stored)
         say("checking the integers against onnxruntime")
         check_onnxruntime(compiled, stored, new)
         if test_set is None:
@@ -161,7 +182,7 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         if request.csim:
             say("compiling the C++ and simulating it")
             csim = _simulate_cpp(compiled, new, say)
-        report = _report(compiled, accuracy, costs, csim)
+        report = _report(compiled, accuracy, costs, csim, quality)
         write_atomic(new / "report.json", json.dumps(report, indent=2) + "\n")
         write_atomic(new / "trace.json", trace_json(costs.simulation, request.target.platform.clock_mhz))
     return folder, report
@@ -173,12 +194,14 @@ def simulate_model(model: str, target: Target, images: Path | None, trace: Path 
     costs = Costs.of(compiled.schedule)
     if trace is not None:
         write_atomic(trace, trace_json(costs.simulation, target.platform.clock_mhz))
-    return _report(compiled, Accuracy(0, None, None), costs, None)
+    return _report(compiled, Accuracy(0, None, None), costs, None, {})
 
 
-def _report(compiled: Compiled, accuracy: Accuracy, costs: Costs, csim: Csim | None) -> dict[str, Any]:
+def _report(
+    compiled: Compiled, accuracy: Accuracy, costs: Costs, csim: Csim | None, quality: dict[str, Quality]
+) -> dict[str, Any]:
     sha256, dataset = compiled.imported.sha256, compiled.inputs.dataset
-    return build_report(compiled.name, dataset, sha256, network_figures(compiled), accuracy, costs, csim)
+    return build_report(compiled.name, dataset, sha256, network_figures(compiled), accuracy, costs, csim, quality)
 
 
 def _layerwise(compiled: Compiled) -> Schedule:
@@ -229,7 +252,7 @@ def _simulate_cpp(compiled: Compiled, folder: Path, say: Say) -> Csim:
 def check_onnxruntime(compiled: Compiled, stored: StoredTensors, folder: Path) -> None:
     """Compare every stored tensor of the integer reference with onnxruntime on the QDQ model.
 
-    Layers whose sums float32 is not proven to hold exactly are left out.
+    Layers whose sums float32 is not proven to hold exactly are left out, and those behind them.
 
     Raises:
         RuntimeError: they differ, which is a defect of this program and not of its input.
@@ -239,6 +262,7 @@ def check_onnxruntime(compiled: Compiled, stored: StoredTensors, folder: Path) -
     images = next(iter(stored.values()))
     results = run_onnx(probe, compiled.inputs.images[: len(images)])
     probe.unlink()
+    doubtful = doubtful_layers(compiled.fixed)
     for name, tensor in exported.stored.items():
-        if name not in exported.unproven and not np.array_equal(results[tensor], stored[name]):
+        if name not in doubtful and not np.array_equal(results[tensor], stored[name]):
             raise RuntimeError(f"layer {name!r}: onnxruntime and the integer reference differ")

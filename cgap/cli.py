@@ -182,6 +182,53 @@ ModelArgument = Annotated[str, typer.Argument(help="A name from `cgap models`, o
 
 
 @app.command()
+def lower(
+    model: ModelArgument,
+    bits: Annotated[
+        str, typer.Option("--bits", help="8 or 16, of weights and stored tensors; mixed: 8 where the target allows.")
+    ] = "8",
+    min_snr: Annotated[
+        float | None, typer.Option("--min-snr", help="Target of mixed bits: signal-to-noise of the logits, dB.")
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option("--max-accuracy-drop", min=0, help="Target of mixed bits: points of accuracy.")
+    ] = None,
+    calibration: Annotated[
+        str, typer.Option("--calibration", help="Fractions of stored tensors by mse, max or percentile.")
+    ] = "mse",
+    percentile: Annotated[
+        float, typer.Option("--percentile", help="Percent of values that its calibration does not clip.")
+    ] = 99.99,
+    weight_fractions: Annotated[
+        str, typer.Option("--weight-fractions", help="One for each output channel, or one for each layer.")
+    ] = "channel",
+    bias_correction: Annotated[
+        bool, typer.Option("--bias-correction", help="Take the mean error of each channel back in its bias.")
+    ] = False,
+    activations: Annotated[
+        str, typer.Option("--activations", help="signed, or unsigned where a ReLU leaves no negative numbers.")
+    ] = "signed",
+    images_file: ImagesFileOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to write.", show_default="build/MODEL_lowered")
+    ] = None,
+) -> None:
+    """Quantise a network to fixed point and say what it costs, layer by layer."""
+    from rich.console import Console
+
+    from cgap.lower import LowerRequest, lower_model, print_lowering
+    from cgap.lowering import QuantiseOptions
+    from cgap.lowering.mixed import Target
+
+    options = QuantiseOptions.parse(calibration, percentile, weight_fractions, bias_correction, activations)
+    target = None if min_snr is None and max_accuracy_drop is None else Target(min_snr, max_accuracy_drop)
+    request = LowerRequest(model, bits, options, target, images_file, out)
+    folder, report = lower_model(request, say=lambda text: print(f"  {text}", flush=True))
+    print_lowering(report, Console())
+    print(f"wrote {folder}")
+
+
+@app.command()
 def hls(
     model: ModelArgument,
     platform: PlatformOption = "zcu104",

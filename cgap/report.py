@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from cgap.lowering.quality import Quality
 from fpga_model.analytic import LayerEstimate, estimate
 from fpga_model.schedule.schedule import Schedule
 from fpga_model.simulator import LayerCost, Simulation, simulate
@@ -69,6 +71,7 @@ def build_report(
     accuracy: Accuracy,
     costs: Costs,
     csim: Csim | None,
+    quality: Mapping[str, Quality],
 ) -> dict[str, Any]:
     """Everything measured on one build; what was not measured is None."""
     schedule = costs.schedule
@@ -86,7 +89,7 @@ def build_report(
             "clock_mhz": platform.clock_mhz,
             "schedule": schedule.kind.value,
         },
-        "layers": [_layer(name, costs) for name in costs.simulation.layers],
+        "layers": [_layer(name, costs, quality.get(name)) for name in costs.simulation.layers],
         "totals": _totals(costs),
         "limits": limits(schedule),
         "csim": {"images": None, "mismatches": None, "seconds": None} if csim is None else asdict(csim),
@@ -98,7 +101,7 @@ def _figures(analytic: int, simulated: int) -> Figures:
     return {"analytic": analytic, "simulated": simulated, "rtl": None}
 
 
-def _layer(name: str, costs: Costs) -> dict[str, Any]:
+def _layer(name: str, costs: Costs, quality: Quality | None) -> dict[str, Any]:
     schedule = costs.schedule
     layer = schedule.graph.layer(name)
     closed, measured = costs.layer(name)
@@ -113,6 +116,8 @@ def _layer(name: str, costs: Costs) -> dict[str, Any]:
         "cycles": _figures(closed.cycles, measured.cycles),
         "dram_read_bytes": _figures(closed.dram_read_bytes, measured.dram_read_bytes),
         "dram_write_bytes": _figures(closed.dram_write_bytes, measured.dram_write_bytes),
+        "saturated": None if quality is None else quality.saturated,
+        "snr_db": None if quality is None else quality.snr_db,
     }
 
 
@@ -159,7 +164,7 @@ def _layer_table(report: dict[str, Any]) -> Table:
     )
     table.add_column("layer", overflow="fold")
     table.add_column("op")
-    for heading in ("kMAC", "analytic", "simulated", "tile", "bound", "read", "written"):
+    for heading in ("kMAC", "analytic", "simulated", "tile", "bound", "read", "written", "satur.", "SNR, dB"):
         table.add_column(heading, justify="left" if heading == "bound" else "right", no_wrap=True)
     for layer in report["layers"]:
         efficiency = layer["tile_efficiency"]
@@ -173,6 +178,8 @@ def _layer_table(report: dict[str, Any]) -> Table:
             layer["bound"],
             f"{layer['dram_read_bytes']['simulated']:,}",
             f"{layer['dram_write_bytes']['simulated']:,}",
+            "-" if layer["saturated"] is None else f"{layer['saturated']:,}",
+            "-" if layer["snr_db"] is None else f"{layer['snr_db']:.1f}",
         )
     return table
 

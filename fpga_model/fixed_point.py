@@ -15,13 +15,17 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 MAX_SHIFT = 31
 """Largest shift a layer record can hold (five bits)."""
+ACCUMULATOR_BITS = {8: 32, 16: 48}
+"""Bits of a layer's accumulator, by the most bits of what it reads and stores."""
+BIAS_BITS = {8: 27, 16: 32}
+"""Bits of its bias. Of 8-bit layers, bias and shift share one 32-bit record of the hardware."""
 FLOAT32_EXACT = 1 << 24
 """Integers below this in magnitude are exact in float32, and so are their sums in any order."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A signed fixed-point format: an integer of `bits` bits that stands for integer x 2^-frac.
+    """A fixed-point format: an integer of `bits` bits, signed or not, that stands for integer x 2^-frac.
 
     `frac` may be negative (coarser than one) or larger than `bits` (every value below one half).
 
@@ -31,6 +35,7 @@ class Format:
 
     bits: int
     frac: int
+    signed: bool = True
 
     def __post_init__(self) -> None:
         if self.bits not in (8, 16):
@@ -39,17 +44,25 @@ class Format:
     @property
     def low(self) -> int:
         """Smallest integer."""
-        return -(1 << (self.bits - 1))
+        return -(1 << (self.bits - 1)) if self.signed else 0
 
     @property
     def high(self) -> int:
         """Largest integer."""
-        return (1 << (self.bits - 1)) - 1
+        return (1 << (self.bits - self.signed)) - 1
+
+    @property
+    def wide_bits(self) -> int:
+        """Bits of the two's complement number that holds these integers: one more where they are unsigned."""
+        return self.bits + (not self.signed)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The numpy type that holds these integers."""
-        return np.dtype(np.int8 if self.bits == 8 else np.int16)
+        return np.dtype(f"{'i' if self.signed else 'u'}{self.bits // 8}")
+
+    def __str__(self) -> str:
+        return f"{'' if self.signed else 'u'}int{self.bits} x 2^{-self.frac}"
 
     @property
     def scale(self) -> float:
@@ -93,7 +106,13 @@ def round_shift(values: IntArray, shift: int | IntArray) -> npt.NDArray[np.int64
 
 
 def requantise(
-    acc: IntArray, shift: int | IntArray, bits: int, relu: bool, ceiling: int | None = None, leak: int = 0
+    acc: IntArray,
+    shift: int | IntArray,
+    bits: int,
+    relu: bool,
+    ceiling: int | None = None,
+    leak: int = 0,
+    signed: bool = True,
 ) -> tuple[IntArray, int]:
     """Turn accumulators into stored integers: round once, then the activation if any, then saturate.
 
@@ -107,11 +126,12 @@ def requantise(
         ceiling: replace results above it by it (the 6 of ReLU6, in stored integers); None for no such bound.
         leak: a leaky ReLU of slope 2^-leak: negative accumulators are divided by 2^(shift + leak) instead, still
             with one rounding.
+        signed: whether the stored integers are.
 
     Returns:
-        The stored integers (int8 or int16) and how many of them saturated.
+        The stored integers (of 8 or 16 bits) and how many of them saturated.
     """
-    stored = Format(bits, 0)
+    stored = Format(bits, 0, signed)
     rounded = round_shift(acc, np.where(acc < 0, np.add(shift, leak), shift) if leak else shift)
     if relu:
         np.maximum(rounded, 0, out=rounded)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import networkx as nx
 
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import Format
+from fpga_model.fixed_point import ACCUMULATOR_BITS, Format
 from fpga_model.operators import Input, Operator, operator_from_json, operator_to_json
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
 
@@ -192,6 +192,20 @@ class FixedGraph:
     def format(self, name: str) -> Format:
         """Format of the stored output of layer `name`."""
         return self.numbers[name].output
+
+    def bounds(self, name: str) -> tuple[int, int]:
+        """What no partial sum of layer `name` exceeds in magnitude, and the bits of its accumulator."""
+        layer = self.graph.layer(name)
+        inputs = [self.format(source) for source in layer.inputs]
+        bound = layer.operator.accumulator_bound(self.numbers[name], [form.wide_bits for form in inputs])
+        return bound, ACCUMULATOR_BITS[max(form.bits for form in (self.format(name), *inputs))]
+
+    def to_json(self) -> dict[str, Any]:
+        """The layer graph (see `LayerGraph.to_json`) with each layer's stored `format`, for `json.dump`."""
+        document = self.graph.to_json()
+        for entry in document["layers"]:
+            entry["format"] = asdict(self.format(entry["name"]))
+        return document
 
 
 def _map_size(shape: Shape) -> tuple[int, int]:

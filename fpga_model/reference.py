@@ -43,6 +43,8 @@ def run_reference(fixed: FixedGraph, images: IntArray, keep: Collection[str] | N
 
     def step(layer: Layer, inputs: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
         stored, count = layer.operator.reference(inputs, fixed.numbers[layer.name])
+        if stored.dtype != fixed.format(layer.name).dtype:
+            raise TypeError(f"{layer.operator.kind} stores {stored.dtype}, and {fixed.format(layer.name)} is meant")
         saturated[layer.name] += count
         return stored
 

@@ -61,7 +61,7 @@ class LayerNumbers:
     Attributes:
         output: format of the stored output.
         shift: [Nof], in_frac + weight_frac - output.frac, each 0..31. Zeros where a layer does not round.
-        weights: [Nof, Nif, Nky, Nkx], int8 or int16; None in a layer without weights.
+        weights: [Nof, Nif, Nky, Nkx], int8 or int16 like the output's bits; None in a layer without weights.
         weight_frac: [Nof], fraction bits of the weights of each output channel.
         bias: [Nof], int64, at the accumulator's fraction.
         shortcut_shift: [Nof], left shift that aligns the shortcut with the accumulator

@@ -38,7 +38,18 @@ KEYS = {
     "csim": {"images", "mismatches", "seconds"},
     "rtl": {"images", "mismatches", "seconds"},
 }
-LAYER_KEYS = {"name", "op", "macs", "tile_efficiency", "bound", "cycles", "dram_read_bytes", "dram_write_bytes"}
+LAYER_KEYS = {
+    "name",
+    "op",
+    "macs",
+    "tile_efficiency",
+    "bound",
+    "cycles",
+    "dram_read_bytes",
+    "dram_write_bytes",
+    "saturated",
+    "snr_db",
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +83,12 @@ def test_what_was_not_measured_is_null(built):
     assert report["csim"] == report["rtl"] == {"images": None, "mismatches": None, "seconds": None}
     assert report["network"]["dense_macs"] is None
     assert all(layer["cycles"]["rtl"] is None for layer in report["layers"])
+
+
+def test_what_quantisation_costs_is_told_layer_by_layer(built):
+    layers = built[1]["layers"]
+    assert all(layer["saturated"] >= 0 and 10 < layer["snr_db"] < 60 for layer in layers)
+    assert any(layer["saturated"] for layer in layers)
 
 
 def test_layers_sum_to_the_totals(built):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ from cgap.lowering.fuse import (
     lower_pooling,
 )
 from cgap.lowering.layout import fold_padding, leave_to_host, lower_transpositions, remove_layout
-from cgap.lowering.network import DOMAIN, Network, Node, shorten, to_onnx
+from cgap.lowering.network import DOMAIN, Network, Node, StoredPair, shorten, to_onnx
+from cgap.lowering.quantised import lower_sums, read_quantised
 from cgap.lowering.read import read_model
 from cgap.lowering.simplify import fold_constants, infer_shapes, remove_identities
 from cgap.lowering.support import check_lowered, check_supported
 from fpga_model.errors import UserError
+from fpga_model.fixed_point import Format
 from fpga_model.graph import FloatParameters, Layer, LayerGraph, Shape
 from fpga_model.operators import Concatenation, Convolution, FullyConnected, Input, Operator, Part, Pooling, Shortcut
 
@@ -40,9 +42,12 @@ PASSES: tuple[Pass, ...] = (
     infer_shapes,
     fold_constants,
     remove_identities,
+    read_quantised,
+    fold_constants,
     check_supported,
     fold_padding,
     lower_transpositions,
+    lower_sums,
     lower_convolutions,
     lower_fully_connected,
     fold_affine,
@@ -66,12 +71,21 @@ class ImportedModel:
         parameters: float64 weights and biases of the layers that have some, by layer name.
         sha256: of the ONNX file.
         host: nodes after the logits that the accelerator does not run, such as a softmax, as messages call them.
+        quantised: how the file itself stores the output of a layer, by layer name, where it does.
+        dropped: dequantised tensors of the file that no layer stores, or that two pairs store differently.
     """
 
     graph: LayerGraph
     parameters: dict[str, FloatParameters]
     sha256: str
     host: tuple[str, ...] = ()
+    quantised: Mapping[str, StoredPair] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def pinned(self) -> dict[str, Format]:
+        """The formats that the file gives for stored outputs and that the accelerator has, by layer name."""
+        return {name: pair.form for name, pair in self.quantised.items() if pair.form is not None}
 
 
 def import_onnx(path: Path | str, dump: Path | None = None) -> ImportedModel:
@@ -91,7 +105,10 @@ def import_onnx(path: Path | str, dump: Path | None = None) -> ImportedModel:
         network = step(network)
         _dump(network, dump, index, step.__name__)
     graph, parameters = to_layers(network)
-    return ImportedModel(graph, parameters, sha256, network.host)
+    names = {network.input: network.input, **_layer_names(network)}
+    quantised = {names[tensor]: pair for tensor, pair in network.pairs.items() if tensor in names}
+    gone = [pair.real for tensor, pair in network.pairs.items() if tensor not in names]
+    return ImportedModel(graph, parameters, sha256, network.host, quantised, (*network.dropped, *gone))
 
 
 def _dump(network: Network, folder: Path | None, index: int, step: str) -> None:

@@ -17,6 +17,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from fpga_model.fixed_point import Format
+
 DOMAIN = "cgap"
 IR_VERSION = 10
 """The newest ONNX file version that every supported onnxruntime reads."""
@@ -58,6 +60,19 @@ class Node:
         return replace(self, attributes={**self.attributes, **changes})
 
 
+@dataclass(frozen=True)
+class StoredPair:
+    """A QuantizeLinear with its DequantizeLinear: how the file itself stores a tensor.
+
+    Attributes:
+        real: name in the file of the dequantised tensor.
+        form: of the stored integers; None where the accelerator has none such.
+    """
+
+    real: str
+    form: Format | None
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
     """A graph of nodes in topological order, with one input and one output.
@@ -70,6 +85,8 @@ class Network:
         shapes: of tensors, the batch axis first; absent where unknown, -1 for an unknown size.
         opset: version of ONNX's operators.
         host: nodes behind the output that the host runs, as messages call them.
+        pairs: how the file stores a tensor, where it does; the nodes that said so are gone.
+        dropped: dequantised tensors whose pair contradicts another, and is ignored.
     """
 
     name: str
@@ -80,6 +97,8 @@ class Network:
     shapes: Mapping[str, tuple[int, ...]]
     opset: int
     host: tuple[str, ...] = ()
+    pairs: Mapping[str, StoredPair] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
 
     @cached_property
     def _producers(self) -> dict[str, Node]:

@@ -19,6 +19,8 @@ from fpga_model.graph import FixedGraph, Layer, LayerNumbers, Shape
 from fpga_model.operators import Concatenation, Convolution, Input, Operator, Pooling
 
 OPSET = 17
+OPSET_16_BITS = 21
+"""The first that has QuantizeLinear to 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,15 @@ def export_qdq(fixed: FixedGraph, path: Path, stored_outputs: bool = False) -> Q
 
 def unproven_layers(fixed: FixedGraph) -> list[str]:
     """Layers whose sums are not proven to be exact in float32."""
-    found = []
+    return [layer.name for layer in fixed.graph.layers if fixed.bounds(layer.name)[0] >= FLOAT32_EXACT]
+
+
+def doubtful_layers(fixed: FixedGraph) -> set[str]:
+    """Layers whose stored integers onnxruntime might not repeat: the unproven ones, and what is computed from them."""
+    found = set(unproven_layers(fixed))
     for layer in fixed.graph.layers:
-        bits = [fixed.format(source).bits for source in layer.inputs]
-        if layer.operator.accumulator_bound(fixed.numbers[layer.name], bits) >= FLOAT32_EXACT:
-            found.append(layer.name)
+        if found.intersection(layer.inputs):
+            found.add(layer.name)
     return found
 
 
@@ -76,7 +82,8 @@ class _Writer:
 
     def __post_init__(self) -> None:
         self.image = self.fixed.graph.input.name
-        self.taken.add(self.image)
+        # Names of layers are kept for the nodes that compute them.
+        self.taken.update(layer.name for layer in self.fixed.graph.layers)
 
     def tensor(self, wish: str) -> str:
         """A new tensor name."""
@@ -90,9 +97,10 @@ class _Writer:
         self.initialisers.append(numpy_helper.from_array(values, name))
         return name
 
-    def node(self, op: str, inputs: list[str], wish: str, **attributes: Any) -> str:
+    def node(self, op: str, inputs: list[str], wish: str, name: str | None = None, **attributes: Any) -> str:
+        """Append a node, called like its output tensor or `name`; returns that tensor."""
         output = self.tensor(wish)
-        self.nodes.append(helper.make_node(op, inputs, [output], output, **attributes))
+        self.nodes.append(helper.make_node(op, inputs, [output], name or output, **attributes))
         return output
 
     def real(self, name: str) -> str:
@@ -125,17 +133,17 @@ class _Writer:
         image, last = graph.shape(self.image), graph.shape(graph.output.name)
         result = self.real(graph.output.name)
         flat = last.pixels == 1
-        self.nodes.append(helper.make_node("Flatten" if flat else "Identity", [result], ["logits"], "logits"))
+        ending = "Flatten" if flat else "Identity"
+        self.nodes.append(helper.make_node(ending, [result], ["logits"], self.tensor("logits.layout")))
         outputs = [_value("logits", TensorProto.FLOAT, [last.channels] if flat else _sizes(last))]
         if stored_outputs:
-            kinds = {8: TensorProto.INT8, 16: TensorProto.INT16}
-            outputs += [
-                _value(tensor, kinds[self.fixed.format(name).bits], _sizes(graph.shape(name)))
-                for name, tensor in self.stored.items()
-            ]
+            for name, tensor in self.stored.items():
+                kind = helper.np_dtype_to_tensor_dtype(self.fixed.format(name).dtype)
+                outputs.append(_value(tensor, kind, _sizes(graph.shape(name))))
         inputs = [_value(self.image, TensorProto.FLOAT, _sizes(image))]
         body = helper.make_graph(self.nodes, graph.name, inputs, outputs, self.initialisers)
-        opsets = [helper.make_opsetid("", OPSET)]
+        wide = any(self.fixed.format(layer.name).bits == 16 for layer in graph.layers)
+        opsets = [helper.make_opsetid("", OPSET_16_BITS if wide else OPSET)]
         return helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION, producer_name="cgap")
 
 
@@ -177,6 +185,7 @@ def _(operator: Convolution, writer: _Writer, name: str, inputs: list[str], numb
         "Conv",
         [inputs[0], weights, bias],
         f"{name}.sums",
+        name,
         kernel_shape=operator.kernel,
         strides=[operator.stride] * 2,
         pads=operator.pad,
@@ -223,10 +232,10 @@ def _shortcut(operator: Convolution, writer: _Writer, name: str, data: str, shap
 def _(operator: Pooling, writer: _Writer, name: str, inputs: list[str], _numbers: LayerNumbers, shape: Shape) -> str:
     window = {"kernel_shape": operator.kernel, "strides": [operator.stride] * 2, "pads": operator.pad}
     if operator.mode == "max":
-        return writer.node("MaxPool", inputs, f"{name}.maxima", **window)
+        return writer.node("MaxPool", inputs, f"{name}.maxima", name, **window)
     # A grouped convolution with ones sums exactly; AveragePool would divide, and round.
     ones = writer.constant(f"{name}.ones", np.ones((shape.channels, 1, *operator.kernel), np.float32))
-    return writer.node("Conv", [*inputs, ones], f"{name}.sums", group=shape.channels, **window)
+    return writer.node("Conv", [*inputs, ones], f"{name}.sums", name, group=shape.channels, **window)
 
 
 @write_operator.register
@@ -240,4 +249,4 @@ def _(
             writer.constant(f"{name}.part{index}.{key}", np.array([value], np.int64)) for key, value in bounds.items()
         ]
         parts.append(writer.node("Slice", [inputs[part.source], *arguments], f"{name}.part{index}"))
-    return writer.node("Concat", parts, f"{name}.parts", axis=1)
+    return writer.node("Concat", parts, f"{name}.parts", name, axis=1)

@@ -4,65 +4,146 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 
 import numpy as np
 import numpy.typing as npt
 
 from cgap.lowering.calibrate import COARSEST, activation_fractions, weight_fractions
+from cgap.lowering.correction import BiasCorrection
 from cgap.lowering.importer import ImportedModel
 from cgap.lowering.network import shorten
+from cgap.lowering.options import QuantiseOptions
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import FLOAT32_EXACT, MAX_SHIFT, FloatArray, Format, IntArray
+from fpga_model.fixed_point import (
+    ACCUMULATOR_BITS,
+    BIAS_BITS,
+    FLOAT32_EXACT,
+    MAX_SHIFT,
+    FloatArray,
+    Format,
+    IntArray,
+)
 from fpga_model.graph import FixedGraph, FloatParameters, Layer, LayerNumbers, Shape
 from fpga_model.operators import Concatenation, Convolution, Input, Operator, Pooling
 
 INPUT_FORMAT = Format(8, 7)
 """The network's input is (pixel - 128) / 128."""
-ACCUMULATOR_BITS = 32
-BIAS_BITS = 27
-"""Bias and shift share one 32-bit record of the hardware."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Weights:
-    """Real parameters of a layer and the fraction bits [Nof] its weights would have if nothing else limited them."""
+    """Real parameters of a layer and the fraction bits [Nof] its weights would have if nothing else limited them.
+
+    `together`: all channels have, and keep, the same ones.
+    """
 
     given: FloatParameters
     frac: npt.NDArray[np.int64]
+    together: bool = False
 
     @property
     def live(self) -> npt.NDArray[np.bool_]:
-        """Output channels [Nof] with a weight that is not zero."""
-        return np.any(self.given.weights != 0, axis=(1, 2, 3))
+        """Output channels [Nof] with a weight that is not zero, or that share the fraction of such a channel."""
+        live = np.any(self.given.weights != 0, axis=(1, 2, 3))
+        return np.full_like(live, live.any()) if self.together else live
 
 
-def quantise(model: ImportedModel, images: FloatArray, bits: int = 8) -> FixedGraph:
+def quantise(model: ImportedModel, images: FloatArray, options: QuantiseOptions | None = None) -> FixedGraph:
     """Quantise a network.
 
     Args:
-        model: the imported network.
+        model: the imported network; formats that it pins itself are kept instead of calibrated.
         images: real-valued calibration images [N, C, H, W], as the network reads them.
-        bits: of weights and stored activations; 8.
+        options: 8 bits calibrated by mean square error when None.
 
     Raises:
         UserError: the numbers of a layer do not fit the hardware; the message names the layer.
     """
-    if bits != 8:
-        raise UserError(f"{bits}-bit quantisation is not supported; use 8")
-    fractions = activation_fractions(model, images, bits)
-    fractions[model.graph.input.name] = INPUT_FORMAT.frac
-    weights = {name: _Weights(given, weight_fractions(given.weights, bits)) for name, given in model.parameters.items()}
-    settle(model.graph.layers, weights, fractions)
+    options = options or QuantiseOptions()
+    forms = stored_forms(model, options)
+    return to_integers(model, images, forms, activation_fractions(model, images, forms, options), options)
+
+
+def stored_forms(model: ImportedModel, options: QuantiseOptions) -> dict[str, Format]:
+    """Bits and sign of every layer's stored output; the fractions are those of pinned formats, else without meaning.
+
+    Raises:
+        UserError: bits asked for a layer that has none of its own.
+    """
+    graph = model.graph
+    for name in options.layer_bits:
+        if name not in layers_with_bits(model):
+            raise UserError(
+                f"network {graph.name!r} has no layer {shorten(name)!r} to choose the bits of: the input has 8, maxima "
+                f"those of what they read, and what the file stores already keeps its own"
+            )
+    unsigned = options.activations == "unsigned"
+    nonnegative: dict[str, bool] = {}
+    forms: dict[str, Format] = {}
+    for layer in graph.layers:
+        nonnegative[layer.name] = layer.operator.nonnegative([nonnegative[source] for source in layer.inputs])
+        signed = not (unsigned and nonnegative[layer.name])
+        if layer == graph.input:
+            forms[layer.name] = INPUT_FORMAT
+        elif layer.operator.keeps_format:
+            forms[layer.name] = forms[layer.inputs[0]]
+        else:
+            chosen = Format(options.layer_bits.get(layer.name, options.bits), 0, signed)
+            forms[layer.name] = model.pinned.get(layer.name, chosen)
+    return forms
+
+
+def layers_with_bits(model: ImportedModel) -> list[str]:
+    """Layers whose bits can be chosen."""
+    graph, pinned = model.graph, model.pinned
+    return [
+        layer.name
+        for layer in graph.layers
+        if layer != graph.input and not layer.operator.keeps_format and layer.name not in pinned
+    ]
+
+
+def to_integers(
+    model: ImportedModel,
+    images: FloatArray,
+    forms: Mapping[str, Format],
+    calibrated: Mapping[str, int],
+    options: QuantiseOptions,
+) -> FixedGraph:
+    """The integers for stored outputs of bits and sign `forms` and, where settling allows, fractions `calibrated`.
+
+    Raises:
+        UserError: as `quantise`.
+    """
+    graph, together = model.graph, options.weight_fractions == "layer"
+    fractions, pinned = dict(calibrated), {graph.input.name, *model.pinned}
+    for layer in graph.layers:
+        if layer.operator.keeps_format and layer.inputs[0] in pinned:
+            pinned.add(layer.name)
+        if layer.name in pinned:
+            fractions[layer.name] = forms[layer.name].frac
+    weights = {
+        name: _Weights(given, weight_fractions(given.weights, forms[name].bits, together), together)
+        for name, given in model.parameters.items()
+    }
+    settle(graph.layers, weights, fractions)
     numbers: dict[str, LayerNumbers] = {}
-    for layer in model.graph.layers:
-        output = Format(bits, fractions[layer.name])
+    correction = BiasCorrection(model, images) if options.bias_correction else None
+    for layer in graph.layers:
+        output = replace(forms[layer.name], frac=fractions[layer.name])
         inputs = [numbers[source].output for source in layer.inputs]
-        shape = model.graph.shape(layer.name)
+        shape, given = graph.shape(layer.name), weights.get(layer.name)
         with _naming(layer):
-            numbers[layer.name] = layer_numbers(layer.operator, output, inputs, shape, weights.get(layer.name))
-    return FixedGraph(model.graph, numbers)
+            made = layer_numbers(layer.operator, output, inputs, shape, given)
+            if correction is not None and given is not None and layer.name not in model.pinned:
+                corrected = FloatParameters(given.given.weights, correction.corrected_bias(layer, made))
+                made = layer_numbers(layer.operator, output, inputs, shape, replace(given, given=corrected))
+        numbers[layer.name] = made
+        if correction is not None:
+            correction.advance(layer, made)
+    return FixedGraph(graph, numbers)
 
 
 def settle(layers: Sequence[Layer], weights: Mapping[str, _Weights], fractions: dict[str, int]) -> None:
@@ -176,15 +257,18 @@ def _(
         raise UserError(f"its output and shortcut, with {aligned} fraction bits, are too far apart to be added")
     # A channel without weights only adds its bias and shortcut: it needs no more fraction bits than they have.
     frac = np.where(weights.live, np.clip(weights.frac, lowest, highest), lowest)
+    bits = max(form.bits for form in (output, *inputs))
     while True:
         numbers, refused, inexact = _convolution_numbers(operator, output, inputs, weights.given, frac)
         stuck = refused & (frac <= lowest)
         if stuck.any():
             raise UserError(
-                f"output channel {int(np.argmax(stuck))} could overflow: its bias must fit {BIAS_BITS} bits and its "
-                f"sums {ACCUMULATOR_BITS} bits, with {lowest + inputs[0].frac} fraction bits"
+                f"output channel {int(np.argmax(stuck))} could overflow: its bias must fit {BIAS_BITS[bits]} bits and "
+                f"its sums {ACCUMULATOR_BITS[bits]} bits, with {lowest + inputs[0].frac} fraction bits"
             )
         lowered = refused | (inexact & (frac > lowest))
+        if weights.together:
+            lowered[:] = refused.any()
         if not lowered.any():
             return numbers
         frac = np.where(lowered, frac - 1, frac)
@@ -205,7 +289,8 @@ def _convolution_numbers(
     """
     accumulator = inputs[0].frac + frac
     bias = np.rint(np.ldexp(given.bias, accumulator))
-    limit = 1 << (BIAS_BITS - 1)
+    bits = max(form.bits for form in (output, *inputs))
+    limit = 1 << (BIAS_BITS[bits] - 1)
     wide = (bias < -limit) | (bias >= limit)
     weights = _round_weights(given.weights, frac, output.bits)
     numbers = LayerNumbers(
@@ -216,11 +301,12 @@ def _convolution_numbers(
         bias=np.where(wide, 0, bias).astype(np.int64),
         shortcut_shift=accumulator - inputs[1].frac if operator.shortcut is not None else None,
     )
-    magnitudes = [-form.low for form in inputs]
+    magnitudes = [1 << (form.wide_bits - 1) for form in inputs]
     bounds = operator.channel_bounds(numbers, magnitudes)
     products = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) * magnitudes[0]
-    inexact = (bounds >= FLOAT32_EXACT) & (products < FLOAT32_EXACT // 2)
-    return numbers, wide | (bounds >= 1 << (ACCUMULATOR_BITS - 1)), inexact
+    # Of 8 stored bits 24 are enough for any accumulator; of 16 they are not, and few layers are exact in float32.
+    inexact = (bounds >= FLOAT32_EXACT) & (products < FLOAT32_EXACT // 2) & (output.bits == 8)
+    return numbers, wide | (bounds >= 1 << (ACCUMULATOR_BITS[bits] - 1)), inexact
 
 
 def _round_weights(weights: FloatArray, frac: npt.NDArray[np.int64], bits: int) -> IntArray:

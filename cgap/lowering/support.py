@@ -58,8 +58,11 @@ def _unknown(node: Node) -> str:
     return f"this {kind} is not supported; supported: {', '.join(sorted(RULES))}"
 
 
+_TAKES_CONSTANTS = ("Add", "Concat", "Sub", "Mul", "Div", "QuantizeLinear", "DequantizeLinear")
+
+
 def _constant_data(network: Network, node: Node) -> str | None:
-    if node.op in ("Add", "Concat", "Sub", "Mul", "Div") or node.inputs[0] not in network.constants:
+    if node.op in _TAKES_CONSTANTS or node.inputs[0] not in network.constants:
         return None
     return f"its data ({shorten(node.inputs[0])!r}) are constant; compute them before export"
 

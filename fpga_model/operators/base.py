@@ -50,7 +50,19 @@ class Operator(ABC):
 
     @abstractmethod
     def accumulator_bound(self, numbers: LayerNumbers, input_bits: Sequence[int]) -> int:
-        """A bound on every partial sum's magnitude, in accumulator units, whatever the stored inputs are."""
+        """A bound on every partial sum's magnitude, in accumulator units, whatever the stored inputs are.
+
+        `input_bits` are those of the two's complement numbers that hold the inputs (`Format.wide_bits`).
+        """
+
+    @property
+    def keeps_format(self) -> bool:
+        """Whether the stored output has the format of the first input, because nothing is computed."""
+        return False
+
+    def nonnegative(self, inputs: Sequence[bool]) -> bool:
+        """Whether no output is negative, given which inputs are known to hold no negative numbers."""
+        return False
 
     def macs(self, inputs: Sequence[Shape]) -> int:
         """Multiply-accumulate operations for one image."""

@@ -91,7 +91,12 @@ class Concatenation(ComputeOperator):
         return self._stack(inputs)
 
     def reference(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> tuple[IntArray, int]:
-        return requantise(self._stack(inputs), per_channel(numbers.shift), numbers.output.bits, relu=False)
+        output = numbers.output
+        stored = self._stack(inputs)
+        return requantise(stored, per_channel(numbers.shift), output.bits, relu=False, signed=output.signed)
+
+    def nonnegative(self, inputs: Sequence[bool]) -> bool:
+        return all(inputs)
 
     def accumulator_bound(self, numbers: LayerNumbers, input_bits: Sequence[int]) -> int:
         return 1 << (max(input_bits) - 1)

@@ -174,17 +174,29 @@ class Convolution(ComputeOperator):
         if parameters is None:
             raise ValueError("a convolution needs parameters")
         kind = inputs[0].dtype
-        acc = self.accumulate(inputs[0], parameters.weights.astype(kind), parameters.bias.astype(kind))
-        if self.shortcut is not None:
-            acc[:, self.shortcut.reach] += self.shortcut.take(inputs[1])
+        acc = self.sums(inputs, parameters)
         if self.leak:
             acc = np.where(acc < 0, acc * kind.type(2.0**-self.leak), acc)
         low, high = 0.0 if self.relu else None, self.ceiling
         return acc if low is None and high is None else np.clip(acc, low, high)
 
+    def sums(self, inputs: Sequence[FloatArray], parameters: FloatParameters) -> FloatArray:
+        """The real sums [N, Nof, Noy, Nox], shortcut included, before the activation."""
+        kind = inputs[0].dtype
+        sums = self.accumulate(inputs[0], parameters.weights.astype(kind), parameters.bias.astype(kind))
+        if self.shortcut is not None:
+            sums[:, self.shortcut.reach] += self.shortcut.take(inputs[1])
+        return sums
+
+    def nonnegative(self, inputs: Sequence[bool]) -> bool:
+        return self.relu
+
     def reference(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> tuple[IntArray, int]:
-        acc, bound = self.accumulators(inputs, numbers), self._bound(numbers.output)
-        return requantise(acc, per_channel(numbers.shift), numbers.output.bits, self.relu, bound, self.leak)
+        acc, output = self.accumulators(inputs, numbers), numbers.output
+        bound = self._bound(output)
+        return requantise(
+            acc, per_channel(numbers.shift), output.bits, self.relu, bound, self.leak, signed=output.signed
+        )
 
     def _bound(self, output: Format) -> int | None:
         """The ceiling as a stored integer."""

@@ -68,7 +68,15 @@ class Pooling(ComputeOperator):
         maps = inputs[0].astype(np.int64)
         fill = 0 if self.mode == "sum" else np.iinfo(np.int64).min
         acc = self._reduce(windows(maps, self.kernel, self.stride, self.pad, fill))
-        return requantise(acc, per_channel(numbers.shift), numbers.output.bits, relu=False)
+        output = numbers.output
+        return requantise(acc, per_channel(numbers.shift), output.bits, relu=False, signed=output.signed)
+
+    @property
+    def keeps_format(self) -> bool:
+        return self.mode == "max"
+
+    def nonnegative(self, inputs: Sequence[bool]) -> bool:
+        return inputs[0]
 
     def _reduce(self, views: npt.NDArray[Any]) -> npt.NDArray[Any]:
         reduced: npt.NDArray[Any] = views.sum(axis=(4, 5)) if self.mode == "sum" else views.max(axis=(4, 5))

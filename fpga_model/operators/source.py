@@ -35,7 +35,7 @@ class Input(Operator):
         return inputs[0], 0
 
     def accumulator_bound(self, numbers: LayerNumbers, input_bits: Sequence[int]) -> int:
-        return 1 << (numbers.output.bits - 1)
+        return 1 << (numbers.output.wide_bits - 1)
 
     def to_json(self) -> dict[str, Any]:
         return {"shape": asdict(self.shape)}

@@ -59,6 +59,8 @@ def magnitude(maps: npt.NDArray[Any]) -> int:
     """Bound on the stored integers of `maps`, from their type where it is a storage type."""
     if maps.dtype in (np.int8, np.int16):
         return -int(np.iinfo(maps.dtype).min)
+    if maps.dtype in (np.uint8, np.uint16):
+        return int(np.iinfo(maps.dtype).max)
     return int(np.abs(maps.astype(np.int64)).max(initial=0))
 
 

@@ -175,6 +175,25 @@ class Emitter:
             self.program.append(Store(name, Waits(), chunks, destination))
 
 
+def check_numbers(fixed: FixedGraph) -> None:
+    """Refuse, all at once, the tensors that the accelerator cannot store.
+
+    Raises:
+        UserError: names every layer whose output is not a signed 8-bit tensor.
+    """
+    forms = {layer.name: fixed.format(layer.name) for layer in fixed.graph.layers}
+    found = [
+        f"{name!r} ({'' if form.signed else 'unsigned '}{form.bits} bits)".replace(" 8 bits", "")
+        for name, form in forms.items()
+        if (form.bits, form.signed) != (8, True)
+    ]
+    if found:
+        raise UserError(
+            f"network {fixed.graph.name!r} runs in integers, but this accelerator stores signed 8-bit tensors only, "
+            f"not those of {', '.join(found)}: quantise it to 8 bits with signed activations"
+        )
+
+
 @dataclass
 class Planner:
     """Decides residents and tile sizes for one network on one accelerator."""
@@ -306,4 +325,5 @@ def build_schedule(fixed: FixedGraph, accelerator: Accelerator, platform: Platfo
     """
     platform.check(accelerator)
     check_schedulable(fixed.graph)
+    check_numbers(fixed)
     return Planner(fixed, accelerator, platform.fitted(accelerator), kind).build()

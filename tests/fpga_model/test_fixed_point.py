@@ -56,19 +56,23 @@ def test_round_shift_refuses_shifts_that_do_not_exist(shift: int) -> None:
     st.integers(0, 31),
     st.sampled_from([8, 16]),
     st.booleans(),
+    st.booleans(),
 )
-def test_requantise_rounds_then_relu_then_saturates(values: list[int], shift: int, bits: int, relu: bool) -> None:
-    stored, saturated = requantise(np.array(values), shift, bits, relu)
+def test_requantise_rounds_then_relu_then_saturates(
+    values: list[int], shift: int, bits: int, relu: bool, signed: bool
+) -> None:
+    stored, saturated = requantise(np.array(values), shift, bits, relu, signed=signed)
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     expected, count = [], 0
     for value in values:
         rounded = exact(value, shift)
         if relu:
             rounded = max(rounded, 0)
-        clipped = min(max(rounded, -(1 << (bits - 1))), (1 << (bits - 1)) - 1)
+        clipped = min(max(rounded, low), high)
         count += clipped != rounded
         expected.append(clipped)
     assert stored.tolist() == expected
-    assert stored.dtype == (np.int8 if bits == 8 else np.int16)
+    assert stored.dtype == {8: (np.uint8, np.int8), 16: (np.uint16, np.int16)}[bits][signed]
     assert saturated == count
 
 
@@ -92,6 +96,15 @@ def test_format_quantises_to_the_nearest(value: float, frac: int, bits: int) -> 
     scaled = Fraction(value) * Fraction(2) ** frac
     assert integer == min(max(round(scaled), form.low), form.high)
     assert form.value(np.array([integer]))[0] == integer * form.scale
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_unsigned_formats_fit_numbers_of_one_bit_more(bits: int) -> None:
+    form = Format(bits, 0, signed=False)
+    assert (form.low, form.high) == (0, 2**bits - 1)
+    assert form.wide_bits == bits + 1
+    assert form.high < 1 << (form.wide_bits - 1)
+    assert form.quantise(np.array([-3.0, 2.5, 1e9])).tolist() == [0, 2, form.high]
 
 
 def test_format_refuses_other_widths() -> None:

@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cgap.lowering import import_onnx
 from cgap.lowering.layout import HOST
+from cgap.lowering.quantised import PAIR
 from cgap.lowering.support import RULES
 from fpga_model.errors import UserError
 from fpga_model.reference import run_float
@@ -35,7 +36,8 @@ PASSED, HOST_RUN, REFUSED, WRONG = "passed", "host", "refused", "wrong"
 ELEMENTWISE = ("Add", "Clip", "Div", "Dropout", "Identity", "LeakyRelu", "Mul", "Relu", "Sub")
 STACKED = ("Add", "Concat", "Div", "Mul", "Sub")
 ALONG_CHANNELS = ("Concat", "Slice")
-OPERATORS = sorted({*RULES, *HOST, "Identity", "Dropout"})
+OPERATORS = sorted({*RULES, *HOST, "Identity", "Dropout"} - {*PAIR})
+"""Without those that are read in pairs: alone they are nothing that a layer does."""
 
 
 @dataclass(frozen=True)

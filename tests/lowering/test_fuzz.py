@@ -20,7 +20,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from cgap.build import HlsRequest, Target, build_hls
-from cgap.lowering import import_onnx, quantise
+from cgap.lowering import export_qdq, import_onnx, quantise
 from cgap.report import Costs
 from fpga_model.errors import UserError
 from fpga_model.schedule.build import build_schedule
@@ -262,6 +262,13 @@ def _branching_net(path: Path) -> Path:
     return net.save(net.node("Relu", net.node("Concat", mean, half, axis=-3)), path)
 
 
+def _quantised_net(path: Path) -> Path:
+    """Integer weights and stored tensors between QuantizeLinear and DequantizeLinear."""
+    model = import_onnx(residual_net(path, (2, 3), size=8))
+    export_qdq(quantise(model, np.random.default_rng(1).uniform(-1, 1, (2, 3, 8, 8))), path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     folder = tmp_path_factory.mktemp("seeds")
@@ -270,6 +277,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
         _plain_net(folder / "plain.onnx").read_bytes(),
         _mobile_net(folder / "mobile.onnx").read_bytes(),
         _branching_net(folder / "branching.onnx").read_bytes(),
+        _quantised_net(folder / "quantised.onnx").read_bytes(),
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cgap.lowering import ImportedModel, import_onnx, quantise
+from cgap.lowering import ImportedModel, QuantiseOptions, import_onnx, quantise
 from cgap.lowering.calibrate import fitting_fraction, squared_error, weight_fractions
 from cgap.lowering.qdq import unproven_layers
 from fpga_model.errors import UserError
@@ -189,12 +189,12 @@ def test_calibration_chooses_the_least_error() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.floats(2.0**-40, 2.0**40))
 def test_fitting_fraction_is_the_largest_that_fits(largest: float) -> None:
-    fraction = fitting_fraction(largest, 8)
+    fraction = fitting_fraction(largest, Format(8, 0))
     assert round(largest * 2.0**fraction) <= 127 < round(largest * 2.0 ** (fraction + 1))
 
 
 def test_fitting_fraction_of_nothing() -> None:
-    assert fitting_fraction(0.0, 8) == 7
+    assert fitting_fraction(0.0, Format(8, 0)) == 7
 
 
 def test_weights_use_all_their_bits_and_none_is_clipped() -> None:
@@ -229,4 +229,4 @@ def test_bad_calibration_images(calibration: np.ndarray, message: str) -> None:
 
 def test_other_widths_are_refused() -> None:
     with pytest.raises(UserError, match="12-bit quantisation is not supported"):
-        quantise(one_layer(np.eye(2), np.zeros(2)), images(Shape(2, 2, 2)), bits=12)
+        quantise(one_layer(np.eye(2), np.zeros(2)), images(Shape(2, 2, 2)), QuantiseOptions(bits=12))
