@@ -240,4 +240,4 @@ def _(
             writer.constant(f"{name}.part{index}.{key}", np.array([value], np.int64)) for key, value in bounds.items()
         ]
         parts.append(writer.node("Slice", [inputs[part.source], *arguments], f"{name}.part{index}"))
-    return writer.node("Concat", parts, f"{name}.parts", axis=1)
+    return parts[0] if len(parts) == 1 else writer.node("Concat", parts, f"{name}.parts", axis=1)
