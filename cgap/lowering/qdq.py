@@ -242,11 +242,12 @@ def _(operator: Pooling, writer: _Writer, name: str, inputs: list[str], _numbers
 def _(
     operator: Concatenation, writer: _Writer, name: str, inputs: list[str], _numbers: LayerNumbers, _shape: Shape
 ) -> str:
-    parts = []
+    parts, single = [], len(operator.parts) == 1
     for index, part in enumerate(operator.parts):
         bounds = {"starts": part.first, "ends": part.first + part.channels, "axes": 1}
         arguments = [
             writer.constant(f"{name}.part{index}.{key}", np.array([value], np.int64)) for key, value in bounds.items()
         ]
-        parts.append(writer.node("Slice", [inputs[part.source], *arguments], f"{name}.part{index}"))
-    return writer.node("Concat", parts, f"{name}.parts", name, axis=1)
+        called = name if single else None
+        parts.append(writer.node("Slice", [inputs[part.source], *arguments], f"{name}.part{index}", called))
+    return parts[0] if single else writer.node("Concat", parts, f"{name}.parts", name, axis=1)
