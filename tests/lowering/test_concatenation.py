@@ -9,7 +9,6 @@ import pytest
 from onnx import helper
 
 from cgap.lowering import import_onnx, quantise
-from fpga_model.errors import UserError
 from fpga_model.operators import Concatenation, Part
 from tests.lowering.models import Builder
 from tests.lowering.test_operators import check, schedule
@@ -40,8 +39,7 @@ def test_branches_of_different_scales(tmp_path: Path) -> None:
     fixed = quantise(model, random_images(model.graph.shape("image"), 8) / 128.0)
     shifts = fixed.numbers["concat_3"].shift.tolist()
     assert shifts[0] > shifts[4] > shifts[7] == 0
-    with pytest.raises(UserError, match=r"layer 'concat_3' \(concatenation\): concatenation of channels"):
-        schedule(model)
+    assert schedule(model).commands
 
 
 def test_slices(tmp_path: Path) -> None:

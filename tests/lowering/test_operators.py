@@ -19,7 +19,7 @@ from fpga_model.operators import Convolution, Pooling
 from fpga_model.platform import load_platform
 from fpga_model.reference import run_reference
 from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.schedule import Kind
+from fpga_model.schedule.schedule import Kind, Schedule
 from tests.lowering.models import Builder
 from tests.lowering.test_import import assert_same
 from tests.lowering.test_qdq import mismatches, random_images
@@ -36,9 +36,9 @@ def check(net: Builder, tmp_path: Path) -> ImportedModel:
     return model
 
 
-def schedule(model: ImportedModel) -> None:
+def schedule(model: ImportedModel) -> Schedule:
     images = random_images(model.graph.shape(model.graph.input.name), 2) / 128.0
-    build_schedule(quantise(model, images), Accelerator(), load_platform("zcu104"), Kind.RESIDENT)
+    return build_schedule(quantise(model, images), Accelerator(), load_platform("zcu104"), Kind.RESIDENT)
 
 
 def last(model: ImportedModel) -> Convolution:
@@ -61,8 +61,7 @@ def test_groups(depth: int, channels: int, groups: int, tmp_path: Path) -> None:
     net.conv(data, channels, 5)
     model = check(net, tmp_path)
     assert model.graph.layers[1].operator.weights() == channels * depth // groups * 9
-    with pytest.raises(UserError, match=rf"layer 'conv_0' \(convolution\): .* convolution \({groups} groups\)"):
-        schedule(model)
+    assert schedule(model).commands
 
 
 @pytest.mark.parametrize("dilations", [[2, 2], [1, 3]])
@@ -92,8 +91,7 @@ def test_relu6(tmp_path: Path) -> None:
     stored = run_reference(quantise(model, images / 128.0), images)
     assert stored["conv_0"].max() == 96  # 6 with four fraction bits
     assert stored.saturated["conv_0"] == 0
-    with pytest.raises(UserError, match="upper bound \\(6, as in ReLU6"):
-        schedule(model)
+    assert schedule(model).commands
 
 
 @pytest.mark.parametrize(
@@ -118,8 +116,7 @@ def test_leaky_relu(slope: float, tmp_path: Path) -> None:
     net.node("LeakyRelu", net.node("Add", net.conv(data, 6, 6), data), alpha=slope)
     model = check(net, tmp_path)
     assert 2.0 ** -last(model).leak == slope
-    with pytest.raises(UserError, match="leaky ReLU \\(slope 2"):
-        schedule(model)
+    assert schedule(model).commands
 
 
 def _add_sub(net: Builder, data: str) -> str:
