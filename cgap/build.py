@@ -93,11 +93,6 @@ def network_figures(compiled: Compiled) -> Network:
     return Network(graph.macs(), graph.weights(), dense.get("dense_macs"), dense.get("dense_params"))
 
 
-def measure_accuracy(compiled: Compiled, inputs: Inputs, stored: StoredTensors | None) -> Accuracy:
-    """`classify` of a compiled network."""
-    return classify(compiled.onnx, compiled.fixed, inputs, stored)
-
-
 def classify(onnx: Path, fixed: FixedGraph, inputs: Inputs, stored: StoredTensors | None) -> Accuracy:
     """Float (onnxruntime on the model) and fixed (integer reference) accuracy; None without labels that fit.
 
@@ -174,10 +169,10 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         say("checking the integers against onnxruntime")
         check_onnxruntime(compiled, stored, new)
         if test_set is None:
-            accuracy = measure_accuracy(compiled, compiled.inputs.first(request.images), stored)
+            accuracy = classify(compiled.onnx, compiled.fixed, compiled.inputs.first(request.images), stored)
         else:
             say(f"measuring accuracy on {len(test_set.images):,} images")
-            accuracy = measure_accuracy(compiled, test_set, None)
+            accuracy = classify(compiled.onnx, compiled.fixed, test_set, None)
         csim = None
         if request.csim:
             say("compiling the C++ and simulating it")

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from cgap import __version__, models
+from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 
 # A network is many small matrix products. OpenBLAS's threads wait for one another by spinning, which on a busy
@@ -234,7 +235,7 @@ def hls(
     platform: PlatformOption = "zcu104",
     array: ArrayOption = "8x8x4",
     schedule: ScheduleOption = "resident",
-    page_depth: PageDepthOption = 512,
+    page_depth: PageDepthOption = Accelerator.page_depth,
     images: Annotated[
         int, typer.Option("--images", min=1, help="Images that are simulated, compared and scored.")
     ] = 100,
@@ -267,7 +268,7 @@ def sim(
     platform: PlatformOption = "zcu104",
     array: ArrayOption = "8x8x4",
     schedule: ScheduleOption = "resident",
-    page_depth: PageDepthOption = 512,
+    page_depth: PageDepthOption = Accelerator.page_depth,
     images_file: ImagesFileOption = None,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write the timeline here (Chrome trace format, for Perfetto).")

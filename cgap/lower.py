@@ -21,6 +21,7 @@ from cgap.inputs import Inputs, load_inputs
 from cgap.lowering import ImportedModel, QuantiseOptions, export_qdq, import_onnx, quantise
 from cgap.lowering.mixed import Score, Target, choose_bits
 from cgap.lowering.quality import Quality, against_file, measure
+from cgap.report import accuracy_line, decibels
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph
@@ -165,15 +166,9 @@ def print_lowering(report: dict[str, Any], console: Console) -> None:
     console.print()
     accuracy, file = report["accuracy"], report["file"]
     if accuracy["fixed"] is not None:
-        real = "not measured" if accuracy["float"] is None else f"{accuracy['float']:.2%}"
-        console.print(f"accuracy on {accuracy['images']:,} images: float {real}, fixed {accuracy['fixed']:.2%}")
+        console.print(accuracy_line(accuracy))
     for entry in file["requantised"]:
         snr = decibels(entry["snr_db"])
         console.print(f"{entry['layer']}: stored otherwise than in the file, {snr} dB from its values", markup=False)
     for tensor in file["not_stored"]:
         console.print(f"{tensor}: rounded in the file, and not by the accelerator", markup=False)
-
-
-def decibels(value: float | None) -> str:
-    """A table cell."""
-    return "-" if value is None else f"{value:.1f}"

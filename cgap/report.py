@@ -179,7 +179,7 @@ def _layer_table(report: dict[str, Any]) -> Table:
             f"{layer['dram_read_bytes']['simulated']:,}",
             f"{layer['dram_write_bytes']['simulated']:,}",
             "-" if layer["saturated"] is None else f"{layer['saturated']:,}",
-            "-" if layer["snr_db"] is None else f"{layer['snr_db']:.1f}",
+            decibels(layer["snr_db"]),
         )
     return table
 
@@ -219,8 +219,7 @@ def _facts(report: dict[str, Any]) -> list[str]:
         "cycles are this project's machine model (docs/microarchitecture.md); a vendor's is yours to measure",
     ]
     if accuracy["fixed"] is not None:
-        real = "not measured" if accuracy["float"] is None else f"{accuracy['float']:.2%}"
-        lines.append(f"accuracy on {accuracy['images']:,} images: float {real}, fixed {accuracy['fixed']:.2%}")
+        lines.append(accuracy_line(accuracy))
     if csim["images"] is not None:
         lines.append(
             f"C simulation: {csim['images']} images, {csim['mismatches']} mismatches in all stored tensors, "
@@ -231,3 +230,14 @@ def _facts(report: dict[str, Any]) -> list[str]:
 
 def _share(value: int, dense: int | None) -> str:
     return "" if dense is None else f" = {value / dense:.1%} of dense"
+
+
+def accuracy_line(accuracy: dict[str, Any]) -> str:
+    """The accuracies of a report, of which the fixed one was measured, in words."""
+    real = "not measured" if accuracy["float"] is None else f"{accuracy['float']:.2%}"
+    return f"accuracy on {accuracy['images']:,} images: float {real}, fixed {accuracy['fixed']:.2%}"
+
+
+def decibels(value: float | None) -> str:
+    """A table cell."""
+    return "-" if value is None else f"{value:.1f}"

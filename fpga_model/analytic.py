@@ -17,6 +17,7 @@ from fpga_model.platform import Platform
 from fpga_model.schedule.commands import Convolve, FeatureTile, PoolRows, Store
 from fpga_model.schedule.dram import is_packed, record_bytes, weight_bytes, weight_words
 from fpga_model.schedule.hazards import footprint
+from fpga_model.schedule.job import TileExtent
 from fpga_model.schedule.schedule import Schedule
 from fpga_model.schedule.tiling import LayerShape
 from fpga_model.timing import (
@@ -181,7 +182,9 @@ def _layer_tiles(schedule: Schedule, layer: Layer, operator: ComputeOperator, fi
             features += _load(shortcut, accelerator, platform)
         if layer.name not in schedule.residents:
             store = _store(shape.destination_tile(of, Tof, oy, Toy), accelerator, platform)
-        compute = operator.tile_cycles(inputs, output, of, Tof, Toy, shortcut is not None, interleave, accelerator)
+        adds = shortcut is not None
+        extent = TileExtent(accelerator, tuple(inputs), output, of, Tof, Toy, adds, interleave)
+        compute = operator.tile_cycles(extent)
         words = weight_words(Tof, shape.weights_per_map, accelerator)
         tiles.append(_Tile(compute, parameters, features, store, words, Tof if words else 0))
     return tiles

@@ -41,16 +41,14 @@ def _no_files(_split: Split) -> list[Path]:
     return []
 
 
-_DATASETS = {
-    "sample": Dataset("sample", cifar10.CLASSES, cifar10.SHAPE, _sample, _no_files),
-    "cifar10": Dataset("cifar10", cifar10.CLASSES, cifar10.SHAPE, cifar10.load_cifar10, cifar10.files),
-    **{
-        source.__name__.rpartition(".")[2]: Dataset(
-            source.__name__.rpartition(".")[2], source.CLASSES, source.SHAPE, source.load, source.files
-        )
-        for source in (cifar100, mnist, svhn)
-    },
-}
+_TABLE = (
+    Dataset("sample", cifar10.CLASSES, cifar10.SHAPE, _sample, _no_files),
+    Dataset("cifar10", cifar10.CLASSES, cifar10.SHAPE, cifar10.load_cifar10, cifar10.files),
+    Dataset("cifar100", cifar100.CLASSES, cifar100.SHAPE, cifar100.load, cifar100.files),
+    Dataset("mnist", mnist.CLASSES, mnist.SHAPE, mnist.load, mnist.files),
+    Dataset("svhn", svhn.CLASSES, svhn.SHAPE, svhn.load, svhn.files),
+)
+_DATASETS = {entry.name: entry for entry in _TABLE}
 
 
 def names() -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -91,50 +91,45 @@ def activation_fractions(
         if not math.isfinite(value) or fitting_fraction(value, forms[name]) < COARSEST:
             raise UserError(f"layer {shorten(name)!r} makes numbers as large as {value:.3g}; check its weights")
     first = {name: min(fitting_fraction(value, forms[name]), FINEST) for name, value in largest.items()}
-    found = _CHOICES[options.calibration](model, images, forms, first, options)
+    found = _CHOICES[options.calibration](_Calibration(model, images, forms, first, options))
     return {name: fraction - HEADROOM[forms[name].bits] for name, fraction in found.items()}
 
 
-def _never_clipped(
-    _model: ImportedModel,
-    _images: FloatArray,
-    _forms: Mapping[str, Format],
-    first: Mapping[str, int],
-    _options: QuantiseOptions,
-) -> dict[str, int]:
-    return dict(first)
+@dataclass(frozen=True, eq=False)
+class _Calibration:
+    """What a choice of fractions may look at; `first` are those that clip nothing."""
+
+    model: ImportedModel
+    images: FloatArray
+    forms: Mapping[str, Format]
+    first: Mapping[str, int]
+    options: QuantiseOptions
 
 
-def _least_error(
-    model: ImportedModel,
-    images: FloatArray,
-    forms: Mapping[str, Format],
-    first: Mapping[str, int],
-    _options: QuantiseOptions,
-) -> dict[str, int]:
+def _never_clipped(given: _Calibration) -> dict[str, int]:
+    return dict(given.first)
+
+
+def _least_error(given: _Calibration) -> dict[str, int]:
     """The fractions with the least mean square error. Against those that clip nothing this won 1 to 3.5 dB."""
+    forms, first = given.forms, given.first
     errors = {name: np.zeros(CLIPPING + 1) for name in first}
-    for tensors in real_batches(model, images):
+    for tensors in real_batches(given.model, given.images):
         for name, values in tensors.items():
             for extra in range(CLIPPING + 1):
                 errors[name][extra] += squared_error(values, replace(forms[name], frac=first[name] + extra))
     return {name: min(first[name] + int(np.argmin(errors[name])), FINEST) for name in first}
 
 
-def _rarely_clipped(
-    model: ImportedModel,
-    images: FloatArray,
-    forms: Mapping[str, Format],
-    first: Mapping[str, int],
-    options: QuantiseOptions,
-) -> dict[str, int]:
-    """The most fraction bits with which at most 100 - `options.percentile` percent of the values are clipped.
+def _rarely_clipped(given: _Calibration) -> dict[str, int]:
+    """The most fraction bits with which at most 100 - the chosen percentile percent of the values are clipped.
 
     Zeros do not count: they are exact in any format, and after ReLU there may be hardly anything else.
     """
+    forms, first = given.forms, given.first
     # A magnitude is clipped beyond one fraction and not below it: counting values by that fraction is enough.
     counts = {name: np.zeros(FINEST - fraction + 1, np.int64) for name, fraction in first.items()}
-    for tensors in real_batches(model, images):
+    for tensors in real_batches(given.model, given.images):
         for name, values in tensors.items():
             magnitudes = np.abs(values[values != 0]) / np.float32(forms[name].high + 0.5)
             fitting = np.clip(-np.frexp(magnitudes)[1], first[name], FINEST)
@@ -142,7 +137,7 @@ def _rarely_clipped(
     found = {}
     for name, fitted in counts.items():
         clipped = np.cumsum(fitted) - fitted
-        allowed = np.flatnonzero(clipped <= (1 - options.percentile / 100) * fitted.sum())
+        allowed = np.flatnonzero(clipped <= (1 - given.options.percentile / 100) * fitted.sum())
         found[name] = first[name] + (int(allowed[-1]) if fitted.any() else 0)
     return found
 

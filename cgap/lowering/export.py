@@ -15,9 +15,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from cgap.data import dataset
 from cgap.files import write_atomic
-from cgap.training.config import load_config
 from cgap.training.state import load_run
 from fpga_model.errors import UserError
 
@@ -32,9 +30,8 @@ _ROLES = {"W": "weight", "B": "bias", "C": "bias"}
 
 def export_run(run: Path, output: Path) -> None:
     """Write the network of a training run as ONNX. Raises UserError as `load_run` and `export_model` do."""
-    model = load_run(run)
-    data = load_config(run / "config.toml").data
-    export_model(model, output, dataset(data.dataset, data.size).shape)
+    model, shape = load_run(run)
+    export_model(model, output, shape)
 
 
 def export_model(model: nn.Module, output: Path, input_shape: tuple[int, ...] = (3, 32, 32)) -> None:

@@ -54,13 +54,14 @@ class TaylorSaliency:
     def __init__(self, model: nn.Module, spaces: Spaces) -> None:
         self.model = model
         self.spaces = spaces
+        self._members = spaces.members()
         self.states = {space.name: ChannelState.of(space.width) for space in spaces.plastic()}
 
     @torch.no_grad()
     def update(self) -> None:
         """Add the batch whose gradients are on the parameters now, and make every channel one batch older."""
         widths = self.spaces.all_widths()
-        for member in self.spaces.members():
+        for member in self._members:
             self._add(member, widths)
         for state in self.states.values():
             state.batches += 1

@@ -72,8 +72,8 @@ def load_teacher(distillation: DistillationSection | None, epoch: int) -> nn.Mod
     """The network to learn from in this epoch, if any. Raises UserError if its run is not to be had."""
     if distillation is None or epoch < distillation.epoch:
         return None
-    teacher = load_run(Path(distillation.teacher)).to(memory_format=torch.channels_last)
-    return teacher.requires_grad_(False)
+    teacher, _ = load_run(Path(distillation.teacher))
+    return teacher.to(memory_format=torch.channels_last).requires_grad_(False)
 
 
 def _train_epoch(

@@ -177,8 +177,8 @@ def restore(config: Config, path: Path) -> tuple[RunState, int]:
     return state, progress["log_lines"]
 
 
-def load_run(run: Path) -> nn.Module:
-    """The network of a run's last checkpoint, in eval mode.
+def load_run(run: Path) -> tuple[nn.Module, tuple[int, ...]]:
+    """The network of a run's last checkpoint, in eval mode, and the shape of the images it reads.
 
     Raises UserError if `run` is not a run folder, has no checkpoint yet, or its parts do not fit each other.
     """
@@ -187,6 +187,6 @@ def load_run(run: Path) -> nn.Module:
     checkpoint = run / "checkpoint.pt"
     if not checkpoint.is_file():
         raise UserError(f"{run}: has no checkpoint yet; there is one after each epoch")
-    model, spaces, _ = build_network(load_config(run / "config.toml"))
+    model, spaces, shape = build_network(load_config(run / "config.toml"))
     restore_network(model, spaces, read_checkpoint(checkpoint), checkpoint)
-    return model.eval()
+    return model.eval(), shape

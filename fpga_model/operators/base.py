@@ -6,11 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, IntArray
 from fpga_model.schedule.commands import Convolve, PoolRows, Window
-from fpga_model.schedule.job import Job
+from fpga_model.schedule.job import Job, TileExtent
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
 
 
@@ -107,21 +106,8 @@ class ComputeOperator(Operator):
         """The COMPUTE command of one tile; its waits are set by the program."""
 
     @abstractmethod
-    def tile_cycles(
-        self,
-        inputs: Sequence[Shape],
-        output: Shape,
-        of: int,
-        Tof: int,
-        Toy: int,
-        adds: bool,
-        interleave: int,
-        accelerator: Accelerator,
-    ) -> int:
-        """Closed form of the cycles of a tile of maps `of ... of+Tof-1` and `Toy` rows.
-
-        `adds` says whether the tile's maps get a shortcut, `interleave` how the rows of its source lie in the banks.
-        """
+    def tile_cycles(self, tile: TileExtent) -> int:
+        """Closed form of the cycles of a tile."""
 
     @property
     def added(self) -> Added | None:

@@ -12,14 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fpga_model.accelerator import Accelerator, ceil_div
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, IntArray, per_channel, requantise
 from fpga_model.operators.base import ComputeOperator, Operator, register
-from fpga_model.schedule.commands import Convolve, Pool, PoolRows, Waits, Window
-from fpga_model.schedule.job import Job
+from fpga_model.operators.pooling import pool_rows, rows_cycles
+from fpga_model.schedule.commands import Convolve, Pool, PoolRows, Window
+from fpga_model.schedule.job import Job, TileExtent
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
-from fpga_model.timing import DRAIN_DEPTH, POOL_FILL
 
 
 @dataclass(frozen=True)
@@ -125,35 +124,11 @@ class Concatenation(ComputeOperator):
     def window(self, inputs: Sequence[Shape]) -> Window:
         return Window(1, 1, 1, 0, 0, inputs[0].height, inputs[0].width)
 
-    def tile_cycles(
-        self,
-        inputs: Sequence[Shape],
-        output: Shape,
-        of: int,
-        Tof: int,
-        Toy: int,
-        adds: bool,
-        interleave: int,
-        accelerator: Accelerator,
-    ) -> int:
-        return POOL_FILL + 2 * Tof * Toy * ceil_div(output.width, accelerator.Pox) + 1 + DRAIN_DEPTH
+    def tile_cycles(self, tile: TileExtent) -> int:
+        return rows_cycles(self.window(tile.inputs), tile)
 
     def command(self, job: Job) -> Convolve | PoolRows:
-        return PoolRows(
-            layer=job.layer,
-            waits=Waits(),
-            mode=Pool.SUM,
-            source=job.source,
-            window=self.window(job.inputs),
-            first_if=self.source_maps(job.of, job.Tof)[0],
-            of=job.of,
-            Tof=job.Tof,
-            oy=job.oy,
-            Toy=job.Toy,
-            Nox=job.output.width,
-            shift=int(job.numbers.shift[job.of]),
-            destination=job.destination,
-        )
+        return pool_rows(self, Pool.SUM, job)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

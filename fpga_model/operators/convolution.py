@@ -11,13 +11,22 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fpga_model.accelerator import Accelerator, ceil_div
+from fpga_model.accelerator import ceil_div
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import MAX_SHIFT, FloatArray, Format, IntArray, per_channel, requantise
 from fpga_model.operators.base import ComputeOperator, Operator, register
-from fpga_model.operators.windows import Kernel, Pad, check_window, exact_dtype, magnitude, window_shape, windows
+from fpga_model.operators.windows import (
+    Kernel,
+    Pad,
+    check_window,
+    exact_dtype,
+    magnitude,
+    sliding,
+    window_shape,
+    windows,
+)
 from fpga_model.schedule.commands import Convolve, PoolRows, ShortcutRead, Waits, Window
-from fpga_model.schedule.job import Job
+from fpga_model.schedule.job import Job, TileExtent
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.timing import CONVOLVE_FILL, DRAIN_DEPTH, array_groups, fetch_cycles, shortcut_reads, step_cycles
 
@@ -227,31 +236,20 @@ class Convolution(ComputeOperator):
         return total
 
     def window(self, inputs: Sequence[Shape]) -> Window:
-        top, left = self.pad[:2]
-        return Window(self.Nky, self.Nkx, self.S, top, left, inputs[0].height, inputs[0].width)
+        return sliding(self.kernel, self.S, self.pad, inputs[0])
 
-    def tile_cycles(
-        self,
-        inputs: Sequence[Shape],
-        output: Shape,
-        of: int,
-        Tof: int,
-        Toy: int,
-        adds: bool,
-        interleave: int,
-        accelerator: Accelerator,
-    ) -> int:
-        window = self.window(inputs)
-        fetch = fetch_cycles(window, output.width, interleave, accelerator)
+    def tile_cycles(self, tile: TileExtent) -> int:
+        accelerator, width = tile.accelerator, tile.output.width
+        fetch = fetch_cycles(self.window(tile.inputs), width, tile.interleave, accelerator)
         sums = self.Gif * self.Nky * max(self.Nkx, fetch)
-        slots = 1 + (shortcut_reads(self.shortcut.stride, accelerator) if self.shortcut and adds else 0)
-        columns = ceil_div(output.width, accelerator.Pox)
-        groups = list(array_groups(of, Tof, self.Gof, accelerator.Pof))
+        slots = 1 + (shortcut_reads(self.shortcut.stride, accelerator) if self.shortcut and tile.adds else 0)
+        columns = ceil_div(width, accelerator.Pox)
+        groups = list(array_groups(tile.of, tile.Tof, self.Gof, accelerator.Pof))
         total = 0
         for maps, map_groups in Counter(groups).items():
-            for rows, row_groups in _ragged(Toy, accelerator.Poy):
+            for rows, row_groups in _ragged(tile.Toy, accelerator.Poy):
                 total += map_groups * row_groups * columns * max(sums, maps * rows * slots)
-        drain = groups[-1] * ((Toy - 1) % accelerator.Poy + 1) * slots
+        drain = groups[-1] * ((tile.Toy - 1) % accelerator.Poy + 1) * slots
         return CONVOLVE_FILL + fetch + total + min(sums, drain) + DRAIN_DEPTH
 
     @property

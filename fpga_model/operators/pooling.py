@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fpga_model.accelerator import Accelerator, ceil_div
+from fpga_model.accelerator import ceil_div
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, IntArray, per_channel, requantise
 from fpga_model.operators.base import ComputeOperator, Operator, register
-from fpga_model.operators.windows import Kernel, Pad, check_window, window_shape, windows
+from fpga_model.operators.windows import Kernel, Pad, check_window, sliding, window_shape, windows
 from fpga_model.schedule.commands import Convolve, Pool, PoolRows, Waits, Window
-from fpga_model.schedule.job import Job
+from fpga_model.schedule.job import Job, TileExtent
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.timing import DRAIN_DEPTH, POOL_FILL, line_words
 
@@ -87,40 +87,13 @@ class Pooling(ComputeOperator):
         return terms << (input_bits[0] - 1)
 
     def window(self, inputs: Sequence[Shape]) -> Window:
-        top, left = self.pad[:2]
-        return Window(self.Nky, self.Nkx, self.stride, top, left, inputs[0].height, inputs[0].width)
+        return sliding(self.kernel, self.stride, self.pad, inputs[0])
 
-    def tile_cycles(
-        self,
-        inputs: Sequence[Shape],
-        output: Shape,
-        of: int,
-        Tof: int,
-        Toy: int,
-        adds: bool,
-        interleave: int,
-        accelerator: Accelerator,
-    ) -> int:
-        words = self.Nky * line_words(self.window(inputs), output.width, accelerator)
-        groups = Tof * Toy * ceil_div(output.width, accelerator.Pox)
-        return POOL_FILL + groups * max(words + 1, self.Nkx) + self.Nkx + DRAIN_DEPTH
+    def tile_cycles(self, tile: TileExtent) -> int:
+        return rows_cycles(self.window(tile.inputs), tile)
 
     def command(self, job: Job) -> Convolve | PoolRows:
-        return PoolRows(
-            layer=job.layer,
-            waits=Waits(),
-            mode=Pool(self.mode),
-            source=job.source,
-            window=self.window(job.inputs),
-            first_if=job.of,
-            of=job.of,
-            Tof=job.Tof,
-            oy=job.oy,
-            Toy=job.Toy,
-            Nox=job.output.width,
-            shift=int(job.numbers.shift[0]),
-            destination=job.destination,
-        )
+        return pool_rows(self, Pool(self.mode), job)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -131,3 +104,29 @@ class Pooling(ComputeOperator):
         ky, kx = rest.pop("kernel")
         top, left, bottom, right = rest.pop("pad")
         return cls(kernel=(ky, kx), pad=(top, left, bottom, right), **rest)
+
+
+def rows_cycles(window: Window, tile: TileExtent) -> int:
+    """Closed form of the cycles of a tile that the drain makes from one window at a time."""
+    words = window.Nky * line_words(window, tile.output.width, tile.accelerator)
+    groups = tile.Tof * tile.Toy * ceil_div(tile.output.width, tile.accelerator.Pox)
+    return POOL_FILL + groups * max(words + 1, window.Nkx) + window.Nkx + DRAIN_DEPTH
+
+
+def pool_rows(operator: ComputeOperator, mode: Pool, job: Job) -> PoolRows:
+    """The command of one tile of an operator that the drain executes."""
+    return PoolRows(
+        layer=job.layer,
+        waits=Waits(),
+        mode=mode,
+        source=job.source,
+        window=operator.window(job.inputs),
+        first_if=operator.source_maps(job.of, job.Tof)[0],
+        of=job.of,
+        Tof=job.Tof,
+        oy=job.oy,
+        Toy=job.Toy,
+        Nox=job.output.width,
+        shift=int(job.numbers.shift[job.of]),
+        destination=job.destination,
+    )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FLOAT32_EXACT
+from fpga_model.schedule.commands import Window
 from fpga_model.tensors import Shape
 
 Kernel = tuple[int, int]
@@ -69,3 +70,8 @@ def exact_dtype(bound: int) -> np.dtype[Any]:
     if bound < FLOAT32_EXACT:
         return np.dtype(np.float32)
     return np.dtype(np.float64 if bound < 1 << 53 else np.int64)
+
+
+def sliding(kernel: Kernel, stride: int, pad: Pad, source: Shape) -> Window:
+    """The window as commands describe it, over maps of `source`."""
+    return Window(*kernel, stride, *pad[:2], source.height, source.width)

@@ -1,4 +1,4 @@
-"""What an operator is given to make the COMPUTE command of one tile."""
+"""What an operator is given to make the COMPUTE command of one tile, and to tell its cycles in closed form."""
 
 from __future__ import annotations
 
@@ -7,6 +7,23 @@ from dataclasses import dataclass
 from fpga_model.accelerator import Accelerator
 from fpga_model.schedule.commands import FeatureTile
 from fpga_model.tensors import LayerNumbers, Shape
+
+
+@dataclass(frozen=True)
+class TileExtent:
+    """What the cycles of a tile depend on: its output maps `of ... of+Tof-1` and `Toy` rows.
+
+    `adds` says whether its maps get a shortcut, `interleave` how the rows of its source lie in the banks.
+    """
+
+    accelerator: Accelerator
+    inputs: tuple[Shape, ...]
+    output: Shape
+    of: int
+    Tof: int
+    Toy: int
+    adds: bool
+    interleave: int
 
 
 @dataclass(frozen=True)

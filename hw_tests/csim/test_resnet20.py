@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cgap.build import HlsRequest, Target, build_hls, compile_model, measure_accuracy
+from cgap.build import HlsRequest, Target, build_hls, classify, compile_model
 from cgap.data.download import find_cifar10
 from cgap.emit import run_csim
 from cgap.inputs import load_test_set
@@ -78,7 +78,7 @@ def test_fixed_point_costs_at_most_half_a_point():
     if find_cifar10() is None:
         pytest.skip("needs the whole CIFAR-10 test set")
     compiled = compile_model("resnet20", RESIDENT)
-    accuracy = measure_accuracy(compiled, load_test_set(), None)
+    accuracy = classify(compiled.onnx, compiled.fixed, load_test_set(), None)
     recorded = compiled.record["accuracy"]["test"] / 100
     assert accuracy.images == 10_000
     assert accuracy.real == pytest.approx(recorded, abs=0.0003)

@@ -57,20 +57,17 @@ def write_folder(folder, images, labels):
             pil.fromarray(image.transpose(1, 2, 0)).save(place / f"{index}.png")
 
 
-def test_cifar100_has_the_fine_labels(folder):
-    images, labels = pixels(4, 3, 32, 32), np.array([99, 0, 7, 42], np.uint8)
-    write_cifar100(folder, images, labels)
-    read = dataset("cifar100").load("test")
+@pytest.mark.parametrize(
+    ("name", "write", "shape", "labels"),
+    [("cifar100", write_cifar100, (3, 32, 32), [99, 0, 7, 42]), ("mnist", write_mnist, (1, 28, 28), [9, 0, 7, 4])],
+)
+def test_images_and_labels_come_back(folder, name, write, shape, labels):
+    """Of CIFAR-100 the fine labels; of MNIST one plane."""
+    images, expected = pixels(4, *shape), np.array(labels, np.uint8)
+    write(folder, images, expected)
+    read = dataset(name).load("test")
     assert np.array_equal(read.images, images)
-    assert np.array_equal(read.labels, labels)
-
-
-def test_mnist_has_one_plane(folder):
-    images, labels = pixels(4, 1, 28, 28), np.array([9, 0, 7, 4], np.uint8)
-    write_mnist(folder, images, labels)
-    read = dataset("mnist").load("test")
-    assert np.array_equal(read.images, images)
-    assert np.array_equal(read.labels, labels)
+    assert np.array_equal(read.labels, expected)
 
 
 def test_svhn_calls_zero_ten(folder):

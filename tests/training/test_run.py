@@ -124,7 +124,7 @@ def test_accuracy_is_of_all_images(finished):
     from cgap.training.state import load_run
 
     test = load_test(load_config(finished / "config.toml").data)
-    model = load_run(finished)
+    model, _ = load_run(finished)
     with torch.no_grad():
         logits = model(torch.from_numpy((test.images.astype(np.float32) - 128) / 128))
     right = (logits.argmax(1).numpy() == test.labels).mean() * 100
