@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cgap.data import Images, dataset
-from cgap.training.config import DataSection
+from cgap.training.config import Config, DataSection
 from fpga_model.errors import UserError
 
 SPLIT_SEED = 20
@@ -49,9 +49,10 @@ def as_input(pixels: Tensor) -> Tensor:
 
 
 def training_batches(
-    images: Images, batch_size: int, data: DataSection, generator: torch.Generator
+    images: Images, config: Config, epoch: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of shuffled, augmented batches (input, labels int64 [N]); a last incomplete batch is left out."""
+    batch_size, data = config.optimiser.batch_size, config.data_in(epoch)
     pixels, labels = torch.from_numpy(images.images), torch.from_numpy(images.labels).long()
     order = torch.randperm(len(images), generator=generator)
     for first in range(0, len(images) - batch_size + 1, batch_size):

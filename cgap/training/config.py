@@ -51,6 +51,7 @@ class RestartSection(_Section):
     epoch: int = Field(ge=1, description="at which the first cosine has reached zero")
     learning_rate: float = Field(gt=0, description="that further ones start from")
     period: int | None = Field(None, ge=1, description="epochs of a further one; none: a single one to the end")
+    crop_padding: int | None = Field(None, ge=0, le=16, description="data.crop_padding from then on; none: as before")
 
 
 class AveragingSection(_Section):
@@ -148,6 +149,13 @@ class Config(_Section):
         if self.plasticity and self.plasticity.pruning.end >= self.optimiser.epochs:
             raise ValueError("plasticity.pruning.end must leave some of optimiser.epochs for recovery")
         return self
+
+    def data_in(self, epoch: int) -> DataSection:
+        """How the training images are drawn in `epoch`, counted from 0."""
+        restart = self.optimiser.restart
+        if restart is None or restart.crop_padding is None or epoch < restart.epoch:
+            return self.data
+        return self.data.model_copy(update={"crop_padding": restart.crop_padding})
 
 
 def load_config(path: Path) -> Config:

@@ -86,7 +86,7 @@ def _train_epoch(
 ) -> Accuracy:
     loss_sum, right, seen = 0.0, 0, 0
     teacher = load_teacher(config.distillation, state.epoch)
-    for x, labels in training_batches(images, config.optimiser.batch_size, config.data, state.generator):
+    for x, labels in training_batches(images, config, state.epoch, state.generator):
         if state.step in schedule.events:
             happened = restructure(config, state, schedule.events[state.step])
             log.append(happened)

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 from cgap.data import load_sample, normalise  # noqa: E402
 from cgap.training.batches import as_input, augment, load_split, training_batches  # noqa: E402
-from cgap.training.config import DataSection  # noqa: E402
+from cgap.training.config import Config, DataSection  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
 SAMPLE = DataSection(dataset="sample", held_out=50)
@@ -48,7 +48,15 @@ def test_without_augmentation_pixels_stay():
 
 def test_an_epoch_is_whole_batches_of_different_images():
     still = DataSection(dataset="sample", held_out=50, crop_padding=0, flip=False)
-    batches = list(training_batches(load_split(still).train, 16, still, torch.Generator()))
+    config = Config(model={"name": "resnet20"}, data=still, optimiser={"epochs": 1, "batch_size": 16})
+    batches = list(training_batches(load_split(still).train, config, 0, torch.Generator()))
     assert [len(labels) for _, labels in batches] == [16] * 9
     images = torch.cat([x for x, _ in batches])
     assert len({image.numpy().tobytes() for image in images}) == 144
+
+
+def test_a_restart_may_widen_the_border_of_crops():
+    restart = {"epoch": 2, "learning_rate": 0.1, "crop_padding": 4}
+    config = Config(model={"name": "resnet20"}, data={"crop_padding": 0}, optimiser={"epochs": 3, "restart": restart})
+    assert [config.data_in(epoch).crop_padding for epoch in range(3)] == [0, 0, 4]
+    assert config.data_in(2).held_out == config.data.held_out
