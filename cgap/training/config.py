@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from cgap.plasticity import SALIENCIES
 from fpga_model.errors import UserError
 
 if sys.version_info >= (3, 11):
@@ -123,8 +124,16 @@ class PlasticitySection(_Section):
     seed_width: float = Field(0.25, gt=0, le=1, description="of each plastic space's dense width")
     granule: int = Field(4, ge=2, multiple_of=2, description="channels that come and go at once: the accelerator's Pof")
     frozen: tuple[str, ...] = Field((), description="shell patterns of channel spaces that keep their dense width")
+    saliency: str = Field("taylor", description="what a channel is worth: a name, or your own class as MODULE:CLASS")
     growth: GrowthSection
     pruning: PruningSection
+
+    @field_validator("saliency")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if ":" not in name and name not in SALIENCIES:
+            raise ValueError(f"no saliency {name!r}: choose one of {', '.join(SALIENCIES)}, or MODULE:CLASS")
+        return name
 
     @model_validator(mode="after")
     def _in_order(self) -> PlasticitySection:

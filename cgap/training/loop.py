@@ -139,6 +139,7 @@ def restructure(config: Config, state: RunState, event: Event) -> dict[str, Any]
     """Carry out one growth or pruning event; returns what happened, for the record."""
     assert config.plasticity is not None
     plastic, spaces, states = config.plasticity, state.spaces, state.saliency.states
+    state.saliency.check()
     before = spaces.widths()
     if event.kind == "grow":
         grown = plan_growth(

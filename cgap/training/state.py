@@ -16,7 +16,7 @@ from torch.optim import SGD
 from cgap import zoo
 from cgap.data import dataset
 from cgap.files import write_atomic
-from cgap.plasticity import ChannelState, Cost, CostModel, Spaces, TaylorSaliency, find_spaces, resize_to
+from cgap.plasticity import ChannelState, Cost, CostModel, Saliency, Spaces, find_spaces, resize_to, saliency_class
 from cgap.training.config import Config, load_config
 from fpga_model.errors import UserError
 
@@ -33,7 +33,7 @@ class RunState:
     dense: Cost
     capacity: dict[str, int]
     optimizer: SGD
-    saliency: TaylorSaliency
+    saliency: Saliency
     generator: torch.Generator
     epoch: int = 0
     step: int = 0
@@ -68,7 +68,8 @@ def new_state(config: Config) -> RunState:
     model.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, config)
     generator = torch.Generator().manual_seed(config.run.seed)
-    saliency = TaylorSaliency(model, spaces)
+    measure = saliency_class(config.plasticity.saliency if config.plasticity else "taylor")
+    saliency = measure(model, spaces, generator)
     return RunState(model, spaces, cost_model, dense, capacity, optimizer, saliency, generator)
 
 
@@ -163,7 +164,6 @@ def restore(config: Config, path: Path) -> tuple[RunState, int]:
     parameters = dict(state.model.named_parameters())
     for name, momentum in content["momentum"].items():
         state.optimizer.state[parameters[name]]["momentum_buffer"] = momentum
-    state.saliency = TaylorSaliency(state.model, state.spaces)
     for name, channels in content["channels"].items():
         state.saliency.states[name] = ChannelState(**channels)
     torch.set_rng_state(content["random"]["default"])

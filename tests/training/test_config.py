@@ -23,6 +23,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ("start = 3.25", "start = 1.3", r"plasticity: growth .*must follow in this order"),
         ("end = 4.5", "end = 6", r"pruning\.end must leave"),
         ("seed_width = 0.125", "granule = 3", r"plasticity\.granule"),
+        ("seed_width = 0.125", 'saliency = "hessian"', r"plasticity\.saliency: no saliency 'hessian': choose one of tay"),
         (
             "epochs = 6",
             "epochs = 6\nrestart = {epoch = 6, learning_rate = 0.1}",
