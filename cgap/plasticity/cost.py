@@ -1,9 +1,9 @@
-"""Multiply-accumulates and weights of a network as a function of its channel spaces' widths."""
+"""What a network costs as a function of its channel spaces' widths: MACs, weights, predicted cycles."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +14,29 @@ from cgap.plasticity.spaces import Member, Segment, Spaces
 
 @dataclass(frozen=True)
 class Cost:
-    """MACs for one image (FLOPs are twice that), and weights of convolutions and linear layers without biases."""
+    """MACs for one image (FLOPs are twice that), weights without biases, and cycles predicted for an image.
+
+    Cycles are 0 where no accelerator is named.
+    """
 
     macs: int
     params: int
+    cycles: int = 0
+
+    def over(self, budget: Budget) -> tuple[float, float, float]:
+        """How far MACs, weights and cycles each are above what they may be, as a share of themselves."""
+        pairs = ((self.macs, budget.macs), (self.params, budget.params), (self.cycles, budget.cycles))
+        macs, params, cycles = (max(0, now - most) / now if now else 0.0 for now, most in pairs)
+        return macs, params, cycles
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that a network may cost."""
+
+    macs: float = math.inf
+    params: float = math.inf
+    cycles: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -40,17 +59,28 @@ def _entries(segments: tuple[Segment, ...], widths: Mapping[str, int]) -> int:
 
 
 class CostModel:
-    """Costs of one network at any widths; built once, because surgery moves no pixel and no kernel."""
+    """Costs of one network at any widths; built once, because surgery moves no pixel and no kernel.
 
-    def __init__(self, model: nn.Module, spaces: Spaces, input_shape: tuple[int, ...] = (3, 32, 32)) -> None:
+    `cycles` predicts them from the widths of all spaces.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        spaces: Spaces,
+        input_shape: tuple[int, ...] = (3, 32, 32),
+        cycles: Callable[[Mapping[str, int]], int] | None = None,
+    ) -> None:
         self._fixed = spaces.all_widths()
         self._layers = list(_layers(model, spaces.members(), _positions(model, input_shape)))
+        self._cycles = cycles
 
     def __call__(self, widths: Mapping[str, int]) -> Cost:
         """Cost when these spaces have these widths, the others the widths they had when this was built."""
         width = {**self._fixed, **widths}
         weights = [(layer, layer.weights(width)) for layer in self._layers]
-        return Cost(sum(layer.positions * count for layer, count in weights), sum(count for _, count in weights))
+        macs, params = sum(layer.positions * count for layer, count in weights), sum(count for _, count in weights)
+        return Cost(macs, params, self._cycles(width) if self._cycles else 0)
 
 
 def _layers(model: nn.Module, members: list[Member], positions: Mapping[str, int]) -> Iterator[_Layer]:

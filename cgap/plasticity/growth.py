@@ -12,6 +12,7 @@ from cgap.plasticity.cost import CostModel
 from cgap.plasticity.saliency import ChannelState
 from cgap.plasticity.spaces import Member, Spaces
 from cgap.plasticity.surgery import IndexMap, surgery
+from cgap.plasticity.weights import Masks
 from fpga_model.errors import UserError
 
 
@@ -64,49 +65,121 @@ def grow(
     state: ChannelState,
     generator: torch.Generator,
     optimizer: Optimizer | None = None,
+    masks: Masks | None = None,
     noise: float = 0.5,
+    policy: str = "pairs",
 ) -> None:
-    """Add `channels` (even) newborns to space `name` in pairs that cancel: (V, V) in, (Z, -Z) out.
+    """Add `channels` newborns to space `name`, children of its most salient channels, as one of `POLICIES`.
 
-    Each pair has a parent among the most salient channels: V is its filter plus noise of `noise` times the
-    filter's spread, at the parent's scale, and the pair shares a copy of the parent's batch norm, statistics
-    included. Z is random at the scale of the consumer's weights. Twins have equal activations in train and eval
-    mode, so the logits stay what they were, while Z and -Z give them opposite gradients that part them at once.
-    Raises UserError if `channels` is odd or below two.
+    They begin as copies of their parents, batch norms with their statistics included, and the policy makes them
+    differ. Raises UserError for a number of channels that the policy cannot make.
     """
-    if channels < 2 or channels % 2:
+    litter, differ = POLICIES[policy]
+    if channels < litter or channels % litter:
         raise UserError(f"channel space {name}: newborns come in pairs, {channels} is not a number of pairs")
     ranked = state.score().argsort(descending=True, stable=True)
     width = spaces[name].width
-    parents = ranked[torch.arange(channels // 2) % width].repeat_interleave(2).tolist()
+    parents = ranked[torch.arange(channels // litter) % width].repeat_interleave(litter).tolist()
     index = IndexMap.append(width, channels, tuple(parents))
-    surgery(model, spaces, name, index, optimizer=optimizer, state=state)
+    surgery(model, spaces, name, index, optimizer=optimizer, state=state, masks=masks)
+    differ(model, spaces, name, parents, noise, generator)
+
+
+def _pairs(
+    model: nn.Module, spaces: Spaces, name: str, parents: list[int], noise: float, generator: torch.Generator
+) -> None:
+    """Twins that cancel: (V, V) in, (Z, -Z) out.
+
+    V is the parent's filter plus noise of `noise` times its spread, at its scale; Z is random at the scale of the
+    consumer's weights. Twins have equal activations in train and eval mode, so the logits stay what they were,
+    while Z and -Z give them opposite gradients that part them at once.
+    """
+    width = spaces[name].width - len(parents)
     # A module whose outputs are in the space may read it, too: its new filters are made once its inputs are.
     for role in ("consumer", "producer"):
         for member in spaces[name].of(role):
             weight = model.get_submodule(member.module).weight
             assert isinstance(weight, nn.Parameter)
-            for newborn, repeat in _newborn(member, name, width, spaces):
+            for _, newborn, repeat in _newborn(member, name, width, spaces):
                 if role == "consumer":
                     _oppose(weight.data.movedim(1, 0), newborn, repeat, generator)
                 else:
                     _vary(weight.data, newborn, noise, generator)
 
 
-def _newborn(member: Member, name: str, width: int, spaces: Spaces) -> Iterator[tuple[range, int]]:
-    """The entries of channels `width` and up in every run of theirs on a member's axis, and how many each has."""
+def _split(
+    model: nn.Module, spaces: Spaces, name: str, parents: list[int], noise: float, generator: torch.Generator
+) -> None:
+    """A parent and its copy share what the consumers read from it, each weight in a ratio of its own.
+
+    Both have the parent's activation in train and eval mode, so the logits stay what they were. The ratios are
+    even up to `noise`; without noise the two would stay one for good. Filters are not rescaled: behind a batch norm
+    their scale does not matter, and elsewhere activations need not be linear in it.
+    """
+    _divide(model, spaces, name, parents, noise, generator)
+
+
+NAIVE_SCALE = 0.5
+"""Of a naive newborn's filter, to its parent's."""
+
+
+def _naive(
+    model: nn.Module, spaces: Spaces, name: str, parents: list[int], noise: float, generator: torch.Generator
+) -> None:
+    """The split that forgets the statistics: a scaled copy plus noise behind a batch norm that was not rescaled.
+
+    In train mode batch norm hides the scale; in eval mode the logits change. Kept to show that.
+    """
+    _divide(model, spaces, name, parents, 0.0, generator)
+    width = spaces[name].width - len(parents)
+    for member in spaces[name].of("producer"):
+        for tensor, value, _ in member.tensors(model.get_submodule(member.module)):
+            for _, newborn, _ in _newborn(member, name, width, spaces):
+                filters = value.data[newborn.start : newborn.stop]
+                if tensor == "weight":
+                    filters += noise * _spread(filters) * torch.randn(filters.shape, generator=generator)
+                filters *= NAIVE_SCALE
+
+
+POLICIES = {"pairs": (2, _pairs), "split": (1, _split), "naive": (1, _naive)}
+"""How many children a parent has at once, and what makes them differ from it and from each other, by name."""
+
+
+def _divide(
+    model: nn.Module, spaces: Spaces, name: str, parents: list[int], noise: float, generator: torch.Generator
+) -> None:
+    """Divide every consumer's weights for a parent between it and its child."""
+    width = spaces[name].width - len(parents)
+    for member in spaces[name].of("consumer"):
+        weight = model.get_submodule(member.module).weight
+        assert isinstance(weight, nn.Parameter)
+        inputs = weight.data.movedim(1, 0)
+        for start, newborn, repeat in _newborn(member, name, width, spaces):
+            for child, parent in zip(range(newborn.start, newborn.stop, repeat), parents, strict=True):
+                old = inputs[start + parent * repeat : start + (parent + 1) * repeat]
+                ratio = (1 + noise * (2 * torch.rand(old.shape, generator=generator) - 1)) / 2
+                inputs[child : child + repeat] = ratio * old
+                old -= inputs[child : child + repeat]
+
+
+def _newborn(member: Member, name: str, width: int, spaces: Spaces) -> Iterator[tuple[int, range, int]]:
+    """Each run of a space on a member's axis: its start, the entries of channels `width` and up, entries a channel."""
     for segment, run in member.entries(spaces.all_widths()):
         if segment.space == name:
-            yield range(run.start + width * segment.repeat, run.stop), segment.repeat
+            yield run.start, range(run.start + width * segment.repeat, run.stop), segment.repeat
+
+
+def _spread(filters: Tensor) -> Tensor:
+    """Standard deviation of each filter's weights, [filters, 1, ...]."""
+    return filters.flatten(1).std(dim=1, unbiased=False).reshape(-1, *[1] * (filters.dim() - 1))
 
 
 def _vary(filters: Tensor, newborn: range, noise: float, generator: torch.Generator) -> None:
     """Twins [newborn, ...] get noise relative to their filter's spread and are brought back to its scale, in place."""
     twins = filters[newborn.start : newborn.stop]
     parents = twins[::2]
-    spread = parents.flatten(1).std(dim=1, unbiased=False).reshape(-1, *[1] * (filters.dim() - 1))
     fresh = torch.randn(parents.shape, generator=generator)
-    twins[:] = ((parents + noise * spread * fresh) / (1 + noise**2) ** 0.5).repeat_interleave(2, dim=0)
+    twins[:] = ((parents + noise * _spread(parents) * fresh) / (1 + noise**2) ** 0.5).repeat_interleave(2, dim=0)
 
 
 def _oppose(inputs: Tensor, newborn: range, repeat: int, generator: torch.Generator) -> None:

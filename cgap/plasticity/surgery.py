@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from cgap.plasticity.saliency import ChannelState
 from cgap.plasticity.spaces import ChannelPad, Member, Space, Spaces
+from cgap.plasticity.weights import Masks
 from fpga_model.errors import UserError
 
 FRESH = -1
@@ -74,12 +75,13 @@ def surgery(
     *,
     optimizer: Optimizer | None = None,
     state: ChannelState | None = None,
+    masks: Masks | None = None,
 ) -> None:
-    """Re-index the channels of space `name` in parameters, buffers, the optimizer's state, saliency and ages at once.
+    """Re-index the channels of space `name` in parameters, buffers, optimizer state, saliency, ages and masks at once.
 
     Fresh channels start from those that `index.like` names, or from zero (one for running variances); their
-    momentum, saliency and age start at zero. The optimizer ends up holding the new parameters and none of the old
-    ones. Raises UserError for a fixed space, an empty map or a source out of range.
+    momentum, saliency and age start at zero, and none of their weights is masked. The optimizer ends up holding the
+    new parameters and none of the old ones. Raises UserError for a fixed space, an empty map or a source out of range.
     """
     space = spaces[name]
     _check(space, index)
@@ -89,6 +91,9 @@ def surgery(
         module = model.get_submodule(member.module)
         entries, moments = values.on(member, name, widths), learnt.on(member, name, widths)
         for tensor, old, axis in member.tensors(module):
+            path = f"{member.module}.{tensor}"
+            if masks and path in masks:
+                masks[path] = moments.remap(masks[path], axis, True)
             new = entries.remap(old, axis, 1.0 if tensor == "running_var" else 0.0)
             if isinstance(old, nn.Parameter):
                 parameter = nn.Parameter(new, requires_grad=old.requires_grad)

@@ -34,6 +34,7 @@ class ModelSection(_Section):
 
     name: str = Field(description="a network of `cgap.zoo`, or your own as MODULE:CALLABLE")
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
+    widths_from: str | None = Field(None, description="a finished run's folder: start fresh at its final widths")
 
 
 class DataSection(_Section):
@@ -92,21 +93,43 @@ class GrowthSection(_Section):
     interval: float = Field(gt=0)
     events: int = Field(ge=1)
     target_macs: float = Field(gt=0, le=4, description="of the dense network's MACs, neared evenly")
+    policy: Literal["pairs", "split", "naive"] = Field("pairs", description="how newborns keep the function")
     rate: float = Field(0.5, gt=0, description="most that one space grows in one event, of its width")
     capacity: float = Field(1.0, gt=0, description="widest that one space may get, of its dense width")
-    noise: float = Field(0.5, ge=0, description="of a newborn's filter, relative to its parent's spread")
+    noise: float = Field(0.5, ge=0, description="of a newborn's filter, relative to its parent's spread; of a split")
+
+
+class WeightsSection(_Section):
+    """Two-level pruning: the smallest weights are masked first, and filters that are mostly masked go first."""
+
+    target: float = Field(gt=0, lt=1, description="share of the remaining filters' weights that is masked at the end")
+    filter_share: float = Field(0.7, gt=0, le=1, description="masked share from which a filter goes before all others")
 
 
 class PruningSection(_Section):
-    """Pruning events from `start` to `end` (in epochs), every `interval`."""
+    """Pruning events from `start` to `end` (in epochs), every `interval`; at least one of the targets."""
 
     start: float = Field(ge=0)
     end: float = Field(gt=0)
     interval: float = Field(gt=0)
-    target_macs: float = Field(gt=0, description="of the dense network's MACs, at most, at the end")
-    target_params: float = Field(gt=0, description="of the dense network's weights, at most, at the end")
+    target_macs: float | None = Field(None, gt=0, description="of the dense network's MACs, at most, at the end")
+    target_params: float | None = Field(None, gt=0, description="of the dense network's weights, at most, at the end")
+    target_cycles: float | None = Field(None, gt=0, description="of the dense network's predicted cycles, likewise")
+    ranking: Literal["global", "layer"] = Field(
+        "global", description="granules where they pay best, or of every space the same share of its dense width"
+    )
+    method: Literal["cut", "soft"] = Field(
+        "cut", description="soft: set what the budget has no room for to zero at each event, and cut at the last"
+    )
+    weights: WeightsSection | None = None
     min_width: int = Field(8, ge=1, description="no space falls below it")
     protected_age: int = Field(150, ge=0, description="batches for which a newborn is not ranked")
+
+    @model_validator(mode="after")
+    def _has_a_target(self) -> PruningSection:
+        if self.target_macs is None and self.target_params is None and self.target_cycles is None:
+            raise ValueError("has no target: give target_macs, target_params or target_cycles")
+        return self
 
 
 class DistillationSection(_Section):
@@ -118,14 +141,29 @@ class DistillationSection(_Section):
     temperature: float = Field(2.0, gt=0, description="that softens both networks' outputs")
 
 
-class PlasticitySection(_Section):
-    """Start from a seed, grow, prune; without this section the network is trained as it is."""
+class AcceleratorSection(_Section):
+    """What `pruning.target_cycles` counts the cycles of: one image under the resident schedule."""
 
-    seed_width: float = Field(0.25, gt=0, le=1, description="of each plastic space's dense width")
+    platform: str = Field("zcu104", description="by name, or the path of a .toml file")
+    array: str = Field("8x8x4", description="PoxxPoyxPof")
+    page_depth: int = Field(512, ge=1, description="words of a feature page's bank")
+
+
+class PlasticitySection(_Section):
+    """Start from a seed, grow, prune; without growth, prune from the dense network.
+
+    Without this section the network is trained as it is.
+    """
+
+    seed_width: float = Field(
+        0.25, gt=0, le=1, description="of each plastic space's dense width; without growth there is no seed"
+    )
     granule: int = Field(4, ge=2, multiple_of=2, description="channels that come and go at once: the accelerator's Pof")
     frozen: tuple[str, ...] = Field((), description="shell patterns of channel spaces that keep their dense width")
     saliency: str = Field("taylor", description="what a channel is worth: a name, or your own class as MODULE:CLASS")
-    growth: GrowthSection
+    sparsity: float = Field(0.0, ge=0, description="L1 penalty on plastic batch norms' scales until pruning ends")
+    accelerator: AcceleratorSection | None = None
+    growth: GrowthSection | None = None
     pruning: PruningSection
 
     @field_validator("saliency")
@@ -137,8 +175,15 @@ class PlasticitySection(_Section):
 
     @model_validator(mode="after")
     def _in_order(self) -> PlasticitySection:
-        grown = self.growth.start + (self.growth.events - 1) * self.growth.interval
-        if not grown < self.pruning.start < self.pruning.end:
+        growth, pruning = self.growth, self.pruning
+        if (self.accelerator is None) != (pruning.target_cycles is None):
+            raise ValueError("pruning.target_cycles and an accelerator section belong together: give both or neither")
+        if growth is None and "seed_width" in self.model_fields_set:
+            raise ValueError("seed_width is for growth: without a growth section the network starts dense")
+        if growth is None and not pruning.start < pruning.end:
+            raise ValueError("pruning.start must come before pruning.end")
+        grown = growth.start + (growth.events - 1) * growth.interval if growth else 0
+        if growth and not grown < pruning.start < pruning.end:
             raise ValueError(f"growth (until epoch {grown:g}), pruning.start, pruning.end must follow in this order")
         return self
 
@@ -157,6 +202,8 @@ class Config(_Section):
     def _ends(self) -> Config:
         if self.plasticity and self.plasticity.pruning.end >= self.optimiser.epochs:
             raise ValueError("plasticity.pruning.end must leave some of optimiser.epochs for recovery")
+        if self.plasticity and self.model.widths_from:
+            raise ValueError("model.widths_from is for a network of fixed widths: leave out plasticity")
         return self
 
     def data_in(self, epoch: int) -> DataSection:

@@ -14,10 +14,22 @@ from rich.progress import Progress, TaskID
 from torch import Tensor, nn
 
 from cgap.data import Images
-from cgap.plasticity import Cost, grow, plan_growth, plan_pruning, prune
+from cgap.plasticity import (
+    IndexMap,
+    apply_masks,
+    emptied,
+    grow,
+    penalise_scales,
+    plan_growth,
+    plan_layer_pruning,
+    plan_pruning,
+    prune,
+    prune_weights,
+    zero_filters,
+)
 from cgap.training.averaging import accumulate, averaged_network
 from cgap.training.batches import Split, evaluation_batches, training_batches
-from cgap.training.config import Config, DistillationSection
+from cgap.training.config import Config, DistillationSection, PlasticitySection
 from cgap.training.log import MetricsLog
 from cgap.training.schedule import Event, Schedule
 from cgap.training.state import RunState, load_run, save_checkpoint
@@ -131,7 +143,10 @@ def train_step(
     loss.backward()
     if config.plasticity:
         state.saliency.update()
+        if config.plasticity.sparsity and state.epoch < config.plasticity.pruning.end:
+            penalise_scales(state.model, state.spaces, config.plasticity.sparsity)
     state.optimizer.step()
+    apply_masks(state.model, state.masks)
     return value, int((logits.argmax(1) == labels).sum())
 
 
@@ -141,7 +156,9 @@ def restructure(config: Config, state: RunState, event: Event) -> dict[str, Any]
     plastic, spaces, states = config.plasticity, state.spaces, state.saliency.states
     state.saliency.check()
     before = spaces.widths()
+    zeroed: dict[str, int] = {}
     if event.kind == "grow":
+        assert plastic.growth is not None
         grown = plan_growth(
             spaces,
             states,
@@ -161,26 +178,48 @@ def restructure(config: Config, state: RunState, event: Event) -> dict[str, Any]
                 state=states[name],
                 generator=state.generator,
                 optimizer=state.optimizer,
+                masks=state.masks,
                 noise=plastic.growth.noise,
+                policy=plastic.growth.policy,
             )
     else:
-        plan = plan_pruning(
-            spaces,
-            states,
-            state.cost_model,
-            Cost(int(event.macs), int(event.params)),
-            granule=plastic.granule,
-            min_width=plastic.pruning.min_width,
-            protected_age=plastic.pruning.protected_age,
-        )
-        prune(state.model, spaces, plan, states=states, optimizer=state.optimizer)
+        if plastic.pruning.weights:
+            prune_weights(state.model, state.masks, event.weights)
+            for name, empty in emptied(spaces, state.masks, plastic.pruning.weights.filter_share).items():
+                states[name].saliency[empty] = 0
+        plan = _plan(plastic, state, event)
+        if event.kind == "zero":
+            zero_filters(state.model, spaces, plan)
+            zeroed = {name: before[name] - len(index.source) for name, index in plan.items()}
+        else:
+            prune(state.model, spaces, plan, states=states, optimizer=state.optimizer, masks=state.masks)
     state.saliency.forget()
     after, cost = spaces.widths(), state.cost
     changed = {name: [before[name], after[name]] for name in after if after[name] != before[name]}
-    return {
+    record = {
         "event": event.kind, "step": state.step, "changed": changed, "widths": after,
         "macs": cost.macs, "params": cost.params,
     }  # fmt: skip
+    if cost.cycles:
+        record["cycles"] = cost.cycles
+    if event.kind == "zero":
+        record["zeroed"] = zeroed
+    if state.masks:
+        record["masked"] = sum(int((~mask).sum()) for mask in state.masks.values())
+    return record
+
+
+def _plan(plastic: PlasticitySection, state: RunState, event: Event) -> dict[str, IndexMap]:
+    """Which channels an event keeps."""
+    limits = {
+        "granule": plastic.granule,
+        "min_width": plastic.pruning.min_width,
+        "protected_age": plastic.pruning.protected_age,
+    }
+    spaces, states = state.spaces, state.saliency.states
+    if plastic.pruning.ranking == "layer":
+        return plan_layer_pruning(spaces, states, state.cost_model, event.budget, dense=state.dense_widths, **limits)
+    return plan_pruning(spaces, states, state.cost_model, event.budget, **limits)
 
 
 @torch.no_grad()

@@ -6,19 +6,31 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from cgap.plasticity import Cost
-from cgap.training.config import Config, PlasticitySection
+from cgap.plasticity import Budget, Cost
+from cgap.training.config import Config, PlasticitySection, PruningSection
 
 Phase = Literal["train", "seed", "grow", "prune", "recover"]
 
 
 @dataclass(frozen=True)
 class Event:
-    """A change of structure before a step: grow towards `macs`, or prune to both `macs` and `params`."""
+    """A change of structure before a step: grow towards `macs`, or prune to all three, or zero what exceeds them.
 
-    kind: Literal["grow", "prune"]
+    `weights` is the share of the filters' single weights that is masked by then.
+    """
+
+    kind: Literal["grow", "prune", "zero"]
     macs: float
     params: float
+    cycles: float = math.inf
+    weights: float = 0.0
+
+    @property
+    def budget(self) -> Budget:
+        """What the network may cost afterwards, in whole numbers."""
+        return Budget(
+            *(math.floor(most) if math.isfinite(most) else most for most in (self.macs, self.params, self.cycles))
+        )
 
 
 class Schedule:
@@ -29,33 +41,43 @@ class Schedule:
         self.steps_per_epoch = steps_per_epoch
         self.steps = config.optimiser.epochs * steps_per_epoch
         self.events: dict[int, Event] = {}
-        self._starts: list[tuple[int, Phase]] = [(0, "seed" if config.plasticity else "train")]
+        self._starts: list[tuple[int, Phase]] = [
+            (0, "seed" if config.plasticity and config.plasticity.growth else "train")
+        ]
         if config.plasticity:
             self._plan(config.plasticity, dense, seed)
 
     def _plan(self, plasticity: PlasticitySection, dense: Cost, seed: Cost) -> None:
         growth, pruning = plasticity.growth, plasticity.pruning
-        peak = growth.target_macs * dense.macs
-        for i in range(growth.events):
-            macs = seed.macs + (peak - seed.macs) * (i + 1) / growth.events
-            self.events[self._step(growth.start + i * growth.interval)] = Event("grow", macs, 0)
+        share = growth.target_macs if growth else 1.0
+        peak = share * dense.macs
+        if growth:
+            for i in range(growth.events):
+                macs = seed.macs + (peak - seed.macs) * (i + 1) / growth.events
+                self.events[self._step(growth.start + i * growth.interval)] = Event("grow", macs, 0)
+            self._starts.append((self._step(growth.start), "grow"))
         count = max(1, round((pruning.end - pruning.start) / pruning.interval))
-        last = pruning.target_macs * dense.macs, pruning.target_params * dense.params
+        last = final_budget(pruning, dense)
         for i in range(1, count + 1):
             done = i / count
-            macs = peak + (last[0] - peak) * done
-            params = dense.params * growth.target_macs * (1 - done) + last[1] * done
             at = self._step(pruning.start + (pruning.end - pruning.start) * done)
-            self.events[at] = Event("prune", macs, max(params, last[1]))
-        self._starts += [(self._step(growth.start), "grow"), (self._step(pruning.start), "prune")]
-        self._starts.append((self._step(pruning.end), "recover"))
+            weights = pruning.weights.target * done if pruning.weights else 0.0
+            if pruning.method == "soft":
+                kind: Literal["prune", "zero"] = "prune" if i == count else "zero"
+                self.events[at] = Event(kind, last.macs, last.params, last.cycles, weights)
+                continue
+            macs = peak + (last.macs - peak) * done
+            params = dense.params * share * (1 - done) + last.params * done
+            cycles = dense.cycles * share * (1 - done) + last.cycles * done
+            self.events[at] = Event("prune", macs, max(params, last.params), max(cycles, last.cycles), weights)
+        self._starts += [(self._step(pruning.start), "prune"), (self._step(pruning.end), "recover")]
 
     def _step(self, epoch: float) -> int:
         return round(epoch * self.steps_per_epoch)
 
     def phase(self, step: int) -> Phase:
         """The phase that a step belongs to."""
-        return max(((start, phase) for start, phase in self._starts if start <= step), key=lambda s: s[0])[1]
+        return [phase for start, phase in self._starts if start <= step][-1]
 
     def learning_rate(self, step: int) -> float:
         """Linear from zero in warm-up, half a cosine to zero, again after a restart; constant while averaging."""
@@ -84,6 +106,13 @@ class Schedule:
         if averaging is None or step <= self._annealed:
             return False
         return (step - self._annealed) % averaging.interval == 0 or step == self.steps
+
+
+def final_budget(pruning: PruningSection, dense: Cost) -> Budget:
+    """What the network may cost when pruning has ended."""
+    shares = (pruning.target_macs, pruning.target_params, pruning.target_cycles)
+    costs = (dense.macs, dense.params, dense.cycles)
+    return Budget(*(math.inf if share is None else share * cost for share, cost in zip(shares, costs, strict=True)))
 
 
 def _half_cosine(peak: float, done: float) -> float:

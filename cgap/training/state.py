@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -16,9 +18,25 @@ from torch.optim import SGD
 from cgap import zoo
 from cgap.data import dataset
 from cgap.files import write_atomic
-from cgap.plasticity import ChannelState, Cost, CostModel, Saliency, Spaces, find_spaces, resize_to, saliency_class
-from cgap.training.config import Config, load_config
+from cgap.plasticity import (
+    ChannelState,
+    Cost,
+    CostModel,
+    Masks,
+    Saliency,
+    Spaces,
+    find_spaces,
+    least_widths,
+    new_masks,
+    resize_to,
+    saliency_class,
+)
+from cgap.plasticity.cycles import CycleModel
+from cgap.training.config import AcceleratorSection, Config, PlasticitySection, load_config
+from cgap.training.schedule import final_budget
+from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
+from fpga_model.platform import load_platform
 
 FORMAT = 1
 
@@ -31,6 +49,7 @@ class RunState:
     spaces: Spaces
     cost_model: CostModel
     dense: Cost
+    dense_widths: dict[str, int]
     capacity: dict[str, int]
     optimizer: SGD
     saliency: Saliency
@@ -42,6 +61,7 @@ class RunState:
     history: list[dict[str, Any]] = field(default_factory=list)
     mean: dict[str, Tensor] = field(default_factory=dict)
     averaged: int = 0
+    masks: Masks = field(default_factory=dict)
 
     @property
     def cost(self) -> Cost:
@@ -55,22 +75,86 @@ def new_state(config: Config) -> RunState:
     model, spaces, shape = build_network(config)
     spaces.freeze(config.plasticity.frozen if config.plasticity else (), "frozen")
     dense_widths = spaces.widths()
-    cost_model = CostModel(model, spaces, shape)
+    plasticity = config.plasticity
+    cycles = (
+        cycle_model(plasticity.accelerator, model, spaces, shape) if plasticity and plasticity.accelerator else None
+    )
+    cost_model = CostModel(model, spaces, shape, cycles)
     dense = cost_model(dense_widths)
     capacity: dict[str, int] = {}
-    if config.plasticity:
-        granule = config.plasticity.granule
-        share, most = config.plasticity.seed_width, config.plasticity.growth.capacity
+    if plasticity and plasticity.growth:
+        granule = plasticity.granule
+        share, most = plasticity.seed_width, plasticity.growth.capacity
         seeds = {n: min(w, max(granule, round(share * w / granule) * granule)) for n, w in dense_widths.items()}
         resize_to(model, spaces, seeds)
         zoo.initialise(model)
         capacity = {n: max(seeds[n], round(most * w)) for n, w in dense_widths.items()}
+    if plasticity:
+        _check_reachable(plasticity, spaces, cost_model, dense)
+    if config.model.widths_from:
+        resize_to(model, spaces, final_widths(Path(config.model.widths_from)))
+        _initialise(model)
     model.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, config)
     generator = torch.Generator().manual_seed(config.run.seed)
-    measure = saliency_class(config.plasticity.saliency if config.plasticity else "taylor")
-    saliency = measure(model, spaces, generator)
-    return RunState(model, spaces, cost_model, dense, capacity, optimizer, saliency, generator)
+    saliency = saliency_class(plasticity.saliency if plasticity else "taylor")(model, spaces, generator)
+    masks = new_masks(model, spaces) if plasticity and plasticity.pruning.weights else {}
+    return RunState(
+        model, spaces, cost_model, dense, dense_widths, capacity, optimizer, saliency, generator, masks=masks
+    )
+
+
+def cycle_model(
+    section: AcceleratorSection, model: nn.Module, spaces: Spaces, input_shape: tuple[int, ...]
+) -> CycleModel:
+    """Cycles of a network on an accelerator, as a function of its widths. Raises UserError if there is no telling."""
+    from cgap.lowering import import_onnx
+    from cgap.lowering.export import export_model  # which imports this module
+
+    accelerator = Accelerator.parse(section.array, page_depth=section.page_depth)
+    with TemporaryDirectory() as folder:
+        export_model(model, Path(folder) / "dense.onnx", input_shape)
+        graph = import_onnx(Path(folder) / "dense.onnx").graph
+    return CycleModel(graph, spaces, accelerator, load_platform(section.platform))
+
+
+def _check_reachable(plasticity: PlasticitySection, spaces: Spaces, cost_model: CostModel, dense: Cost) -> None:
+    """Raise UserError for a target that is not met even where every space is as narrow as it may get."""
+    if not spaces.plastic():
+        raise UserError("plasticity: every channel space keeps its width, so there is nothing to grow or prune")
+    pruning = plasticity.pruning
+    least = cost_model(least_widths(spaces, plasticity.granule, pruning.min_width))
+    over = least.over(final_budget(pruning, dense))
+    for what, excess in zip(("macs", "params", "cycles"), over, strict=True):
+        if excess:
+            share = getattr(least, what) / getattr(dense, what)
+            raise UserError(
+                f"plasticity.pruning.target_{what}: {getattr(pruning, f'target_{what}'):g} of the dense network cannot "
+                f"be reached; with min_width {pruning.min_width}, granule {plasticity.granule} and the frozen spaces "
+                f"the least is {share:.4f}"
+            )
+
+
+def final_widths(run: Path) -> dict[str, int]:
+    """Width of every channel space of a finished run's network. Raises UserError if it is not one."""
+    try:
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        complete, widths = record["status"] == "complete", record.get("widths")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"model.widths_from: {run} is not a run folder ({type(error).__name__}: {error})") from error
+    if not complete:
+        raise UserError(f"model.widths_from: the run in {run} is not finished")
+    if not isinstance(widths, dict) or not all(type(width) is int and 0 < width < 1 << 16 for width in widths.values()):
+        raise UserError(f"model.widths_from: {run / 'run.json'} does not say its network's widths")
+    return widths
+
+
+def _initialise(model: nn.Module) -> None:
+    """Draw all weights anew for the widths they have."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.reset_parameters()
+    zoo.initialise(model)
 
 
 def build_network(config: Config) -> tuple[nn.Module, Spaces, tuple[int, ...]]:
@@ -125,6 +209,7 @@ def save_checkpoint(path: Path, state: RunState, log_lines: int) -> None:
         },
         "history": state.history,
         "mean": {"parameters": state.mean, "count": state.averaged},
+        "masks": state.masks,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -174,6 +259,7 @@ def restore(config: Config, path: Path) -> tuple[RunState, int]:
     state.history = content["history"]
     mean = content.get("mean", {"parameters": {}, "count": 0})
     state.mean, state.averaged = mean["parameters"], mean["count"]
+    state.masks = content.get("masks", {})
     return state, progress["log_lines"]
 
 

@@ -18,23 +18,65 @@ from cgap.plasticity import (  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
 
-def grow_all(model, spaces, channels=4, optimizer=None):
+def grow_all(model, spaces, channels=4, **options):
     generator = torch.Generator().manual_seed(0)
     for space in spaces.plastic():
         state = ChannelState(torch.rand(space.width), torch.ones(space.width), torch.ones(space.width))
-        grow(model, spaces, space.name, channels, state=state, generator=generator, optimizer=optimizer)
+        grow(model, spaces, space.name, channels, state=state, generator=generator, **options)
 
 
+@pytest.mark.parametrize("policy", ["pairs", "split"])
 @pytest.mark.parametrize("training", [False, True])
-def test_growth_keeps_the_logits(resnet, training):
+def test_growth_keeps_the_logits(resnet, training, policy):
     model, spaces = resnet
     grown = copy.deepcopy(model)
-    grow_all(grown, spaces)
+    grow_all(grown, spaces, policy=policy)
     x = torch.randn(8, 3, 32, 32)
     with torch.no_grad():
         before, after = model.train(training)(x), grown.train(training)(x)
     assert grown.stage1[0].conv1.out_channels == 8
     assert (after - before).abs().max() < 1e-5 * (1 + before.abs().max())
+
+
+def test_a_split_without_the_statistics_changes_the_logits_in_eval_mode_only(resnet):
+    """Why the naive policy is no more than an ablation: training does not show what evaluation then does."""
+    model, spaces = resnet
+    grown, x = copy.deepcopy(model), torch.randn(32, 3, 32, 32)
+    grow_all(grown, spaces, policy="naive", noise=0.0)
+    with torch.no_grad():
+        change = {
+            mode: (grown.train(mode)(x) - model.train(mode)(x)).norm() / model(x).norm() for mode in (True, False)
+        }
+    assert change[True] < 0.01
+    assert change[False] > 0.1
+
+
+def test_a_split_shares_the_consumers_weights_between_parent_and_child(resnet):
+    model, spaces = resnet
+    before = model.stage2[0].conv2.weight.detach().clone()
+    saliency = torch.zeros(8)
+    saliency[5] = 1.0
+    state = ChannelState(saliency, torch.ones(8), torch.ones(8))
+    grow(model, spaces, "stage2.0.conv1", 1, state=state, generator=torch.Generator(), policy="split")
+    after = model.stage2[0].conv2.weight
+    ratio = after[:, 8] / before[:, 5]
+    assert torch.allclose(after[:, 8] + after[:, 5], before[:, 5], atol=1e-7)
+    assert 0.25 <= ratio.min() < 0.3
+    assert 0.7 < ratio.max() <= 0.75
+    assert torch.equal(model.stage2[0].conv1.weight[8], model.stage2[0].conv1.weight[5])
+
+
+def test_split_siblings_part_with_the_first_step(resnet):
+    model, spaces = resnet
+    grow_all(model, spaces, policy="split")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    model.train()
+    torch.nn.functional.cross_entropy(model(torch.randn(16, 3, 32, 32)), torch.arange(16) % 10).backward()
+    conv = model.stage2[0].conv1
+    norms = conv.weight.grad.flatten(1).norm(dim=1)
+    assert norms[8:].min() > 0.05 * norms[:8].mean()
+    optimizer.step()
+    assert torch.pdist(conv.weight.detach().flatten(1)).min() > 1e-5
 
 
 def test_newborns_learn_from_the_first_step_and_twins_part(resnet):

@@ -45,11 +45,11 @@ def step(model, optimizer, x=None):
     model.eval()
 
 
-def grow_all(model, spaces, optimizer=None):
+def grow_all(model, spaces, optimizer=None, policy="pairs"):
     generator = torch.Generator().manual_seed(1)
     for space in spaces.plastic():
         state = ChannelState(torch.rand(space.width), torch.ones(space.width), torch.ones(space.width))
-        grow(model, spaces, space.name, 4, state=state, generator=generator, optimizer=optimizer)
+        grow(model, spaces, space.name, 4, state=state, generator=generator, optimizer=optimizer, policy=policy)
 
 
 def some_kept(space, seed=0):
@@ -99,11 +99,12 @@ def test_every_parameter_axis_is_covered_once(networks):
         assert {entry for entry in expected if entry[2] == 0} <= seen
 
 
+@pytest.mark.parametrize("policy", ["pairs", "split"])
 @pytest.mark.parametrize("training", [False, True])
-def test_growth_keeps_the_logits(networks, training):
+def test_growth_keeps_the_logits(networks, training, policy):
     for model, spaces in networks:
         grown = copy.deepcopy(model)
-        grow_all(grown, spaces)
+        grow_all(grown, spaces, policy=policy)
         x = images(6)
         with torch.no_grad():
             assert close(grown.train(training)(x), model.train(training)(x))

@@ -1,5 +1,7 @@
 """If these break, channels are ranked by something other than what their loss would cost."""
 
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -143,21 +145,11 @@ def test_worth_that_is_not_a_number_is_refused():
         saliency.check()
 
 
-OWN = """
-from cgap.plasticity import MemberSaliency
-
-class Readers(MemberSaliency):
-    sums = False
-
-    def entries(self, member, module):
-        return module.weight.abs().sum(0) if member.role == "consumer" else None
-
-def function(): ...
-"""
-
-
 def test_a_measure_of_ones_own_is_one_class(tmp_path, monkeypatch):
-    (tmp_path / "own_saliency.py").write_text(OWN)
+    """The one that the documentation shows."""
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    example = page.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "own_saliency.py").write_text(example + "\ndef function(): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     model = two_layers()
     saliency = saliency_class("own_saliency:Readers")(model, find_spaces(model, (3, 4, 4)))

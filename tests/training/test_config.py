@@ -20,10 +20,21 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ("epochs = 6", 'epochs = "six"', r"optimiser\.epochs"),
         ("epochs = 6", "", r"optimiser\.epochs: Field required"),
         ("learning_rate = 0.05", "learning_rate = -1", r"optimiser\.learning_rate"),
+        ("events = 2\n", "", r"plasticity\.growth\.events: Field required"),
+        ("events = 2", "events = 0", r"plasticity\.growth\.events"),
+        ("events = 2", 'events = 2\npolicy = "clone"', r"plasticity\.growth\.policy: .*'pairs', 'split' or 'naive'"),
+        ("target_macs = 0.18\ntarget_params = 0.2\n", "", r"plasticity\.pruning: has no target"),
+        ("target_macs = 0.18", "target_cycles = 0.18", r"plasticity: pruning\.target_cycles and an accelerator"),
+        ("seed_width = 0.125", "accelerator = {}", r"plasticity: pruning\.target_cycles and an accelerator"),
+        ('name = "resnet20"', 'name = "resnet20"\nwidths_from = "runs/x"', r"leave out plasticity"),
         ("start = 3.25", "start = 1.3", r"plasticity: growth .*must follow in this order"),
         ("end = 4.5", "end = 6", r"pruning\.end must leave"),
         ("seed_width = 0.125", "granule = 3", r"plasticity\.granule"),
-        ("seed_width = 0.125", 'saliency = "hessian"', r"plasticity\.saliency: no saliency 'hessian': choose one of tay"),
+        (
+            "seed_width = 0.125",
+            'saliency = "hessian"',
+            r"plasticity\.saliency: no saliency 'hessian': choose one of tay",
+        ),
         (
             "epochs = 6",
             "epochs = 6\nrestart = {epoch = 6, learning_rate = 0.1}",
@@ -36,6 +47,14 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 def test_mistakes_are_named(tiny, old, new, message):
     with pytest.raises(UserError, match=message):
         parse_config(tiny.replace(old, new, 1), "x.toml")
+
+
+def test_a_seed_without_growth_is_refused(tiny):
+    alone = tiny[: tiny.index("[plasticity.growth]")] + tiny[tiny.index("[plasticity.pruning]") :]
+    with pytest.raises(UserError, match="seed_width is for growth"):
+        parse_config(alone, "x")
+    with pytest.raises(UserError, match=r"pruning\.start must come before"):
+        parse_config(alone.replace("seed_width = 0.125", "").replace("start = 3.25", "start = 4.6"), "x")
 
 
 def test_missing_file_is_named(tmp_path):

@@ -37,6 +37,26 @@ def test_events_approach_their_targets(schedule):
     assert max(schedule.events) == 54
 
 
+def test_pruning_alone_starts_dense_and_soft_pruning_keeps_to_the_final_budget(tiny):
+    alone = tiny.replace("seed_width = 0.125\n", "")
+    alone = alone[: alone.index("[plasticity.growth]")] + alone[alone.index("[plasticity.pruning]") :]
+    alone = alone.replace("start = 3.25", "start = 2.5").replace("target_params = 0.2\n", "target_cycles = 0.5\n")
+    alone = alone.replace("[plasticity]", "[plasticity]\naccelerator = {}")
+    dense = Cost(1000, 500, 4000)
+    schedule = Schedule(parse_config(alone, "alone"), 12, dense, dense)
+    assert list(dict.fromkeys(map(schedule.phase, range(schedule.steps)))) == ["train", "prune", "recover"]
+    assert [(step, event.kind, event.budget.macs) for step, event in schedule.events.items()] == [
+        (36, "prune", 795),
+        (42, "prune", 590),
+        (48, "prune", 385),
+        (54, "prune", 180),
+    ]
+    assert [event.budget.cycles for event in schedule.events.values()] == [3500, 3000, 2500, 2000]
+    assert {event.budget.params for event in schedule.events.values()} == {float("inf")}
+    soft = Schedule(parse_config(alone.replace("end =", 'method = "soft"\nend ='), "soft"), 12, dense, dense)
+    assert [(event.kind, event.budget.macs) for event in soft.events.values()] == [("zero", 180)] * 3 + [("prune", 180)]
+
+
 def test_learning_rate_warms_up_and_ends_at_zero(schedule):
     rates = [schedule.learning_rate(step) for step in range(schedule.steps)]
     assert rates[0] == pytest.approx(0.05 / 12)

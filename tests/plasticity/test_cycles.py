@@ -1,0 +1,62 @@
+"""If these break, hardware-aware pruning aims at cycles that the accelerator does not take."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from cgap import models, zoo  # noqa: E402
+from cgap.build import Target, compile_model  # noqa: E402
+from cgap.lowering import import_onnx  # noqa: E402
+from cgap.plasticity import find_spaces  # noqa: E402
+from cgap.plasticity.cycles import CycleModel  # noqa: E402
+from cgap.training.config import AcceleratorSection  # noqa: E402
+from cgap.training.state import cycle_model  # noqa: E402
+from fpga_model.accelerator import Accelerator  # noqa: E402
+from fpga_model.analytic import estimate  # noqa: E402
+from fpga_model.errors import UserError  # noqa: E402
+from fpga_model.graph import Layer, LayerGraph  # noqa: E402
+from fpga_model.operators import Concatenation, Input, Part  # noqa: E402
+from fpga_model.platform import load_platform  # noqa: E402
+from fpga_model.tensors import Shape  # noqa: E402
+
+ZCU104 = load_platform("zcu104")
+
+
+def reported(model, array):
+    """What `cgap hls` says of a network: its analytic cycles."""
+    schedule = compile_model(str(model), Target.parse("zcu104", array, "resident")).schedule
+    return sum(layer.cycles for layer in estimate(schedule).values())
+
+
+@pytest.mark.parametrize("array", ["8x8x4", "16x4x8"])
+def test_prediction_from_the_dense_network_is_what_the_pruned_one_is_reported_to_take(array):
+    pruned = next(entry for entry in models.pretrained() if entry.name == "resnet20")
+    graph = import_onnx(models.resolve("resnet20_dense")).graph
+    spaces = find_spaces(zoo.build("resnet20"))
+    cycles = CycleModel(graph, spaces, Accelerator.parse(array), ZCU104)
+    assert cycles(spaces.all_widths()) == reported("resnet20_dense", array)
+    assert cycles(pruned.record["widths"]) == reported("resnet20", array)
+
+
+def test_prediction_for_a_plain_network(tmp_path):
+    """Pooling, a flatten and hidden layers, which are bound by their weights' way in from DRAM."""
+    from cgap.lowering.export import export_model
+
+    model = zoo.build("lenet5")
+    spaces = find_spaces(model, (1, 28, 28))
+    cycles = cycle_model(AcceleratorSection(), model, spaces, (1, 28, 28))
+    small = zoo.build("lenet5", widths=(4, 8, 60, 44))
+    export_model(small.eval(), tmp_path / "small.onnx", (1, 28, 28))
+    predicted = cycles(find_spaces(small, (1, 28, 28)).all_widths())
+    assert predicted == pytest.approx(reported(tmp_path / "small.onnx", "8x8x4"), rel=LENET_BOUND)
+
+
+def test_a_layer_whose_channels_are_not_followed_is_named():
+    graph = LayerGraph("slice")
+    graph.add(Layer("image", Input(Shape(3, 8, 8))))
+    graph.add(Layer("half", Concatenation((Part(0, 0, 2),)), ("image",)))
+    with pytest.raises(UserError, match=r"plasticity\.accelerator: .*layer 'half' \(concatenation\)"):
+        CycleModel(graph, find_spaces(zoo.build("resnet20")), Accelerator(), ZCU104)
+
+
+LENET_BOUND = 0.5

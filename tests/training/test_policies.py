@@ -1,0 +1,209 @@
+"""If these break, a policy does not do in a run what it does alone, or such a run cannot be resumed."""
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from cgap.training import loop, run  # noqa: E402
+from cgap.training.config import parse_config  # noqa: E402
+from cgap.training.state import new_state, read_checkpoint  # noqa: E402
+from fpga_model.errors import UserError  # noqa: E402
+from tests.training.test_run import log_of, same  # noqa: E402
+
+START = """
+[run]
+seed = 5
+threads = 1
+
+[model]
+name = "resnet20"
+options = { widths = [8, 8, 16] }
+{model}
+
+[data]
+dataset = "sample"
+held_out = 136
+
+[optimiser]
+epochs = 4
+batch_size = 16
+learning_rate = 0.05
+"""
+
+PRUNING = """
+[plasticity]
+{plasticity}
+
+[plasticity.pruning]
+start = 0.5
+end = 2.5
+interval = 0.5
+target_macs = 0.6
+min_width = 4
+protected_age = 0
+{pruning}
+"""
+
+POLICIES = {
+    "soft": (
+        'saliency = "euclidean"\nfrozen = ["stem.conv", "*.conv2*"]',
+        'method = "soft"\nranking = "layer"',
+    ),
+    "two-level": ('saliency = "activation"', "weights = { target = 0.5 }"),
+    "slimming": ('saliency = "batch_norm"\nsparsity = 0.01', ""),
+    "random": ('saliency = "random"', ""),
+}
+
+
+def text(plasticity="", pruning="", model="", whole=START + PRUNING):
+    for name, value in (("plasticity", plasticity), ("pruning", pruning), ("model", model)):
+        whole = whole.replace("{" + name + "}", value)
+    return whole
+
+
+def written(folder, content):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "policy.toml").write_text(content)
+    return folder / "policy.toml"
+
+
+@pytest.fixture(scope="module", params=POLICIES)
+def pruned(request, tmp_path_factory):
+    """(policy, folder of a run that prunes by it)."""
+    config = written(tmp_path_factory.mktemp(request.param), text(*POLICIES[request.param]))
+    return request.param, run.train(config, config.parent / "out")
+
+
+def test_a_policys_run_killed_resumes_bit_for_bit(pruned, tmp_path, monkeypatch):
+    name, finished = pruned
+    step, steps = loop.train_step, 0
+
+    def killed(*args):
+        nonlocal steps
+        steps += 1
+        if steps == 10:
+            raise KeyboardInterrupt
+        return step(*args)
+
+    monkeypatch.setattr(loop, "train_step", killed)
+    config = written(tmp_path, text(*POLICIES[name]))
+    with pytest.raises(KeyboardInterrupt):
+        run.train(config, tmp_path / "out")
+    torch.manual_seed(99)
+    run.train(config, tmp_path / "out", resume=True)
+    assert log_of(tmp_path / "out") == log_of(finished)
+    assert same(read_checkpoint(tmp_path / "out" / "checkpoint.pt"), read_checkpoint(finished / "checkpoint.pt"))
+
+
+def test_a_policys_run_starts_dense_and_meets_its_budget(pruned):
+    name, finished = pruned
+    record, content = json.loads((finished / "run.json").read_text()), read_checkpoint(finished / "checkpoint.pt")
+    network, events = record["network"], record["history"]
+    assert network["macs"] <= 0.6 * network["dense_macs"]
+    assert [line["phase"] for line in log_of(finished) if "epoch" in line] == ["prune", "prune", "prune", "recover"]
+    if name == "soft":
+        assert [event["event"] for event in events] == ["zero"] * 3 + ["prune"]
+        assert not any(event["changed"] for event in events[:-1])
+        # The same number of filters, in the same spaces, as the last event cuts.
+        cut = {space: before - after for space, (before, after) in events[-1]["changed"].items()}
+        assert len(cut) == 9
+        assert all(event["zeroed"] == cut for event in events[:-1])
+    if name == "two-level":
+        weights = {path: content["model"][path] for path in content["masks"]}
+        total = sum(value.numel() for value in weights.values())
+        gone = sum(int((value == 0).sum()) for value in weights.values())
+        assert gone == sum(int((~mask).sum()) for mask in content["masks"].values()) == events[-1]["masked"]
+        assert 0.2 * total < gone <= 0.5 * total
+        assert all(not weights[path][~mask].any() for path, mask in content["masks"].items())
+
+
+def test_the_penalty_ends_with_pruning(tmp_path):
+    config = parse_config(text('saliency = "batch_norm"\nsparsity = 10.0'), "x")
+    x, labels = torch.randn(16, 3, 32, 32), torch.arange(16) % 10
+    shrunk = {}
+    for epoch in (2, 3):
+        state = new_state(config)
+        state.epoch = epoch
+        loop.train_step(config, state, x, labels)
+        shrunk[epoch] = float(state.model.stage1[0].bn1.weight.mean())
+    assert shrunk[2] < 0.2 < 0.8 < shrunk[3]
+
+
+def test_scratch_control_has_the_final_widths_and_nothing_else_of_the_run(pruned, tmp_path):
+    _, finished = pruned
+    one = START.replace("epochs = 4", "epochs = 1")
+    config = written(tmp_path, text(model=f'widths_from = "{finished}"', whole=one))
+    record = json.loads((run.train(config, tmp_path / "out") / "run.json").read_text())
+    theirs = json.loads((finished / "run.json").read_text())
+    assert record["widths"] == theirs["widths"]
+    assert record["network"] == theirs["network"]
+    assert record["history"] == []
+    state = new_state(parse_config(config.read_text(), "x"))
+    learnt = read_checkpoint(finished / "checkpoint.pt")["model"]
+    assert not any(torch.equal(p, learnt[n]) for n, p in state.model.named_parameters() if p.dim() > 1)
+    bound = state.model.fc.in_features**-0.5
+    assert 0.8 * bound < state.model.fc.weight.abs().max() <= bound
+    other = config.read_text().replace("resnet20", "vgg16").replace("options = { widths = [8, 8, 16] }", "")
+    with pytest.raises(UserError, match=r"no channel space 'stage1\.0\.conv1'"):
+        new_state(parse_config(other, "x"))
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (None, "is not a run folder"),
+        ("{", "is not a run folder"),
+        ('{"status": "running"}', "is not finished"),
+        ('{"status": "complete", "widths": {"fc": -1}}', "does not say"),
+    ],
+)
+def test_scratch_control_of_no_finished_run(tmp_path, record, message):
+    if record is not None:
+        (tmp_path / "run.json").write_text(record)
+    with pytest.raises(UserError, match=rf"model\.widths_from: .*{message}"):
+        new_state(parse_config(text(model=f'widths_from = "{tmp_path}"', whole=START), "x"))
+
+
+@pytest.mark.parametrize(
+    ("plasticity", "pruning", "message"),
+    [
+        ("", "target_params = 0.05", r"target_params: 0\.05 .* cannot be reached; .* the least is 0\.\d+"),
+        ("granule = 64", "", r"target_macs: 0\.6 .* cannot be reached; .*granule 64 .* the least is 1\.0000"),
+        ('frozen = ["*"]', "", "every channel space keeps its width"),
+    ],
+)
+def test_a_target_that_cannot_be_reached_is_refused_at_the_start(plasticity, pruning, message):
+    with pytest.raises(UserError, match=message):
+        new_state(parse_config(text(plasticity, pruning), "x"))
+
+
+def test_a_run_prunes_to_predicted_cycles(tmp_path):
+    config = parse_config(text("accelerator = {}", "target_cycles = 0.7").replace("target_macs = 0.6\n", ""), "x")
+    state = new_state(config)
+    dense, params = state.dense, state.cost.params
+    loop.train_step(config, state, torch.randn(16, 3, 32, 32), torch.arange(16) % 10)
+    happened = loop.restructure(config, state, loop.Event("prune", float("inf"), float("inf"), 0.7 * dense.cycles))
+    assert happened["cycles"] == state.cost.cycles <= 0.7 * dense.cycles
+    assert state.cost.cycles > 0.65 * dense.cycles
+    assert state.cost.params < params
+
+
+@pytest.mark.parametrize("policy", ["pairs", "split"])
+def test_a_run_grows_by_its_policy_without_changing_the_network(tiny, policy):
+    config = parse_config(tiny.replace("events = 2", f'events = 2\npolicy = "{policy}"'), "x")
+    state = new_state(config)
+    x = torch.randn(4, 3, 32, 32)
+    loop.train_step(config, state, x, torch.arange(4))
+    with torch.no_grad():
+        before = state.model.eval()(x)
+        happened = loop.restructure(config, state, loop.Event("grow", 2 * state.cost.macs, 0))
+        after = state.model.eval()(x)
+    assert happened["changed"]
+    assert (after - before).abs().max() < 1e-5 * (1 + before.abs().max())
+    # Only the split leaves the newborns' filters what their parents' are.
+    weight = next(state.model.get_submodule(name).weight for name in happened["changed"] if name.endswith("conv1"))
+    old = next(old for name, (old, _) in happened["changed"].items() if name.endswith("conv1"))
+    same = (weight[old:, None] == weight[None, :old]).flatten(2).all(2).any(1)
+    assert bool(same.all()) == (policy == "split")
