@@ -108,4 +108,5 @@ def _final_record(settings: Config, state: RunState, folder: Path) -> dict[str, 
 
 
 def _network(cost: Cost, dense: Cost) -> dict[str, int]:
-    return {"macs": cost.macs, "params": cost.params, "dense_macs": dense.macs, "dense_params": dense.params}
+    network = {"macs": cost.macs, "params": cost.params, "dense_macs": dense.macs, "dense_params": dense.params}
+    return {**network, "cycles": cost.cycles, "dense_cycles": dense.cycles} if dense.cycles else network
