@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from cgap.plasticity.spaces import Spaces
+from cgap.plasticity.spaces import Member, Spaces
 from fpga_model.accelerator import Accelerator
 from fpga_model.analytic import estimate
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, Layer, LayerGraph
-from fpga_model.operators import ComputeOperator, Convolution, Pooling, Shortcut
+from fpga_model.operators import ComputeOperator, Convolution, Pooling
 from fpga_model.platform import Platform
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.dram import is_packed
 from fpga_model.schedule.job import TileExtent
 from fpga_model.schedule.schedule import Kind, Schedule
 from fpga_model.schedule.tiling import LayerShape, candidates
-from fpga_model.tensors import LayerNumbers, Shape
+from fpga_model.tensors import LayerNumbers
 
 
 class CycleModel:
@@ -35,72 +36,72 @@ class CycleModel:
         self._graph = graph
         self._accelerator = accelerator
         self._platform = platform.fitted(accelerator)
-        self._outputs = {
-            member.module: member for member in spaces.members() if member.role in ("producer", "follower")
-        }
+        outputs = {m.module: m for m in spaces.members() if m.role in ("producer", "follower")}
+        self._layers = [(layer, _channels_of(layer, outputs)) for layer in graph.layers]
         schedule = _schedule(graph, accelerator, platform)
         self._interleave = {name: tile.interleave for name, tile in schedule.residents.items()}
-        self._known: dict[tuple[LayerShape, int], int] = {}
+        self._known: dict[tuple[str | int, ...], int] = {}
         self._rest = 0
         taken = sum(layer.cycles for layer in estimate(schedule).values())
         self._rest = taken - self(spaces.all_widths())
 
     def __call__(self, widths: Mapping[str, int]) -> int:
-        """Cycles at these widths of all spaces."""
-        shapes: dict[str, Shape] = {}
+        """Cycles at these widths of all spaces; a layer's are remembered by its channels."""
+        channels: dict[str, int] = {}
         cycles = self._rest
-        for layer in self._graph.layers:
-            operator = layer.operator
-            if isinstance(operator, ComputeOperator):
-                inputs = tuple(shapes[name] for name in layer.inputs)
-                operator = self._resized(layer, operator, inputs, widths)
-                shapes[layer.name] = operator.output_shape(inputs)
-                packed = is_packed(self._graph, layer.name)
-                shape = LayerShape(operator, inputs, shapes[layer.name], self._accelerator, packed)
-                cycles += self._compute(shape, self._interleave.get(layer.inputs[0], shape.window.stride))
-            else:
-                shapes[layer.name] = self._graph.shape(layer.name)
+        for layer, member in self._layers:
+            if not isinstance(layer.operator, ComputeOperator):
+                channels[layer.name] = self._graph.shape(layer.name).channels
+                continue
+            inputs = [channels[name] for name in layer.inputs]
+            made = inputs[0] if member is None else sum(len(run) for _, run in member.entries(widths))
+            channels[layer.name] = made
+            key: tuple[str | int, ...] = (layer.name, *inputs, made)
+            if key not in self._known:
+                self._known[key] = self._compute(layer, layer.operator, inputs, made)
+            cycles += self._known[key]
         return cycles
 
-    def _resized(
-        self, layer: Layer, operator: ComputeOperator, inputs: tuple[Shape, ...], widths: Mapping[str, int]
-    ) -> ComputeOperator:
-        """The layer's operator for these inputs, with as many outputs as its module has at these widths."""
-        if isinstance(operator, Pooling):
-            return operator
-        member = self._outputs.get(layer.name)
-        if not isinstance(operator, Convolution) or member is None:
-            raise UserError(
-                f"plasticity.accelerator: cycles cannot be predicted through layer {layer.name!r} ({operator.kind}), "
-                f"whose channels are not followed; set targets of MACs and weights instead"
-            )
-        outputs = sum(len(run) for _, run in member.entries(widths))
-        shortcut = operator.shortcut
-        return Convolution(
-            inputs[0].channels,
-            outputs,
-            operator.kernel,
-            operator.stride,
-            operator.pad,
-            operator.relu,
-            shortcut and Shortcut(shortcut.stride, shortcut.channel_offset, inputs[1].channels),
-            inputs[0].channels if member.role == "follower" else operator.groups,
-            operator.ceiling,
-            operator.leak,
+    def _compute(self, layer: Layer, operator: ComputeOperator, inputs: list[int], outputs: int) -> int:
+        """Compute cycles of a layer with so many channels."""
+        graph, accelerator = self._graph, self._accelerator
+        resized = _resized(operator, inputs, outputs)
+        sources = tuple(
+            replace(graph.shape(name), channels=count) for name, count in zip(layer.inputs, inputs, strict=True)
         )
+        shape = LayerShape(resized, sources, resized.output_shape(sources), accelerator, is_packed(graph, layer.name))
+        interleave = self._interleave.get(layer.inputs[0], shape.window.stride)
+        cycles = 0
+        for of, Tof, oy, Toy in next(candidates(shape, self._platform, travels=False)).tiles(shape.output):
+            adds = shape.shortcut_tile(of, Tof, oy, Toy) is not None
+            cycles += resized.tile_cycles(
+                TileExtent(accelerator, sources, shape.output, of, Tof, Toy, adds, interleave)
+            )
+        return cycles
 
-    def _compute(self, shape: LayerShape, interleave: int) -> int:
-        """Compute cycles of a layer, remembered: few layers change from one question to the next."""
-        key = shape, interleave
-        if key not in self._known:
-            tiling = next(candidates(shape, self._platform, travels=False))
-            cycles = 0
-            for of, Tof, oy, Toy in tiling.tiles(shape.output):
-                adds = shape.shortcut_tile(of, Tof, oy, Toy) is not None
-                extent = TileExtent(shape.accelerator, shape.inputs, shape.output, of, Tof, Toy, adds, interleave)
-                cycles += shape.operator.tile_cycles(extent)
-            self._known[key] = cycles
-        return self._known[key]
+
+def _channels_of(layer: Layer, outputs: Mapping[str, Member]) -> Member | None:
+    """The member whose entries are the layer's output channels; None where they are those it reads, or fixed."""
+    operator = layer.operator
+    if not isinstance(operator, ComputeOperator) or isinstance(operator, Pooling):
+        return None
+    if not isinstance(operator, Convolution) or layer.name not in outputs:
+        raise UserError(
+            f"plasticity.accelerator: cycles cannot be predicted through layer {layer.name!r} ({operator.kind}), "
+            f"whose channels are not followed; set targets of MACs and weights instead"
+        )
+    return outputs[layer.name]
+
+
+def _resized(operator: ComputeOperator, inputs: list[int], outputs: int) -> ComputeOperator:
+    """An operator of the same geometry for other numbers of channels; what it does to values does not matter."""
+    if not isinstance(operator, Convolution):
+        return operator
+    shortcut = operator.shortcut and replace(operator.shortcut, channels=inputs[1])
+    groups = inputs[0] if operator.groups == operator.in_channels > 1 else operator.groups
+    return Convolution(
+        inputs[0], outputs, operator.kernel, operator.stride, operator.pad, shortcut=shortcut, groups=groups
+    )
 
 
 def _schedule(graph: LayerGraph, accelerator: Accelerator, platform: Platform) -> Schedule:

@@ -63,4 +63,3 @@ def test_a_layer_whose_channels_are_not_followed_is_named():
     graph.add(Layer("half", Concatenation((Part(0, 0, 2),)), ("image",)))
     with pytest.raises(UserError, match=r"plasticity\.accelerator: .*layer 'half' \(concatenation\)"):
         CycleModel(graph, find_spaces(zoo.build("resnet20")), Accelerator(), ZCU104)
-
