@@ -102,7 +102,7 @@ class GrowthSection(_Section):
 class WeightsSection(_Section):
     """Two-level pruning: the smallest weights are masked first, and filters that are mostly masked go first."""
 
-    target: float = Field(gt=0, lt=1, description="share of the remaining filters' weights that is masked at the end")
+    target: float = Field(gt=0, lt=1, description="share of plastic filters' weights that the last event masks first")
     filter_share: float = Field(0.7, gt=0, le=1, description="masked share from which a filter goes before all others")
 
 

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cgap import zoo  # noqa: E402
-from cgap.plasticity import ChannelState, Cost, CostModel, find_spaces, grow, plan_pruning, prune  # noqa: E402
+from cgap.plasticity import Budget, ChannelState, Cost, CostModel, find_spaces, grow, plan_pruning, prune  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
 
@@ -44,7 +44,7 @@ def test_it_grows_without_changing_and_is_pruned_to_half(name, shape):
             grow(model, spaces, space.name, 4, state=states[space.name], generator=torch.Generator().manual_seed(1))
         assert (model(x) - before).abs().max() < 1e-5 * (1 + before.abs().max())
     assert cost(spaces.widths()).macs > dense.macs
-    target = Cost(dense.macs // 2, dense.params // 2)
+    target = Budget(dense.macs // 2, dense.params // 2)
     plan = plan_pruning(spaces, states, cost, target, granule=2, min_width=2, protected_age=5)
     prune(model, spaces, plan, states=states)
     after = cost(spaces.widths())
