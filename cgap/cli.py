@@ -118,12 +118,65 @@ def train(
     config: Annotated[Path, typer.Argument(help="A TOML file; see the folder configs/.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="The run's folder.", show_default="runs/NAME")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="A field that differs from the file: run.seed=2. May be repeated.")
+    ] = None,
 ) -> None:
     """Train a network by continuous growth and pruning."""
     require_torch("train")
     from cgap.training.run import train as run_training
 
-    print(f"run folder: {run_training(config, out, resume)}")
+    fields = {}
+    for change in changes or []:
+        field, equals, value = change.partition("=")
+        if not (field and equals and value):
+            raise UserError(f"--set {change}: give SECTION.FIELD=VALUE, such as run.seed=2")
+        fields[field] = value
+    print(f"run folder: {run_training(config, out, resume, fields)}")
+
+
+@app.command("queue")
+def run_several(
+    configs: Annotated[list[Path], typer.Argument(help="TOML files, each a run; see the folder configs/baselines/.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder of the runs' folders, NAME-SEED each.")],
+    seeds: Annotated[str, typer.Option("--seeds", help="Seeds that every configuration is run with.")] = "1,2,3",
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time; set run.threads to match.")] = 1,
+) -> None:
+    """Train several networks with several seeds; called again, it goes on where it stopped."""
+    require_torch("queue")
+    from cgap.training.queue import plan_jobs, run_queue
+
+    if not all(seed.isdecimal() for seed in seeds.split(",")):
+        raise UserError(f"--seeds {seeds}: give whole numbers with commas between, such as 1,2,3")
+    planned = plan_jobs(configs, [int(seed) for seed in seeds.split(",")], out)
+    unfinished = run_queue(planned, jobs, say=lambda text: print(f"  {text}", flush=True))
+    if unfinished:
+        raise UserError(f"{len(unfinished)} of {len(planned)} runs are not finished: {unfinished[0].folder.name} ...")
+    print(f"all runs are finished; compare them with: cgap compare-runs {out}/*-*/")
+
+
+@app.command("compare-runs")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs; NAME-1, NAME-2, ... are one line.")],
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table for a document.")] = False,
+) -> None:
+    """Put finished runs side by side: mean and standard deviation over seeds, last epoch, test set read once."""
+    require_torch("compare-runs")
+    from cgap.training.compare import HEADINGS, compare_runs, markdown, rows
+
+    compared = compare_runs(runs)
+    if as_markdown:
+        print(markdown(compared))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading == "run" else "right")
+    for row in rows(compared):
+        table.add_row(*row)
+    Console().print(table)
 
 
 @app.command("spaces")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Literal
 
+import tomlkit
+import tomlkit.exceptions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cgap.plasticity import SALIENCIES
@@ -206,6 +209,15 @@ class Config(_Section):
             raise ValueError("model.widths_from is for a network of fixed widths: leave out plasticity")
         return self
 
+    def needs(self) -> tuple[Path, ...]:
+        """Folders of finished runs that this one reads; `{seed}` in their names stands for its seed."""
+        names = (self.distillation.teacher if self.distillation else None, self.model.widths_from)
+        return tuple(self.run_folder(name) for name in names if name)
+
+    def run_folder(self, name: str) -> Path:
+        """A run folder named in this configuration, `{seed}` in it filled in."""
+        return Path(name.replace("{seed}", str(self.run.seed)))
+
     def data_in(self, epoch: int) -> DataSection:
         """How the training images are drawn in `epoch`, counted from 0."""
         restart = self.optimiser.restart
@@ -214,16 +226,43 @@ class Config(_Section):
         return self.data.model_copy(update={"crop_padding": restart.crop_padding})
 
 
-def load_config(path: Path) -> Config:
-    """Read a configuration.
+def load_config(path: Path, changes: Mapping[str, str] | None = None) -> Config:
+    """Read a configuration, with `changes` (see `read_text`).
 
     Raises UserError, naming the file and the field, if it cannot be read, is not TOML, or has an unknown,
     missing or impossible field.
     """
+    return parse_config(read_text(path, changes), str(path))
+
+
+def read_text(path: Path, changes: Mapping[str, str] | None = None) -> str:
+    """A configuration file's text, its fields in `changes` ("section.field": value in TOML) set anew.
+
+    A value that is no TOML is taken for a string. Comments stay. Raises UserError if it cannot be read, or if a
+    change names no place in it.
+    """
     try:
-        return parse_config(path.read_text(encoding="utf-8"), str(path))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
+    if not changes:
+        return text
+    try:
+        document = tomlkit.parse(text)
+    except tomlkit.exceptions.ParseError as error:
+        raise UserError(f"{path}: is not TOML: {error}") from error
+    for field, value in changes.items():
+        *sections, name = field.split(".")
+        table: Any = document
+        for section in sections:
+            table = table.setdefault(section, tomlkit.table())
+            if not isinstance(table, MutableMapping):
+                raise UserError(f"{path}: {field}: {section} is not a section")
+        try:
+            table[name] = tomlkit.value(value)
+        except tomlkit.exceptions.ParseError:
+            table[name] = value
+    return tomlkit.dumps(document)
 
 
 def parse_config(text: str, name: str) -> Config:

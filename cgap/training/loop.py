@@ -80,11 +80,11 @@ def train_epochs(
         save_checkpoint(folder / "checkpoint.pt", state, log.lines)
 
 
-def load_teacher(distillation: DistillationSection | None, epoch: int) -> nn.Module | None:
+def load_teacher(config: Config, epoch: int) -> nn.Module | None:
     """The network to learn from in this epoch, if any. Raises UserError if its run is not to be had."""
-    if distillation is None or epoch < distillation.epoch:
+    if config.distillation is None or epoch < config.distillation.epoch:
         return None
-    teacher, _ = load_run(Path(distillation.teacher))
+    teacher, _ = load_run(config.run_folder(config.distillation.teacher))
     return teacher.to(memory_format=torch.channels_last).requires_grad_(False)
 
 
@@ -97,7 +97,7 @@ def _train_epoch(
     progress: tuple[Progress, TaskID],
 ) -> Accuracy:
     loss_sum, right, seen = 0.0, 0, 0
-    teacher = load_teacher(config.distillation, state.epoch)
+    teacher = load_teacher(config, state.epoch)
     for x, labels in training_batches(images, config, state.epoch, state.generator):
         if state.step in schedule.events:
             happened = restructure(config, state, schedule.events[state.step])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from cgap.data import dataset
 from cgap.files import write_atomic
 from cgap.plasticity import Cost
 from cgap.training.batches import load_split, load_test
-from cgap.training.config import Config, load_config
+from cgap.training.config import Config, load_config, parse_config, read_text
 from cgap.training.log import MetricsLog, write_json
 from cgap.training.loop import evaluate, train_epochs
 from cgap.training.record import code_version, machine
@@ -23,16 +25,20 @@ from cgap.training.state import RunState, new_state, restore
 from fpga_model.errors import UserError
 
 
-def train(config: Path, out: Path | None = None, resume: bool = False) -> Path:
+def train(
+    config: Path, out: Path | None = None, resume: bool = False, changes: Mapping[str, str] | None = None
+) -> Path:
     """Carry out the run that `config` describes in the folder `out` (by default `runs/<config's name>`).
 
-    With `resume`, an interrupted run goes on from its last checkpoint exactly as if it had not been interrupted,
-    and a finished one is left alone. Returns the folder. Raises UserError for a bad configuration, an occupied
-    folder, missing data or a loss that is not finite.
+    `changes` are fields that differ from the file, such as {"run.seed": "2"}; the folder's copy has them. With
+    `resume`, an interrupted run goes on from its last checkpoint exactly as if it had not been interrupted, and a
+    finished one is left alone. Returns the folder. Raises UserError for a bad configuration, an occupied folder,
+    missing data or a loss that is not finite.
     """
-    settings = load_config(config)
+    text = read_text(config, changes)
+    settings = parse_config(text, str(config))
     folder = out or Path("runs") / config.stem
-    _claim(folder, config, settings, resume)
+    _claim(folder, config, text, settings, resume)
     if settings.run.threads:
         torch.set_num_threads(settings.run.threads)
     split = load_split(settings.data)
@@ -40,9 +46,9 @@ def train(config: Path, out: Path | None = None, resume: bool = False) -> Path:
     if not steps:
         raise UserError(f"optimiser.batch_size: {settings.optimiser.batch_size} exceeds the {len(split.train)} images")
     log = MetricsLog(folder / "metrics.jsonl")
-    first = new_state(settings)
-    schedule = Schedule(settings, steps, first.dense, first.cost)
-    state = first
+    state = new_state(settings)
+    seed = state.cost
+    schedule = Schedule(settings, steps, state.dense, seed)
     record_path, checkpoint = folder / "run.json", folder / "checkpoint.pt"
     if resume and checkpoint.exists():
         state, lines = restore(settings, checkpoint)
@@ -58,11 +64,11 @@ def train(config: Path, out: Path | None = None, resume: bool = False) -> Path:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         train_epochs(settings, state, schedule, split, log, folder, progress)
-    write_json(record_path, {**record, **_final_record(settings, state, folder)})
+    write_json(record_path, {**record, **_final_record(settings, state, seed, folder)})
     return folder
 
 
-def _claim(folder: Path, path: Path, settings: Config, resume: bool) -> None:
+def _claim(folder: Path, path: Path, text: str, settings: Config, resume: bool) -> None:
     """Make the folder and copy the configuration there; refuse one that holds another run."""
     copy = folder / "config.toml"
     if copy.exists():
@@ -73,7 +79,7 @@ def _claim(folder: Path, path: Path, settings: Config, resume: bool) -> None:
     elif folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: is not empty and not a run; choose another --out")
     else:
-        write_atomic(copy, path.read_bytes())
+        write_atomic(copy, text.encode())
 
 
 def _first_record(settings: Config) -> dict[str, Any]:
@@ -88,7 +94,7 @@ def _first_record(settings: Config) -> dict[str, Any]:
     }
 
 
-def _final_record(settings: Config, state: RunState, folder: Path) -> dict[str, Any]:
+def _final_record(settings: Config, state: RunState, seed: Cost, folder: Path) -> dict[str, Any]:
     """The results. This is the one place that reads the test set."""
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     held_out = [line["held_out_accuracy"] for line in epochs if "epoch" in line]
@@ -102,9 +108,19 @@ def _final_record(settings: Config, state: RunState, folder: Path) -> dict[str, 
         "cpu_seconds": round(state.cpu_seconds, 1),
         "accuracy": {"test_images": len(test), "test": accuracy.percent, "held_out": held_out[-1]},
         "network": _network(state.cost, state.dense),
+        "training_macs": _training_macs(settings, state, seed),
         "widths": {space.name: space.width for space in state.spaces},
         "history": state.history,
     }
+
+
+def _training_macs(settings: Config, state: RunState, seed: Cost) -> int:
+    """Forward multiply-accumulates of all training images, at the widths that the network had at each step."""
+    changes = [(event["step"], event["macs"]) for event in state.history]
+    steps = [0, *(step for step, _ in changes), state.step]
+    macs = [seed.macs, *(macs for _, macs in changes)]
+    spans = (end - start for start, end in pairwise(steps))
+    return settings.optimiser.batch_size * sum(span * each for span, each in zip(spans, macs, strict=True))
 
 
 def _network(cost: Cost, dense: Cost) -> dict[str, int]:

@@ -92,7 +92,7 @@ def new_state(config: Config) -> RunState:
     if plasticity:
         _check_reachable(plasticity, spaces, cost_model, dense)
     if config.model.widths_from:
-        resize_to(model, spaces, final_widths(Path(config.model.widths_from)))
+        resize_to(model, spaces, final_widths(config.run_folder(config.model.widths_from)))
         _initialise(model)
     model.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, config)

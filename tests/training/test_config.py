@@ -72,3 +72,20 @@ def test_dense_control_is_the_same_recipe_without_plasticity():
     assert grown.pop("plasticity")
     assert dense.pop("plasticity") is None
     assert grown == dense
+
+
+def test_fields_can_be_set_anew(tiny_path):
+    changes = {"run.seed": "9", "optimiser.averaging": "{ epoch = 4, learning_rate = 0.5 }", "model.name": "vgg16"}
+    config = load_config(tiny_path, {**changes, "distillation.teacher": "runs/teacher-{seed}"})
+    assert (config.run.seed, config.optimiser.averaging.epoch, config.model.name) == (9, 4, "vgg16")
+    assert config.run.threads == load_config(tiny_path).run.threads
+    assert config.needs() == (Path("runs/teacher-9"),)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [("run.sede", r"run\.sede: no such field"), ("run.seed.x", "seed is not a section"), ("speed", "speed: no such")],
+)
+def test_a_change_that_fits_nowhere_is_named(tiny_path, field, message):
+    with pytest.raises(UserError, match=message):
+        load_config(tiny_path, {field: "1"})

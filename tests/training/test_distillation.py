@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cgap.training import loop  # noqa: E402
-from cgap.training.config import DistillationSection  # noqa: E402
+from cgap.training.config import Config, DistillationSection  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
 
@@ -25,15 +25,20 @@ def test_loss_is_the_weighted_mean_of_labels_and_softened_teacher():
     assert loop.distil(torch.tensor(1.5), logits, taught, section).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def taught_by(folder, epoch):
+    teacher = DistillationSection(teacher=str(folder), epoch=epoch)
+    return Config(run={"seed": 7}, model={"name": "resnet20"}, optimiser={"epochs": 9}, distillation=teacher)
+
+
 def test_teacher_is_a_finished_run_from_its_epoch_on(finished):
-    section = DistillationSection(teacher=str(finished), epoch=3)
-    assert loop.load_teacher(None, 9) is None
-    assert loop.load_teacher(section, 2) is None
-    teacher = loop.load_teacher(section, 3)
+    config = taught_by(finished, 3)
+    assert loop.load_teacher(config.model_copy(update={"distillation": None}), 9) is None
+    assert loop.load_teacher(config, 2) is None
+    teacher = loop.load_teacher(config, 3)
     assert not teacher.training
     assert not any(p.requires_grad for p in teacher.parameters())
 
 
-def test_missing_teacher_is_named(tmp_path):
-    with pytest.raises(UserError, match="not a run folder"):
-        loop.load_teacher(DistillationSection(teacher=str(tmp_path / "none")), 0)
+def test_missing_teacher_is_named_with_its_seed(tmp_path):
+    with pytest.raises(UserError, match="none-7: is not a run folder"):
+        loop.load_teacher(taught_by(tmp_path / "none-{seed}", 0), 0)
