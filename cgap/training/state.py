@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import zipfile
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from cgap.plasticity import (
 )
 from cgap.plasticity.cycles import CycleModel
 from cgap.training.config import AcceleratorSection, Config, PlasticitySection, load_config
+from cgap.training.queue import read_record
 from cgap.training.schedule import final_budget
 from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
@@ -137,13 +137,10 @@ def _check_reachable(plasticity: PlasticitySection, spaces: Spaces, cost_model: 
 
 def final_widths(run: Path) -> dict[str, int]:
     """Width of every channel space of a finished run's network. Raises UserError if it is not one."""
-    try:
-        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        complete, widths = record["status"] == "complete", record.get("widths")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"model.widths_from: {run} is not a run folder ({type(error).__name__}: {error})") from error
-    if not complete:
-        raise UserError(f"model.widths_from: the run in {run} is not finished")
+    record = read_record(run)
+    if record.get("status") != "complete":
+        raise UserError(f"model.widths_from: there is no finished run in {run}")
+    widths = record.get("widths")
     if not isinstance(widths, dict) or not all(type(width) is int and 0 < width < 1 << 16 for width in widths.values()):
         raise UserError(f"model.widths_from: {run / 'run.json'} does not say its network's widths")
     return widths

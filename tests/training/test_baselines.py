@@ -13,6 +13,7 @@ from cgap.training.schedule import Schedule  # noqa: E402
 from cgap.training.state import new_state  # noqa: E402
 
 CONFIGS = {path.stem: path for path in (Path(__file__).parents[2] / "configs" / "baselines").glob("*.toml")}
+WIDTHS = "runs/baselines/cgap-{seed}"
 PRUNED = {"cgap", "l1", "sfp", "slimming", "taylor"}
 
 
@@ -21,7 +22,7 @@ def test_baselines_differ_in_their_plasticity_alone():
     recipes = {name: load_config(path).model_dump() for name, path in CONFIGS.items()}
     for name, recipe in recipes.items():
         assert (recipe.pop("plasticity") is not None) == (name in PRUNED)
-        assert (recipe["model"].pop("widths_from") == "runs/cgap") == name.startswith("scratch")
+        assert (recipe["model"].pop("widths_from") == WIDTHS) == name.startswith("scratch")
     assert recipes["scratch_flops"]["optimiser"].pop("epochs") == 2 * recipes["dense"]["optimiser"]["epochs"]
     recipes["scratch_flops"]["optimiser"]["epochs"] = recipes["dense"]["optimiser"]["epochs"]
     assert all(recipe == recipes["dense"] for recipe in recipes.values())
@@ -36,7 +37,7 @@ def test_baselines_differ_in_their_plasticity_alone():
 def test_a_baseline_runs_on_the_sample(name, tmp_path):
     """A step before each of its events, and one after them."""
     text = CONFIGS[name].read_text().replace('"cifar10"', '"sample"').replace("held_out = 5000", "held_out = 72")
-    text = text.replace("protected_age = 150", "protected_age = 0").replace("runs/cgap", str(tmp_path))
+    text = text.replace("protected_age = 150", "protected_age = 0").replace(WIDTHS, str(tmp_path))
     widths = {"stage1.0.conv1": 8, "stage3.2.conv1": 28}
     (tmp_path / "run.json").write_text(json.dumps({"status": "complete", "widths": widths}))
     config = parse_config(text, name)

@@ -80,6 +80,8 @@ def test_fields_can_be_set_anew(tiny_path):
     assert (config.run.seed, config.optimiser.averaging.epoch, config.model.name) == (9, 4, "vgg16")
     assert config.run.threads == load_config(tiny_path).run.threads
     assert config.needs() == (Path("runs/teacher-9"),)
+    scratch = 'model = { name = "resnet20", widths_from = "runs/cgap-{seed}" }\n'
+    assert parse_config(scratch + "run.seed = 4\noptimiser.epochs = 1", "x").needs() == (Path("runs/cgap-4"),)
 
 
 @pytest.mark.parametrize(
