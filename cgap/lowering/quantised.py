@@ -196,15 +196,14 @@ def lower_sums(network: Network) -> Network:
         weights = network.constant(node, 1) if node.is_a("Conv") and len(node.inputs) == 2 else None
         if weights is None or node.output not in network.pairs or not np.all(weights == 1) or weights.shape[1] != 1:
             return None
-        stride = node.attributes.get("strides", [1, 1])
-        spread = max(node.attributes.get("dilations", [1])) > 1
-        if node.attributes.get("group", 1) != len(weights) or spread or "auto_pad" in node.attributes:
+        if node.attributes.get("group", 1) != len(weights) or "auto_pad" in node.attributes:
             return None
         settings = {
             "mode": "sum",
             "kernel": list(weights.shape[2:]),
-            "stride": stride[0],
+            "stride": node.attributes.get("strides", [1, 1]),
             "pad": list(node.attributes.get("pads", [0] * 4)),
+            "dilation": node.attributes.get("dilations", [1, 1]),
             "divisor": 1,
         }
         return Edit((node,), Node(node.name, "Pooling", node.inputs[:1], (node.output,), settings, DOMAIN))

@@ -255,11 +255,13 @@ class Planner:
         return max(alive, key=lambda name: placed[name].depth)
 
     def _full_tile(self, name: str) -> FeatureTile:
-        """A whole tensor, interleaved by the stride of the reader with the most multiplications."""
+        """A whole tensor, interleaved by the row stride of the reader with the most multiplications."""
         shape = self.graph.shape(name)
         readers = [r for r in self.graph.consumers(name) if r.inputs[0] == name and r.operator.weights()]
         readers.sort(key=lambda r: -r.operator.macs(self.graph.input_shapes(r.name)))
-        strides = [self._shape(r, r.operator).window.stride for r in readers if isinstance(r.operator, ComputeOperator)]
+        strides = [
+            self._shape(r, r.operator).window.stride_y for r in readers if isinstance(r.operator, ComputeOperator)
+        ]
         interleave = min(strides[0], shape.height) if strides else 1
         return FeatureTile(0, 0, shape.channels, shape.height, row_words(shape, self.accelerator), interleave)
 

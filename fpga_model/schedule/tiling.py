@@ -61,11 +61,11 @@ class LayerShape:
     def source_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile:
         """The part of its source that a tile needs, not yet placed."""
         window = self.window
-        top = max(0, oy * window.stride - window.pad_top)
-        bottom = min(window.height, (oy + Toy - 1) * window.stride - window.pad_top + window.Nky)
+        top = max(0, oy * window.stride_y - window.pad_top)
+        bottom = min(window.height, (oy + Toy - 1) * window.stride_y - window.pad_top + window.rows)
         first, maps = self.operator.source_maps(of, Tof)
         return self._tile(
-            self.inputs[self.operator.source_index(of)], first, maps, top, max(1, bottom - top), window.stride
+            self.inputs[self.operator.source_index(of)], first, maps, top, max(1, bottom - top), window.stride_y
         )
 
     def shortcut_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile | None:
@@ -77,7 +77,8 @@ class LayerShape:
         end = min(spec.channels, of + Tof - spec.channel_offset)
         if end <= first:
             return None
-        return self._tile(self.inputs[1], first, end - first, oy * spec.stride, (Toy - 1) * spec.stride + 1, 1)
+        step = spec.stride[0]
+        return self._tile(self.inputs[1], first, end - first, oy * step, (Toy - 1) * step + 1, 1)
 
     def destination_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile:
         """The part of the output that a tile makes, not yet placed."""
