@@ -13,6 +13,8 @@ from fpga_model.timing import convolve_cycles, line_words, pool_cycles, row_pass
 
 LARGEST = {"page_depth": 1 << 16, "weight_depth": 1 << 31, "parameter_depth": 1 << 31}
 """Addresses that the fields of a command hold."""
+LARGEST_DRAM = 1 << 32
+"""Bytes of DRAM that they hold."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def engine_for(programs: Iterable[tuple[Command, ...]], accelerator: Accelerator
     convolutions = [c for c in commands if isinstance(c, Convolve)]
     pools = [c for c in commands if isinstance(c, PoolRows)]
     moves = [c.dram for c in commands if isinstance(c, (Load, Store))]
+    if any(dram.address + (dram.count - 1) * dram.stride + dram.bytes > LARGEST_DRAM for dram in moves):
+        raise UserError(f"weights and feature maps take more than the {LARGEST_DRAM:,} bytes that the C++ addresses")
     for command in commands:
         _check_alignment(command, accelerator, platform)
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from cgap.lowering.affine import WEIGHTED, Affine, channels_of, depthwise, plain_layer, repeat
 from cgap.lowering.network import DOMAIN, Edit, Network, Node, prune, rewrite
-from cgap.lowering.support import ceil_pads, spread_kernel, window_pads
+from cgap.lowering.support import MAX_KERNEL, ceil_pads, spread_kernel, window_pads
 
 
 def lower_convolutions(network: Network) -> Network:
@@ -135,6 +135,8 @@ def _trace_shortcut(network: Network, tensor: str) -> Step | None:
             return None if tensor in network.constants else (tensor, strides[0], strides[1], offset)
         tensor, rows, columns, first = step
         strides = [strides[0] * rows, strides[1] * columns]
+        if max(strides) > MAX_KERNEL:
+            return None
         offset += first
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,7 +17,9 @@ Rule = Callable[[Network, Node], "str | None"]
 
 RULES: dict[str, Rule] = {}
 MAX_KERNEL = 255
-"""Most rows or columns of a kernel: one byte of a command."""
+"""Most rows or columns of a window, from the first that it takes to the last, and between two windows."""
+MAX_WEIGHTS = 1 << 28
+"""Most weights of all layers, the zeros of dilated kernels and weights that layers share counted for each."""
 
 
 def supports(*ops: str) -> Callable[[Rule], Rule]:
@@ -42,7 +45,21 @@ def check_supported(network: Network) -> Network:
         if reason is not None:
             found.append((node, reason))
     refuse(network, found)
+    weights = sum(_weights(network, node) for node in network.nodes)
+    if weights > MAX_WEIGHTS:
+        raise UserError(
+            f"network {network.name!r}: its layers hold {weights:,} weights, the zeros of dilated kernels among them; "
+            f"at most {MAX_WEIGHTS:,} are taken"
+        )
     return network
+
+
+def _weights(network: Network, node: Node) -> int:
+    """How many weights the layer that a node becomes holds."""
+    if not node.is_a("Conv", "Gemm", "MatMul"):
+        return 0
+    shape = network.constants[node.inputs[1]].shape
+    return math.prod(shape[:2]) * math.prod(spread_kernel(node, list(shape[2:])) if node.op == "Conv" else shape[2:])
 
 
 def refuse(network: Network, found: list[tuple[Node, str]]) -> None:
@@ -125,8 +142,8 @@ def _check_window(network: Network, node: Node, kernel: list[int]) -> str | None
     if list(node.attributes.get("kernel_shape", kernel)) != kernel:
         return f"kernel_shape {node.attributes['kernel_shape']} is not that of its weights, {kernel}"
     strides, steps = node.attributes.get("strides", [1, 1]), node.attributes.get("dilations", [1, 1])
-    if min(*strides, *steps) < 1:
-        return f"strides {strides} and dilations {steps}; they must be positive"
+    if min(*strides, *steps) < 1 or max(strides) > MAX_KERNEL:
+        return f"strides {strides} and dilations {steps}; they must be positive, and strides at most {MAX_KERNEL}"
     spread = spread_kernel(node, kernel)
     if max(spread) > MAX_KERNEL:
         return f"its kernel, with dilations {steps}, covers {spread}; at most {MAX_KERNEL} rows and columns are taken"

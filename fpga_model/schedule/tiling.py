@@ -17,6 +17,10 @@ from fpga_model.tensors import Shape
 SOURCE, SHORTCUT, DESTINATION = "source", "shortcut", "destination"
 
 
+MAX_TILES = 1 << 14
+"""Most tiles of a layer: tiles smaller than that would spend their time on commands."""
+
+
 @dataclass(frozen=True)
 class Tiling:
     """Output maps and rows of a tile, which of the two loops is outside, and maps at which a tile begins anew."""
@@ -114,7 +118,8 @@ def candidates(layer: LayerShape, platform: Platform, travels: bool) -> Iterator
     splits = [1 << k for k in range(output.height.bit_length() + 1)] if travels else [1]
     rows = dict.fromkeys(min(output.height, round_up(ceil_div(output.height, k), accelerator.Poy)) for k in splits)
     for Tof, Toy in product(maps, rows):
-        if not _parameters_fit(layer, platform, Tof, granule):
+        tiles = ceil_div(output.channels, Tof) * ceil_div(output.height, Toy)
+        if tiles > MAX_TILES or not _parameters_fit(layer, platform, Tof, granule):
             continue
         yield Tiling(Tof, Toy, cuts=layer.operator.cuts)
         if Tof < output.channels and Toy < output.height:
@@ -143,6 +148,9 @@ def work_places(layer: LayerShape, tiling: Tiling, roles: frozenset[str], pages:
     where memory is short, one side serves all tiles, its roles in whatever page has room.
     """
     tiles = list(tiling.tiles(layer.output))
+    least = _work_depths(layer, tiles[:1])
+    if any(least[role] > layer.accelerator.page_depth for role in roles):
+        return None
     depths = _work_depths(layer, tiles)
     first = sorted(roles)
     loads = len({(layer.operator.source_index(tile[0]), layer.source_tile(*tile)) for tile in tiles})
