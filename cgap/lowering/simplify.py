@@ -24,6 +24,8 @@ FOLDABLE = frozenset(_ARITHMETIC + _LOGIC + _LAYOUT + _OTHER)
 """Operators that exporters compute shapes, indices and weights with: deterministic, and without subgraphs."""
 MAX_FOLDED = 1 << 24
 """Most numbers in a tensor that is computed at import."""
+MAX_FOLLOWED = 1 << 10
+"""Most numbers of a constant that shape inference is given as values: shapes and indices have few."""
 MAX_WORK = 1 << 28
 """Most numbers that are read and made by all that is computed in one pass."""
 
@@ -34,8 +36,16 @@ def infer_shapes(network: Network) -> Network:
     Raises:
         UserError: shapes contradict each other, or a tensor is absurdly large.
     """
+    # Of weights only the shapes matter; their values would be copied, and followed number by number.
+    large = {name: value for name, value in network.constants.items() if value.size > MAX_FOLLOWED}
+    rest = {name: value for name, value in network.constants.items() if name not in large}
+    given = to_onnx(replace(network, constants=rest))
+    given.graph.input.extend(
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in large.items()
+    )
     try:
-        model = shape_inference.infer_shapes(to_onnx(network), check_type=True, data_prop=True)
+        model = shape_inference.infer_shapes(given, check_type=True, data_prop=True)
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise UserError(f"network {network.name!r}: shapes do not fit together: {first_line(error)}") from error
     infos = [*model.graph.input, *model.graph.output, *model.graph.value_info]

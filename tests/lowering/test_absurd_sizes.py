@@ -141,7 +141,7 @@ def _spread_weights(net: Builder) -> str:
 
 
 def _text(net: Builder) -> str:
-    texts = net.node("Cast", _ones(net, 1 << 20), to=TensorProto.STRING, name="odd")
+    texts = net.node("Cast", _ones(net, 1 << 16), to=TensorProto.STRING, name="odd")
     return net.node("Cast", texts, to=1)
 
 
