@@ -57,6 +57,9 @@ def main() -> None:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
+    except MemoryError:
+        print("error: this needs more memory than there is: use a smaller network or fewer images", file=sys.stderr)
+        sys.exit(2)
 
 
 def _version(asked: bool) -> None:

@@ -162,7 +162,7 @@ def _layer_tiles(schedule: Schedule, layer: Layer, operator: ComputeOperator, fi
     inputs = tuple(graph.input_shapes(layer.name))
     shape = LayerShape(operator, inputs, output, accelerator, is_packed(graph, layer.name))
     places = [schedule.residents.get(name) for name in layer.inputs]
-    interleave = places[0].interleave if places[0] else shape.window.stride
+    interleave = places[0].interleave if places[0] else shape.window.stride_y
     tiles: list[_Tile] = []
     last_of, last_source = None, None
     for of, Tof, oy, Toy in schedule.tilings[layer.name].tiles(output):

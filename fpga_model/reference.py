@@ -15,6 +15,8 @@ from fpga_model.operators import Convolution
 
 BATCH_BYTES = 8 << 20
 """Working memory aimed at, which sets how many images run together. About a cache: 128 MB took twice the time."""
+MAX_BYTES = 16 << 30
+"""Most memory that a run may take, by a bound that is rarely reached."""
 
 
 class StoredTensors(dict[str, IntArray]):
@@ -36,6 +38,7 @@ def run_reference(fixed: FixedGraph, images: IntArray, keep: Collection[str] | N
     """
     graph = fixed.graph
     _check_images(graph, images)
+    _check_memory(graph, images, keep)
     form = fixed.format(graph.input.name)
     if images.size and (images.min() < form.low or images.max() > form.high):
         raise UserError(f"images hold values {images.min()}..{images.max()}, outside {form.low}..{form.high}")
@@ -68,6 +71,7 @@ def run_float(
         UserError: images of another size.
     """
     _check_images(graph, images)
+    _check_memory(graph, images, keep)
     return _run(graph, images, keep, lambda layer, inputs: layer.operator.forward(inputs, parameters.get(layer.name)))
 
 
@@ -105,6 +109,21 @@ def _working_bytes(graph: LayerGraph, layer: Layer) -> int:
     operator = layer.operator
     taps = operator.Nif * operator.Nky * operator.Nkx if isinstance(operator, Convolution) else 1
     return 4 * taps * output.pixels + 32 * output.size
+
+
+def _check_memory(graph: LayerGraph, images: npt.NDArray[Any], keep: Collection[str] | None) -> None:
+    """Refuse what no usual machine has the memory for, before it is asked for."""
+    kept = [layer.name for layer in graph.layers if keep is None or layer.name in keep]
+    working = {layer.name: _working_bytes(graph, layer) for layer in graph.layers}
+    live = 8 * sum(graph.shape(layer.name).size for layer in graph.layers)
+    stored = images.dtype.itemsize * len(images) * sum(graph.shape(name).size for name in kept)
+    needed = stored + min(_batch_size(graph), max(len(images), 1)) * (live + max(working.values()))
+    if needed > MAX_BYTES:
+        largest = max(working, key=lambda name: working[name])
+        raise UserError(
+            f"network {graph.name!r}: running it on {len(images)} images takes up to {needed >> 30:,} GiB of memory; "
+            f"at most {MAX_BYTES >> 30} are used, and layer {largest!r} takes most"
+        )
 
 
 def _check_images(graph: LayerGraph, images: npt.NDArray[Any]) -> None:

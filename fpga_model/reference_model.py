@@ -98,7 +98,7 @@ class _Loops:
 
     @property
     def Tiy(self) -> int:
-        return min((self.Toy - 1) * self.window.stride + self.window.Nky, self.source.height)
+        return min((self.Toy - 1) * self.window.stride_y + self.window.rows, self.source.height)
 
     @property
     def counts(self) -> tuple[int, int]:

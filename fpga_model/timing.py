@@ -75,8 +75,8 @@ def line_words(window: Window, Nox: int, accelerator: Accelerator) -> int:
     lanes = min(accelerator.Pox, Nox)
     most = 0
     for ox in range(0, Nox, accelerator.Pox):
-        left = ox * window.stride - window.pad_left
-        right = left + (lanes - 1) * window.stride + window.Nkx - 1
+        left = ox * window.stride_x - window.pad_left
+        right = left + (lanes - 1) * window.stride_x + window.columns - 1
         most = max(most, right // accelerator.word_pixels - left // accelerator.word_pixels + 1)
     return most
 
@@ -94,7 +94,7 @@ def row_passes(stride: int, interleave: int, Poy: int) -> int:
 
 def fetch_cycles(window: Window, Nox: int, interleave: int, accelerator: Accelerator) -> int:
     """Line-fetch reads of one step."""
-    return line_words(window, Nox, accelerator) * row_passes(window.stride, interleave, accelerator.Poy)
+    return line_words(window, Nox, accelerator) * row_passes(window.stride_y, interleave, accelerator.Poy)
 
 
 def step_cycles(window: Window, Nox: int, interleave: int, accelerator: Accelerator) -> int:
@@ -103,7 +103,7 @@ def step_cycles(window: Window, Nox: int, interleave: int, accelerator: Accelera
 
 
 def shortcut_reads(stride: int, accelerator: Accelerator) -> int:
-    """Port B reads of the drain for one row of one map with a shortcut of that stride."""
+    """Port B reads of the drain for one row of one map with a shortcut of that column stride."""
     offset = stride % 2 * accelerator.Pox  # of a column group's first pixel in its word, at worst
     return (offset + (accelerator.Pox - 1) * stride) // accelerator.word_pixels + 1
 
@@ -112,7 +112,7 @@ def drain_slots(command: Convolve, accelerator: Accelerator) -> int:
     """Cycles of the drain for one row of one map."""
     if command.shortcut is None:
         return 1
-    return 1 + shortcut_reads(command.shortcut.stride, accelerator)
+    return 1 + shortcut_reads(command.shortcut.stride_x, accelerator)
 
 
 def array_groups(of: int, Tof: int, Gof: int, Pof: int) -> Iterator[int]:

@@ -65,6 +65,7 @@ def test_bad_input_is_one_line_and_exit_code_2():
     [
         ("PermissionError(13, 'Permission denied', '/root/x')", "error: /root/x: Permission denied\n"),
         ("OSError(28, 'No space left on device', 'build/x')", "error: build/x: No space left on device\n"),
+        ("MemoryError()", "error: this needs more memory than there is: use a smaller network or fewer images\n"),
     ],
 )
 def test_what_the_machine_refuses_is_one_line(fault, line):

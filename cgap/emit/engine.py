@@ -13,6 +13,8 @@ from fpga_model.timing import convolve_cycles, line_words, pool_cycles, row_pass
 
 LARGEST = {"page_depth": 1 << 16, "weight_depth": 1 << 31, "parameter_depth": 1 << 31}
 """Addresses that the fields of a command hold."""
+LARGEST_DRAM = 1 << 32
+"""Bytes of DRAM that they hold."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,14 @@ class Engine:
     axi_bits: int
     grouped: bool
     leaky: bool
-    max_stride: int
+    max_stride_x: int
     max_nkx: int
     line_words: int
     row_passes: int
     max_interleave: int
-    pool_stride: int
-    pool_nkx: int
+    pool_stride_x: int
+    pool_dilation_x: int
+    pool_columns: int
     pool_line_words: int
     trip_chunks: int
     trip_beats: int
@@ -62,8 +65,8 @@ def derive(command: Command, accelerator: Accelerator) -> Derived:
     words = line_words(command.window, command.Nox, accelerator)
     if isinstance(command, PoolRows):
         return Derived(line_words=words)
-    passes = row_passes(command.window.stride, command.source.interleave, accelerator.Poy)
-    reads = shortcut_reads(command.shortcut.stride, accelerator) if command.shortcut else 0
+    passes = row_passes(command.window.stride_y, command.source.interleave, accelerator.Poy)
+    reads = shortcut_reads(command.shortcut.stride_x, accelerator) if command.shortcut else 0
     group, place = divmod(command.of, command.Gof)
     return Derived(words, passes, reads, first_if=group * command.Nif, group_left=command.Gof - place)
 
@@ -84,6 +87,8 @@ def engine_for(programs: Iterable[tuple[Command, ...]], accelerator: Accelerator
     convolutions = [c for c in commands if isinstance(c, Convolve)]
     pools = [c for c in commands if isinstance(c, PoolRows)]
     moves = [c.dram for c in commands if isinstance(c, (Load, Store))]
+    if any(dram.address + (dram.count - 1) * dram.stride + dram.bytes > LARGEST_DRAM for dram in moves):
+        raise UserError(f"weights and feature maps take more than the {LARGEST_DRAM:,} bytes that the C++ addresses")
     for command in commands:
         _check_alignment(command, accelerator, platform)
 
@@ -104,13 +109,14 @@ def engine_for(programs: Iterable[tuple[Command, ...]], accelerator: Accelerator
         axi_bits=platform.axi_bits,
         grouped=any(c.of + c.Tof > c.Gof for c in convolutions),
         leaky=any(c.leak for c in convolutions),
-        max_stride=most(c.window.stride for c in convolutions),
+        max_stride_x=most(c.window.stride_x for c in convolutions),
         max_nkx=most(c.window.Nkx for c in convolutions),
         line_words=words(convolutions),
         row_passes=most(derive(c, accelerator).row_passes for c in convolutions),
         max_interleave=most(tile.interleave for c in commands for tile in tiles(c)),
-        pool_stride=most(c.window.stride for c in pools),
-        pool_nkx=most(c.window.Nkx for c in pools),
+        pool_stride_x=most(c.window.stride_x for c in pools),
+        pool_dilation_x=most(c.window.dilation_x for c in pools),
+        pool_columns=most(c.window.columns for c in pools),
         pool_line_words=words(pools),
         trip_chunks=most(dram.count for dram in moves),
         trip_beats=most(dram.bytes // platform.beat_bytes for dram in moves),

@@ -65,7 +65,7 @@ def depthwise(
 ) -> tuple[Node, dict[str, npt.NDArray[Any]]]:
     """A 1x1 convolution of single channels that makes what `node` makes, and its constants."""
     names = network.fresh(f"{node.output}.weights"), network.fresh(f"{node.output}.bias")
-    attributes = {"stride": 1, "pad": [0] * 4, "groups": len(affine.factor), "relu": 0, **(settings or {})}
+    attributes = {"stride": [1, 1], "pad": [0] * 4, "groups": len(affine.factor), "relu": 0, **(settings or {})}
     layer = Node(node.name, "Convolution", (affine.data, *names, *shortcut), (node.output,), attributes, DOMAIN)
     return layer, {names[0]: affine.factor.reshape(-1, 1, 1, 1), names[1]: affine.offset}
 

@@ -3,9 +3,10 @@
 The nodes they make are in the domain `cgap`:
 
     Convolution(data, weights [Nof, Nif/groups, Nky, Nkx], bias [Nof], shortcut?)
-                                                         stride, pad, groups, activation, shortcut (stride, offset)
+                                                         stride, pad, groups, activation,
+                                                         shortcut (strides, offset)
     FullyConnected(data, weights [Nof, K], bias [Nof])   activation
-    Pooling(data)                                        mode, kernel, stride, pad, divisor
+    Pooling(data)                                        mode, kernel, stride, pad, dilation, divisor
     Concatenation(data, ...)                             parts: input, first channel, channels of each (concatenate.py)
 
 Folded weights are float64. `pad` is (top, left, bottom, right). An activation is `relu` (0 or 1), and `ceiling` and
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 from cgap.lowering.affine import WEIGHTED, Affine, channels_of, depthwise, plain_layer, repeat
 from cgap.lowering.network import DOMAIN, Edit, Network, Node, prune, rewrite
-from cgap.lowering.support import ceil_pads, window_pads
+from cgap.lowering.support import MAX_KERNEL, ceil_pads, spread_kernel, window_pads
 
 
 def lower_convolutions(network: Network) -> Network:
@@ -37,7 +38,7 @@ def lower_convolutions(network: Network) -> Network:
         strides = node.attributes.get("strides", [1, 1])
         weights = spread(weights, node.attributes.get("dilations", [1, 1]))
         settings = {
-            "stride": strides[0],
+            "stride": strides,
             "pad": list(window_pads(network, node, list(weights.shape[2:]), strides)),
             "groups": node.attributes.get("group", 1),
             "relu": 0,
@@ -104,9 +105,9 @@ def fuse_shortcuts(network: Network) -> Network:
         for _, layer, other in sorted(candidates, key=lambda item: -item[0]):
             traced = _trace_shortcut(network, other)
             if traced is not None:
-                source, stride, offset = traced
+                source, *place = traced
                 fused = replace(layer, inputs=(*layer.inputs, source), outputs=node.outputs)
-                return Edit((layer, node), fused.with_attributes(shortcut=[stride, offset]))
+                return Edit((layer, node), fused.with_attributes(shortcut=place))
         return _sum_alone(network, node)
 
     return rewrite(network, match)
@@ -117,29 +118,30 @@ def _sum_alone(network: Network, node: Node) -> Edit | None:
     # The image first: of all tensors it alone cannot give up fraction bits to be added to something coarse.
     for data, other in sorted((node.inputs, node.inputs[::-1]), key=lambda pair: pair[0] != network.input):
         traced = _trace_shortcut(network, other)
-        if channels is not None and traced is not None and _trace_shortcut(network, data) == (data, 1, 0):
-            source, stride, offset = traced
-            settings = {"shortcut": [stride, offset]}
-            layer, constants = depthwise(network, node, repeat(data, channels), [source], settings)
+        if channels is not None and traced is not None and _trace_shortcut(network, data) == (data, 1, 1, 0):
+            source, *place = traced
+            layer, constants = depthwise(network, node, repeat(data, channels), [source], {"shortcut": place})
             return Edit((node,), layer, constants=constants)
     return None
 
 
-def _trace_shortcut(network: Network, tensor: str) -> tuple[str, int, int] | None:
-    """Follow a shortcut back to a stored tensor: (the tensor, stride of rows and columns, first channel)."""
+def _trace_shortcut(network: Network, tensor: str) -> Step | None:
+    """Follow a shortcut back to a stored tensor."""
     strides, offset = [1, 1], 0
     while True:
         node = network.producer(tensor)
         step = None if node is None or node.domain else _SHORTCUT_STEPS.get(node.op, _no_step)(network, node)
         if step is None:
-            return None if strides[0] != strides[1] or tensor in network.constants else (tensor, strides[0], offset)
+            return None if tensor in network.constants else (tensor, strides[0], strides[1], offset)
         tensor, rows, columns, first = step
         strides = [strides[0] * rows, strides[1] * columns]
+        if max(strides) > MAX_KERNEL:
+            return None
         offset += first
 
 
 Step = tuple[str, int, int, int]
-"""The tensor read, the stride of its rows and columns, the channel where it lands."""
+"""The tensor read, the strides of its rows and columns, the channel where it lands."""
 
 
 def _no_step(_network: Network, _node: Node) -> Step | None:
@@ -216,12 +218,14 @@ def lower_pooling(network: Network) -> Network:
         kernel = list(node.attributes.get("kernel_shape", shape[2:]))
         strides = node.attributes.get("strides", [1, 1])
         maximum = node.op in ("MaxPool", "GlobalMaxPool")
-        pads = window_pads(network, node, kernel, strides)
+        wide = spread_kernel(node, kernel)
+        pads = window_pads(network, node, wide, strides)
         settings = {
             "mode": "max" if maximum else "sum",
             "kernel": kernel,
-            "stride": strides[0],
-            "pad": list(ceil_pads(network, node, kernel, strides, pads)),
+            "stride": strides,
+            "pad": list(ceil_pads(network, node, wide, strides, pads)),
+            "dilation": node.attributes.get("dilations", [1, 1]),
             "divisor": 1 if maximum else math.prod(kernel),
         }
         return Edit((node,), Node(node.name, "Pooling", node.inputs[:1], (node.output,), settings, DOMAIN))

@@ -31,6 +31,7 @@ from fpga_model.errors import UserError
 from fpga_model.fixed_point import Format
 from fpga_model.graph import FloatParameters, Layer, LayerGraph, Shape
 from fpga_model.operators import Concatenation, Convolution, FullyConnected, Input, Operator, Part, Pooling, Shortcut
+from fpga_model.operators.windows import pair
 
 Pass = Callable[[Network], Network]
 
@@ -176,13 +177,13 @@ def _convolution(node: Node, weights: npt.NDArray[Any], inputs: list[Shape]) -> 
     top, left, bottom, right = node.attributes["pad"]
     shortcut = None
     if "shortcut" in node.attributes:
-        stride, offset = node.attributes["shortcut"]
-        shortcut = Shortcut(stride, offset, inputs[1].channels)
+        *strides, offset = node.attributes["shortcut"]
+        shortcut = Shortcut(pair(strides), offset, inputs[1].channels)
     return Convolution(
         in_channels=depth * node.attributes["groups"],
         out_channels=channels,
         kernel=(rows, columns),
-        stride=node.attributes["stride"],
+        stride=pair(node.attributes["stride"]),
         pad=(top, left, bottom, right),
         shortcut=shortcut,
         groups=node.attributes["groups"],
@@ -205,9 +206,9 @@ def _fully_connected(node: Node, weights: npt.NDArray[Any], inputs: list[Shape])
 
 
 def _pooling(node: Node, _weights: npt.NDArray[Any] | None, _inputs: list[Shape]) -> Operator:
-    rows, columns = node.attributes["kernel"]
+    kernel, stride, dilation = (pair(node.attributes[name]) for name in ("kernel", "stride", "dilation"))
     top, left, bottom, right = node.attributes["pad"]
-    return Pooling(node.attributes["mode"], (rows, columns), node.attributes["stride"], (top, left, bottom, right))
+    return Pooling(node.attributes["mode"], kernel, stride, (top, left, bottom, right), dilation)
 
 
 def _concatenation(node: Node, _weights: npt.NDArray[Any] | None, _inputs: list[Shape]) -> Operator:

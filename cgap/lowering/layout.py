@@ -40,7 +40,7 @@ def fold_padding(network: Network) -> Network:
         pads = [first + second for first, second in zip(around, own, strict=True)]
         weights = network.constant(node, 1)
         kernel = list(node.attributes["kernel_shape"] if weights is None else weights.shape[2:])
-        steps = node.attributes.get("dilations", [1, 1])
+        steps = node.attributes.get("dilations", [1, 1]) if node.op == "Conv" else [1, 1]
         spans = [(size - 1) * step for size, step in zip(kernel, steps, strict=True)]
         if any(pad > spans[index % 2] for index, pad in enumerate(pads)):
             return None

@@ -187,7 +187,7 @@ def _(operator: Convolution, writer: _Writer, name: str, inputs: list[str], numb
         f"{name}.sums",
         name,
         kernel_shape=operator.kernel,
-        strides=[operator.stride] * 2,
+        strides=operator.stride,
         pads=operator.pad,
         group=operator.groups,
     )
@@ -212,9 +212,9 @@ def _activation(operator: Convolution, writer: _Writer, name: str, exact: str) -
 def _shortcut(operator: Convolution, writer: _Writer, name: str, data: str, shape: Shape) -> str:
     shortcut = operator.shortcut
     assert shortcut is not None
-    if shortcut.stride > 1:
+    if max(shortcut.stride) > 1:
         ends = [np.iinfo(np.int64).max] * 2
-        bounds = ([0, 0], ends, [2, 3], [shortcut.stride] * 2)
+        bounds = ([0, 0], ends, [2, 3], shortcut.stride)
         parts = ("starts", "ends", "axes", "steps")
         arguments = [
             writer.constant(f"{name}.{part}", np.array(value, np.int64))
@@ -230,7 +230,12 @@ def _shortcut(operator: Convolution, writer: _Writer, name: str, data: str, shap
 
 @write_operator.register
 def _(operator: Pooling, writer: _Writer, name: str, inputs: list[str], _numbers: LayerNumbers, shape: Shape) -> str:
-    window = {"kernel_shape": operator.kernel, "strides": [operator.stride] * 2, "pads": operator.pad}
+    window = {
+        "kernel_shape": operator.kernel,
+        "strides": operator.stride,
+        "pads": operator.pad,
+        "dilations": operator.dilation,
+    }
     if operator.mode == "max":
         return writer.node("MaxPool", inputs, f"{name}.maxima", name, **window)
     # A grouped convolution with ones sums exactly; AveragePool would divide, and round.

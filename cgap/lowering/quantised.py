@@ -16,12 +16,15 @@ import numpy.typing as npt
 
 from cgap.lowering.network import DOMAIN, Edit, Network, Node, StoredPair, prune, rewrite
 from cgap.lowering.support import supports
+from fpga_model.errors import UserError
 from fpga_model.fixed_point import Format
 
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 _POOLS = ("MaxPool", "GlobalMaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean")
 _PARTS = ("Slice", "Pad", "Dropout", "Identity")
 LAYOUT = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
+MAX_CONVERTED = 1 << 28
+"""Most constants that are quantised or dequantised at import, those that several nodes read counted for each."""
 MAX_FRACTION = 40
 """Formats with more fraction bits than this, or fewer than its negative, are out of any sensible range."""
 _STORED = ("int8", "uint8", "int16", "uint16")
@@ -81,6 +84,7 @@ def read_quantised(network: Network) -> Network:
     quantisers: dict[str, Node] = {}
     nonnegative: set[str] = set()
     cut: dict[str, str] = {}
+    converted = 0
     nodes, dropped = [], list(network.dropped)
     for given in network.nodes:
         node = replace(given, inputs=tuple(rename.get(tensor, tensor) for tensor in given.inputs))
@@ -92,6 +96,12 @@ def read_quantised(network: Network) -> Network:
             continue
         quantiser = quantisers.get(node.inputs[0])
         if node.inputs[0] in constants:
+            converted += constants[node.inputs[0]].size
+            if converted > MAX_CONVERTED:
+                raise UserError(
+                    f"network {network.name!r}: node {node.label} ({node.op}) is one of many that convert constants, "
+                    f"more than {MAX_CONVERTED:,} together"
+                )
             values = _converted(node, constants[node.inputs[0]], scale)
             if values is not None:
                 constants[node.output] = values
@@ -196,15 +206,14 @@ def lower_sums(network: Network) -> Network:
         weights = network.constant(node, 1) if node.is_a("Conv") and len(node.inputs) == 2 else None
         if weights is None or node.output not in network.pairs or not np.all(weights == 1) or weights.shape[1] != 1:
             return None
-        stride = node.attributes.get("strides", [1, 1])
-        spread = max(node.attributes.get("dilations", [1])) > 1
-        if node.attributes.get("group", 1) != len(weights) or spread or "auto_pad" in node.attributes:
+        if node.attributes.get("group", 1) != len(weights) or "auto_pad" in node.attributes:
             return None
         settings = {
             "mode": "sum",
             "kernel": list(weights.shape[2:]),
-            "stride": stride[0],
+            "stride": node.attributes.get("strides", [1, 1]),
             "pad": list(node.attributes.get("pads", [0] * 4)),
+            "dilation": node.attributes.get("dilations", [1, 1]),
             "divisor": 1,
         }
         return Edit((node,), Node(node.name, "Pooling", node.inputs[:1], (node.output,), settings, DOMAIN))

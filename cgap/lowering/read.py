@@ -116,7 +116,7 @@ def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
 
 def _elements(tensor: TensorProto, path: Path) -> int:
     count: int = math.prod(tensor.dims)
-    if count > MAX_ELEMENTS or any(dim < 0 for dim in tensor.dims):
+    if not all(0 <= dim <= MAX_ELEMENTS for dim in (count, *tensor.dims)):
         raise UserError(
             f"{path}: tensor {shorten(tensor.name)!r} has the shape {list(tensor.dims)}; "
             f"at most {MAX_ELEMENTS} numbers are taken"

@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
-from cgap.lowering.network import Edit, Network, Node, declared_shape, prune, rewrite, to_onnx
+from cgap.lowering.network import IR_VERSION, Edit, Network, Node, declared_shape, prune, rewrite, shorten, to_onnx
 from cgap.lowering.read import MAX_ELEMENTS, first_line
 from fpga_model.errors import UserError
 
@@ -24,6 +24,10 @@ FOLDABLE = frozenset(_ARITHMETIC + _LOGIC + _LAYOUT + _OTHER)
 """Operators that exporters compute shapes, indices and weights with: deterministic, and without subgraphs."""
 MAX_FOLDED = 1 << 24
 """Most numbers in a tensor that is computed at import."""
+MAX_FOLLOWED = 1 << 10
+"""Most numbers of a constant that shape inference is given as values: shapes and indices have few."""
+MAX_WORK = 1 << 28
+"""Most numbers that are read and made by all that is computed in one pass."""
 
 
 def infer_shapes(network: Network) -> Network:
@@ -32,8 +36,16 @@ def infer_shapes(network: Network) -> Network:
     Raises:
         UserError: shapes contradict each other, or a tensor is absurdly large.
     """
+    # Of weights only the shapes matter; their values would be copied, and followed number by number.
+    large = {name: value for name, value in network.constants.items() if value.size > MAX_FOLLOWED}
+    rest = {name: value for name, value in network.constants.items() if name not in large}
+    given = to_onnx(replace(network, constants=rest))
+    given.graph.input.extend(
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in large.items()
+    )
     try:
-        model = shape_inference.infer_shapes(to_onnx(network), check_type=True, data_prop=True)
+        model = shape_inference.infer_shapes(given, check_type=True, data_prop=True)
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise UserError(f"network {network.name!r}: shapes do not fit together: {first_line(error)}") from error
     infos = [*model.graph.input, *model.graph.output, *model.graph.value_info]
@@ -41,7 +53,7 @@ def infer_shapes(network: Network) -> Network:
     for name, shape in shapes.items():
         if math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS:
             raise UserError(
-                f"network {network.name!r}: tensor {name!r} has the shape {list(shape)}, which is too large"
+                f"network {network.name!r}: tensor {shorten(name)!r} has the shape {list(shape)}, which is too large"
             )
     return replace(network, shapes=shapes)
 
@@ -53,13 +65,20 @@ def fold_constants(network: Network) -> Network:
         UserError: a computation on constants fails, or makes NaN or infinity.
     """
     constants = dict(network.constants)
-    nodes = []
+    nodes, work = [], 0
     for node in network.nodes:
         folded = _fold(network, node, constants)
         if folded is None:
             nodes.append(node)
-        else:
-            constants.update(folded)
+            continue
+        work += sum(constants[name].size for name in node.inputs if name in constants)
+        work += sum(value.size for value in folded.values())
+        if work > MAX_WORK:
+            raise UserError(
+                f"network {network.name!r}: node {node.label} ({node.op}) is one of many that compute constants, "
+                f"reading and making more than {MAX_WORK:,} numbers; compute them before export"
+            )
+        constants.update(folded)
     return prune(replace(network, nodes=tuple(nodes), constants=constants))
 
 
@@ -71,14 +90,18 @@ def _fold(network: Network, node: Node, constants: dict[str, npt.NDArray[Any]]) 
         return None if shape is None else {node.output: _known_shape(node, tuple(shape))}
     if any(name and name not in constants for name in node.inputs):
         return None
-    for name in node.outputs:
-        size = network.shapes.get(name)
-        if size is not None and math.prod(max(axis, 1) for axis in size) > MAX_FOLDED:
-            raise UserError(f"network {network.name!r}: node {node.label} ({node.op}) makes a constant of {list(size)}")
-        # Without a known size only operators that cannot grow their inputs much are computed.
-        if size is None and node.is_a("ConstantOfShape", "Expand", "Range", "Tile", "Pad"):
+    if node.attributes.get("to") == TensorProto.STRING or any(
+        constants[n].dtype.kind in "OSU" for n in node.inputs if n
+    ):
+        return None  # nobody can say how long the texts would be
+    model = _alone(network, node, {name: constants[name] for name in node.inputs if name})
+    known = {name: network.shape(name) for name in node.outputs if name}
+    for size in (_sizes(model) if None in known.values() else known).values():
+        if size is None:  # nor how much this would be
             return None
-    return _evaluate(network, node, {name: constants[name] for name in node.inputs if name})
+        if math.prod(max(axis, 1) for axis in size) > MAX_FOLDED:
+            raise UserError(f"network {network.name!r}: node {node.label} ({node.op}) makes a constant of {list(size)}")
+    return _evaluate(network, node, model)
 
 
 def _known_shape(node: Node, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
@@ -86,7 +109,8 @@ def _known_shape(node: Node, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     return np.array(shape[start:end], dtype=np.int64)
 
 
-def _evaluate(network: Network, node: Node, inputs: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+def _alone(network: Network, node: Node, inputs: dict[str, npt.NDArray[Any]]) -> onnx.ModelProto:
+    """A model of one node, whose inputs are all constants."""
     proto = helper.make_node(node.op, node.inputs, node.outputs, node.name, **node.attributes)
     graph = helper.make_graph(
         [proto],
@@ -95,7 +119,20 @@ def _evaluate(network: Network, node: Node, inputs: dict[str, npt.NDArray[Any]])
         [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.outputs if name],
         [numpy_helper.from_array(value, name) for name, value in inputs.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", network.opset)])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", network.opset)], ir_version=IR_VERSION)
+
+
+def _sizes(model: onnx.ModelProto) -> dict[str, tuple[int, ...] | None]:
+    """The shapes of what a model makes, None where they cannot be told without computing it."""
+    try:
+        made = shape_inference.infer_shapes(model, data_prop=True).graph.output
+    except (shape_inference.InferenceError, RuntimeError, ValueError):
+        return {info.name: None for info in model.graph.output}
+    shapes = {info.name: declared_shape(info) for info in made}
+    return {name: None if shape is None or min(shape, default=0) < 0 else shape for name, shape in shapes.items()}
+
+
+def _evaluate(network: Network, node: Node, model: onnx.ModelProto) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.errstate(all="ignore"):
             results = ReferenceEvaluator(model).run(None, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,7 +17,9 @@ Rule = Callable[[Network, Node], "str | None"]
 
 RULES: dict[str, Rule] = {}
 MAX_KERNEL = 255
-"""Most rows or columns of a kernel: one byte of a command."""
+"""Most rows or columns of a window, from the first that it takes to the last, and between two windows."""
+MAX_WEIGHTS = 1 << 28
+"""Most weights of all layers, the zeros of dilated kernels and weights that layers share counted for each."""
 
 
 def supports(*ops: str) -> Callable[[Rule], Rule]:
@@ -42,7 +45,21 @@ def check_supported(network: Network) -> Network:
         if reason is not None:
             found.append((node, reason))
     refuse(network, found)
+    weights = sum(_weights(network, node) for node in network.nodes)
+    if weights > MAX_WEIGHTS:
+        raise UserError(
+            f"network {network.name!r}: its layers hold {weights:,} weights, the zeros of dilated kernels among them; "
+            f"at most {MAX_WEIGHTS:,} are taken"
+        )
     return network
+
+
+def _weights(network: Network, node: Node) -> int:
+    """How many weights the layer that a node becomes holds."""
+    if not node.is_a("Conv", "Gemm", "MatMul"):
+        return 0
+    shape = network.constants[node.inputs[1]].shape
+    return math.prod(shape[:2]) * math.prod(spread_kernel(node, list(shape[2:])) if node.op == "Conv" else shape[2:])
 
 
 def refuse(network: Network, found: list[tuple[Node, str]]) -> None:
@@ -67,8 +84,13 @@ def _constant_data(network: Network, node: Node) -> str | None:
     return f"its data ({shorten(node.inputs[0])!r}) are constant; compute them before export"
 
 
+def spread_kernel(node: Node, kernel: list[int]) -> list[int]:
+    """Rows and columns from the first to the last that the windows of a convolution or pooling node take."""
+    return [(size - 1) * step + 1 for size, step in zip(kernel, node.attributes.get("dilations", [1, 1]), strict=True)]
+
+
 def window_pads(network: Network, node: Node, kernel: list[int], strides: list[int]) -> tuple[int, int, int, int]:
-    """Padding (top, left, bottom, right) of a convolution or pooling node, `auto_pad` resolved."""
+    """Padding (top, left, bottom, right) of a node with a `kernel` so spread, `auto_pad` resolved."""
     mode = node.attributes.get("auto_pad", "NOTSET")
     if mode in ("NOTSET", ""):
         top, left, bottom, right = node.attributes.get("pads", [0, 0, 0, 0])
@@ -119,19 +141,16 @@ def _check_window(network: Network, node: Node, kernel: list[int]) -> str | None
             return f"{name} = {node.attributes[name]}; {length} numbers are needed"
     if list(node.attributes.get("kernel_shape", kernel)) != kernel:
         return f"kernel_shape {node.attributes['kernel_shape']} is not that of its weights, {kernel}"
-    strides = node.attributes.get("strides", [1, 1])
-    if len(set(strides)) != 1 or strides[0] < 1:
-        return f"strides {strides}; equal and positive strides are supported"
-    steps = node.attributes.get("dilations", [1, 1])
-    if any(step != 1 for step in steps):
-        if node.op != "Conv" or min(steps) < 1:
-            return f"dilations {steps}; only 1 is supported"
-        kernel = [(size - 1) * step + 1 for size, step in zip(kernel, steps, strict=True)]
-        if max(kernel) > MAX_KERNEL:
-            return f"dilations {steps} spread the kernel to {kernel}; at most {MAX_KERNEL} rows and columns are taken"
+    strides, steps = node.attributes.get("strides", [1, 1]), node.attributes.get("dilations", [1, 1])
+    if min(*strides, *steps) < 1 or max(strides) > MAX_KERNEL:
+        return f"strides {strides} and dilations {steps}; they must be positive, and strides at most {MAX_KERNEL}"
+    spread = spread_kernel(node, kernel)
+    if max(spread) > MAX_KERNEL:
+        return f"its kernel, with dilations {steps}, covers {spread}; at most {MAX_KERNEL} rows and columns are taken"
     if node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER"):
         return f"unknown auto_pad {shorten(str(node.attributes['auto_pad']))!r}"
-    top, left, bottom, right = pads = window_pads(network, node, kernel, strides)
+    top, left, bottom, right = pads = window_pads(network, node, spread, strides)
+    kernel = spread if node.op == "Conv" else kernel  # onnxruntime pads pooling by less than its kernel, dilated or not
     if min(pads) < 0 or max(top, bottom) >= kernel[0] or max(left, right) >= kernel[1]:
         return f"padding {list(pads)} must be from zero to less than the kernel {kernel}"
     return None
@@ -179,9 +198,11 @@ def _pool(network: Network, node: Node) -> str | None:
         return reason
     shape = network.shape(node.inputs[0])
     assert shape is not None
-    strides = node.attributes.get("strides", [1, 1])
-    pads = window_pads(network, node, kernel, strides)
-    wide = ceil_pads(network, node, kernel, strides, pads)
+    strides, spread = node.attributes.get("strides", [1, 1]), spread_kernel(node, kernel)
+    if spread != kernel and node.attributes.get("auto_pad", "NOTSET").startswith("SAME"):
+        return "auto_pad of dilated pooling means one thing to ONNX and another to onnxruntime; write its pads out"
+    pads = window_pads(network, node, spread, strides)
+    wide = ceil_pads(network, node, spread, strides, pads)
     if wide != pads and (node.op == "AveragePool" or max(wide[2] - kernel[0], wide[3] - kernel[1]) >= 0):
         return "ceil_mode makes windows that reach beyond the padded map; pad explicitly instead"
     if node.op == "AveragePool" and any(pads) and not node.attributes.get("count_include_pad", 0):

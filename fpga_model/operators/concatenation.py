@@ -122,7 +122,7 @@ class Concatenation(ComputeOperator):
         return part.first + of - begin, Tof
 
     def window(self, inputs: Sequence[Shape]) -> Window:
-        return Window(1, 1, 1, 0, 0, inputs[0].height, inputs[0].width)
+        return Window(1, 1, 1, 1, 0, 0, inputs[0].height, inputs[0].width)
 
     def tile_cycles(self, tile: TileExtent) -> int:
         return rows_cycles(self.window(tile.inputs), tile)

@@ -18,9 +18,11 @@ from fpga_model.operators.base import ComputeOperator, Operator, register
 from fpga_model.operators.windows import (
     Kernel,
     Pad,
+    Steps,
     check_window,
     exact_dtype,
     magnitude,
+    pair,
     sliding,
     window_shape,
     windows,
@@ -35,22 +37,22 @@ from fpga_model.timing import CONVOLVE_FILL, DRAIN_DEPTH, array_groups, fetch_cy
 class Shortcut:
     """How an earlier tensor is added to a convolution's accumulators.
 
-    Channel c of the shortcut is added to output channel c + channel_offset, at every `stride`-th row and column;
-    the other output channels get nothing. The identity is stride 1; option A of the ResNet paper is stride 2 with
-    fewer channels than the output has.
+    Channel c of the shortcut is added to output channel c + channel_offset, at every `stride[0]`-th row and
+    `stride[1]`-th column; the other output channels get nothing. The identity has strides 1; option A of the ResNet
+    paper has strides 2 and fewer channels than the output.
 
     Attributes:
-        stride: subsampling of the shortcut's rows and columns.
+        stride: subsampling of the shortcut's (rows, columns).
         channel_offset: first output channel that receives something.
         channels: channels of the shortcut.
     """
 
-    stride: int
+    stride: Steps
     channel_offset: int
     channels: int
 
     def __post_init__(self) -> None:
-        if self.stride < 1 or self.channel_offset < 0 or self.channels < 1:
+        if min(self.stride) < 1 or self.channel_offset < 0 or self.channels < 1:
             raise UserError(f"{self} is not a shortcut")
 
     @property
@@ -60,7 +62,8 @@ class Shortcut:
 
     def check(self, source: Shape, output: Shape) -> None:
         """Refuse a shortcut that does not fit between `source` and `output`."""
-        taken = Shape(source.channels, (source.height - 1) // self.stride + 1, (source.width - 1) // self.stride + 1)
+        rows, columns = self.stride
+        taken = Shape(source.channels, (source.height - 1) // rows + 1, (source.width - 1) // columns + 1)
         if source.channels != self.channels or self.reach.stop > output.channels:
             raise UserError(f"{self} does not map {source.channels} channels into {output.channels}")
         if (taken.height, taken.width) != (output.height, output.width):
@@ -68,7 +71,7 @@ class Shortcut:
 
     def take(self, source: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The pixels of [N, C, H, W] that are added."""
-        return source[:, :, :: self.stride, :: self.stride]
+        return source[:, :, :: self.stride[0], :: self.stride[1]]
 
 
 @register
@@ -79,7 +82,7 @@ class Convolution(ComputeOperator):
     Attributes:
         in_channels, out_channels: maps read and made (Nif, Nof).
         kernel: (Nky, Nkx).
-        stride: of both axes (S).
+        stride: (Sy, Sx).
         pad: zeros at (top, left, bottom, right).
         relu: whether negative results become zero.
         shortcut: how the second input is added; None when there is none.
@@ -95,7 +98,7 @@ class Convolution(ComputeOperator):
     in_channels: int
     out_channels: int
     kernel: Kernel
-    stride: int = 1
+    stride: Steps = (1, 1)
     pad: Pad = (0, 0, 0, 0)
     relu: bool = False
     shortcut: Shortcut | None = None
@@ -129,10 +132,6 @@ class Convolution(ComputeOperator):
     @property
     def Nkx(self) -> int:
         return self.kernel[1]
-
-    @property
-    def S(self) -> int:
-        return self.stride
 
     @property
     def arity(self) -> int:
@@ -236,13 +235,13 @@ class Convolution(ComputeOperator):
         return total
 
     def window(self, inputs: Sequence[Shape]) -> Window:
-        return sliding(self.kernel, self.S, self.pad, inputs[0])
+        return sliding(self.kernel, self.stride, self.pad, inputs[0])
 
     def tile_cycles(self, tile: TileExtent) -> int:
         accelerator, width = tile.accelerator, tile.output.width
         fetch = fetch_cycles(self.window(tile.inputs), width, tile.interleave, accelerator)
         sums = self.Gif * self.Nky * max(self.Nkx, fetch)
-        slots = 1 + (shortcut_reads(self.shortcut.stride, accelerator) if self.shortcut and tile.adds else 0)
+        slots = 1 + (shortcut_reads(self.shortcut.stride[1], accelerator) if self.shortcut and tile.adds else 0)
         columns = ceil_div(width, accelerator.Pox)
         groups = list(array_groups(tile.of, tile.Tof, self.Gof, accelerator.Pof))
         total = 0
@@ -267,7 +266,8 @@ class Convolution(ComputeOperator):
         if self.shortcut is not None and job.shortcut is not None:
             shortcut = ShortcutRead(
                 tile=job.shortcut,
-                stride=self.shortcut.stride,
+                stride_y=self.shortcut.stride[0],
+                stride_x=self.shortcut.stride[1],
                 map_offset=self.shortcut.channel_offset,
                 maps=self.shortcut.channels,
                 shift_delta=job.shortcut_frac - output.frac,
@@ -301,12 +301,14 @@ class Convolution(ComputeOperator):
     def from_json(cls, settings: Mapping[str, Any]) -> Operator:
         rest = dict(settings)
         shortcut = rest.pop("shortcut")
-        ky, kx = rest.pop("kernel")
+        if shortcut is not None:
+            shortcut = Shortcut(**{**shortcut, "stride": pair(shortcut["stride"])})
         top, left, bottom, right = rest.pop("pad")
         return cls(
-            kernel=(ky, kx),
+            kernel=pair(rest.pop("kernel")),
+            stride=pair(rest.pop("stride")),
             pad=(top, left, bottom, right),
-            shortcut=None if shortcut is None else Shortcut(**shortcut),
+            shortcut=shortcut,
             **rest,
         )
 

@@ -14,7 +14,7 @@ from fpga_model.accelerator import ceil_div
 from fpga_model.errors import UserError
 from fpga_model.fixed_point import FloatArray, IntArray, per_channel, requantise
 from fpga_model.operators.base import ComputeOperator, Operator, register
-from fpga_model.operators.windows import Kernel, Pad, check_window, sliding, window_shape, windows
+from fpga_model.operators.windows import Kernel, Pad, Steps, check_window, extent, pair, sliding, window_shape, windows
 from fpga_model.schedule.commands import Convolve, Pool, PoolRows, Waits, Window
 from fpga_model.schedule.job import Job, TileExtent
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
@@ -32,8 +32,9 @@ class Pooling(ComputeOperator):
     Attributes:
         mode: "sum" or "max".
         kernel: (Nky, Nkx).
-        stride: of both axes.
-        pad: padding at (top, left, bottom, right).
+        stride: (Sy, Sx).
+        pad: padding at (top, left, bottom, right), less than the kernel's, as onnxruntime demands.
+        dilation: (Ey, Ex), the distance of the rows and columns that a window takes.
     """
 
     kind: ClassVar[str] = "pooling"
@@ -41,12 +42,15 @@ class Pooling(ComputeOperator):
 
     mode: Literal["sum", "max"]
     kernel: Kernel
-    stride: int
+    stride: Steps
     pad: Pad = (0, 0, 0, 0)
+    dilation: Steps = (1, 1)
 
     def __post_init__(self) -> None:
         if self.mode not in ("sum", "max"):
             raise UserError(f"pooling takes the 'sum' or the 'max', not {self.mode!r}")
+        if min(self.dilation) < 1:
+            raise UserError(f"dilation {self.dilation} must be at least one")
         check_window(self.kernel, self.stride, self.pad)
 
     @property
@@ -58,16 +62,20 @@ class Pooling(ComputeOperator):
         return self.kernel[1]
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        return window_shape(inputs[0], self.kernel, self.stride, self.pad, inputs[0].channels)
+        source = inputs[0]
+        for taken, step, size in zip(self.kernel, self.dilation, (source.height, source.width), strict=True):
+            if taken > 1 and step > size:
+                raise UserError(f"dilation {self.dilation} is larger than its input {source}: a window may miss it")
+        return window_shape(source, extent(self.kernel, self.dilation), self.stride, self.pad, source.channels)
 
     def forward(self, inputs: Sequence[FloatArray], parameters: FloatParameters | None) -> FloatArray:
         fill = 0.0 if self.mode == "sum" else -math.inf
-        return self._reduce(windows(inputs[0], self.kernel, self.stride, self.pad, fill))
+        return self._reduce(inputs[0], fill)
 
     def reference(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> tuple[IntArray, int]:
         maps = inputs[0].astype(np.int64)
         fill = 0 if self.mode == "sum" else np.iinfo(np.int64).min
-        acc = self._reduce(windows(maps, self.kernel, self.stride, self.pad, fill))
+        acc = self._reduce(maps, fill)
         output = numbers.output
         return requantise(acc, per_channel(numbers.shift), output.bits, relu=False, signed=output.signed)
 
@@ -78,7 +86,8 @@ class Pooling(ComputeOperator):
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
         return inputs[0]
 
-    def _reduce(self, views: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _reduce(self, maps: npt.NDArray[Any], fill: float) -> npt.NDArray[Any]:
+        views = windows(maps, self.kernel, self.stride, self.pad, fill, self.dilation)
         reduced: npt.NDArray[Any] = views.sum(axis=(4, 5)) if self.mode == "sum" else views.max(axis=(4, 5))
         return reduced
 
@@ -87,7 +96,7 @@ class Pooling(ComputeOperator):
         return terms << (input_bits[0] - 1)
 
     def window(self, inputs: Sequence[Shape]) -> Window:
-        return sliding(self.kernel, self.stride, self.pad, inputs[0])
+        return sliding(self.kernel, self.stride, self.pad, inputs[0], self.dilation)
 
     def tile_cycles(self, tile: TileExtent) -> int:
         return rows_cycles(self.window(tile.inputs), tile)
@@ -101,9 +110,9 @@ class Pooling(ComputeOperator):
     @classmethod
     def from_json(cls, settings: Mapping[str, Any]) -> Operator:
         rest = dict(settings)
-        ky, kx = rest.pop("kernel")
+        kernel, stride, dilation = (pair(rest.pop(name)) for name in ("kernel", "stride", "dilation"))
         top, left, bottom, right = rest.pop("pad")
-        return cls(kernel=(ky, kx), pad=(top, left, bottom, right), **rest)
+        return cls(kernel=kernel, stride=stride, pad=(top, left, bottom, right), dilation=dilation, **rest)
 
 
 def rows_cycles(window: Window, tile: TileExtent) -> int:

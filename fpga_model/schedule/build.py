@@ -255,11 +255,13 @@ class Planner:
         return max(alive, key=lambda name: placed[name].depth)
 
     def _full_tile(self, name: str) -> FeatureTile:
-        """A whole tensor, interleaved by the stride of the reader with the most multiplications."""
+        """A whole tensor, interleaved by the row stride of the reader with the most multiplications."""
         shape = self.graph.shape(name)
         readers = [r for r in self.graph.consumers(name) if r.inputs[0] == name and r.operator.weights()]
         readers.sort(key=lambda r: -r.operator.macs(self.graph.input_shapes(r.name)))
-        strides = [self._shape(r, r.operator).window.stride for r in readers if isinstance(r.operator, ComputeOperator)]
+        strides = [
+            self._shape(r, r.operator).window.stride_y for r in readers if isinstance(r.operator, ComputeOperator)
+        ]
         interleave = min(strides[0], shape.height) if strides else 1
         return FeatureTile(0, 0, shape.channels, shape.height, row_words(shape, self.accelerator), interleave)
 
@@ -298,12 +300,23 @@ class Planner:
         return max(event.done for event in execute(trial.program.commands, self.accelerator, self.platform))
 
 
+MAX_SIZE = (1 << 16) - 1
+"""Most maps, rows and columns of a tensor: two bytes of a command."""
+
+
 def check_schedulable(graph: LayerGraph) -> None:
     """Refuse, all at once, the layers that are understood and quantised but that no command computes.
 
     Raises:
         UserError: names every such layer and what to do.
     """
+    shapes = {layer.name: graph.shape(layer.name) for layer in graph.layers}
+    large = [f"{n!r} ({s})" for n, s in shapes.items() if max(s.channels, s.height, s.width) > MAX_SIZE]
+    if large:
+        raise UserError(
+            f"network {graph.name!r}: a command counts at most {MAX_SIZE:,} maps, rows and columns, and these layers "
+            f"make more: {', '.join(large)}; use smaller images or fewer maps"
+        )
     found = [
         f"  layer {layer.name!r} ({layer.operator.kind})"
         for layer in graph.layers

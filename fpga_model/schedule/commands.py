@@ -102,26 +102,44 @@ class Load:
 
 @dataclass(frozen=True)
 class Window:
-    """The window of a convolution or pooling over a tensor of `height x width` pixels, zero outside."""
+    """The window of a convolution or pooling over a tensor of `height x width` pixels, zero outside.
+
+    The rows and columns that it takes are `dilation_y` and `dilation_x` apart.
+    """
 
     Nky: int
     Nkx: int
-    stride: int
+    stride_y: int
+    stride_x: int
     pad_top: int
     pad_left: int
     height: int
     width: int
+    dilation_y: int = 1
+    dilation_x: int = 1
+
+    @property
+    def rows(self) -> int:
+        """Rows from the first that it takes to the last."""
+        return (self.Nky - 1) * self.dilation_y + 1
+
+    @property
+    def columns(self) -> int:
+        """Columns from the first that it takes to the last."""
+        return (self.Nkx - 1) * self.dilation_x + 1
 
 
 @dataclass(frozen=True)
 class ShortcutRead:
-    """The tensor added in the accumulator: its map c goes to output map `c + map_offset`, subsampled by `stride`.
+    """The tensor added in the accumulator: its map c goes to output map `c + map_offset`.
 
-    Aligned by a left shift of `record.shift - shift_delta` bits, where `shift_delta = shortcut_frac - output_frac`.
+    Of its pixels every `stride_y`-th row and `stride_x`-th column is taken, aligned by a left shift of
+    `record.shift - shift_delta` bits, where `shift_delta = shortcut_frac - output_frac`.
     """
 
     tile: FeatureTile
-    stride: int
+    stride_y: int
+    stride_x: int
     map_offset: int
     maps: int
     shift_delta: int

@@ -17,6 +17,10 @@ from fpga_model.tensors import Shape
 SOURCE, SHORTCUT, DESTINATION = "source", "shortcut", "destination"
 
 
+MAX_TILES = 1 << 14
+"""Most tiles of a layer: tiles smaller than that would spend their time on commands."""
+
+
 @dataclass(frozen=True)
 class Tiling:
     """Output maps and rows of a tile, which of the two loops is outside, and maps at which a tile begins anew."""
@@ -61,11 +65,11 @@ class LayerShape:
     def source_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile:
         """The part of its source that a tile needs, not yet placed."""
         window = self.window
-        top = max(0, oy * window.stride - window.pad_top)
-        bottom = min(window.height, (oy + Toy - 1) * window.stride - window.pad_top + window.Nky)
+        top = max(0, oy * window.stride_y - window.pad_top)
+        bottom = min(window.height, (oy + Toy - 1) * window.stride_y - window.pad_top + window.rows)
         first, maps = self.operator.source_maps(of, Tof)
         return self._tile(
-            self.inputs[self.operator.source_index(of)], first, maps, top, max(1, bottom - top), window.stride
+            self.inputs[self.operator.source_index(of)], first, maps, top, max(1, bottom - top), window.stride_y
         )
 
     def shortcut_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile | None:
@@ -77,7 +81,8 @@ class LayerShape:
         end = min(spec.channels, of + Tof - spec.channel_offset)
         if end <= first:
             return None
-        return self._tile(self.inputs[1], first, end - first, oy * spec.stride, (Toy - 1) * spec.stride + 1, 1)
+        step = spec.stride[0]
+        return self._tile(self.inputs[1], first, end - first, oy * step, (Toy - 1) * step + 1, 1)
 
     def destination_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile:
         """The part of the output that a tile makes, not yet placed."""
@@ -113,7 +118,8 @@ def candidates(layer: LayerShape, platform: Platform, travels: bool) -> Iterator
     splits = [1 << k for k in range(output.height.bit_length() + 1)] if travels else [1]
     rows = dict.fromkeys(min(output.height, round_up(ceil_div(output.height, k), accelerator.Poy)) for k in splits)
     for Tof, Toy in product(maps, rows):
-        if not _parameters_fit(layer, platform, Tof, granule):
+        tiles = ceil_div(output.channels, Tof) * ceil_div(output.height, Toy)
+        if tiles > MAX_TILES or not _parameters_fit(layer, platform, Tof, granule):
             continue
         yield Tiling(Tof, Toy, cuts=layer.operator.cuts)
         if Tof < output.channels and Toy < output.height:
@@ -142,6 +148,9 @@ def work_places(layer: LayerShape, tiling: Tiling, roles: frozenset[str], pages:
     where memory is short, one side serves all tiles, its roles in whatever page has room.
     """
     tiles = list(tiling.tiles(layer.output))
+    least = _work_depths(layer, tiles[:1])
+    if any(least[role] > layer.accelerator.page_depth for role in roles):
+        return None
     depths = _work_depths(layer, tiles)
     first = sorted(roles)
     loads = len({(layer.operator.source_index(tile[0]), layer.source_tile(*tile)) for tile in tiles})

@@ -41,7 +41,7 @@ def chain(depth):
     graph = LayerGraph("chain")
     graph.add(Layer("layer0", Input(Shape(4, 8, 8))))
     for k in range(depth):
-        graph.add(Layer(f"layer{k + 1}", Convolution(4, 4, (3, 3), 1, (1, 1, 1, 1)), (f"layer{k}",)))
+        graph.add(Layer(f"layer{k + 1}", Convolution(4, 4, (3, 3), (1, 1), (1, 1, 1, 1)), (f"layer{k}",)))
     return number(graph, 5)
 
 

@@ -12,6 +12,7 @@ from fpga_model.errors import UserError
 from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, Layer, LayerGraph
 from fpga_model.operators import Concatenation, Convolution, FullyConnected, Input, Operator, Part, Pooling, Shortcut
+from fpga_model.operators.windows import extent
 from fpga_model.platform import Platform, load_platform
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.schedule import Kind, Schedule
@@ -42,7 +43,12 @@ class Network:
 
 
 def conv(
-    source: int, maps: int, kernel: int = 3, stride: int = 1, shortcut: Shortcut | None = None, pad: int | None = None
+    source: int,
+    maps: int,
+    kernel: int = 3,
+    stride: tuple[int, int] = (1, 1),
+    shortcut: Shortcut | None = None,
+    pad: int | None = None,
 ) -> Convolution:
     """A convolution with a square kernel, padded to keep the size unless told otherwise."""
     p = kernel // 2 if pad is None else pad
@@ -55,12 +61,12 @@ def resnet(depth: int = 20, inner: tuple[int, int, int] = (16, 32, 64)) -> Fixed
     x, maps = network.add("stem", conv(3, 16), "image"), 16
     for stage, (wide, between) in enumerate(zip((16, 32, 64), inner, strict=True)):
         for block in range((depth - 2) // 6):
-            stride = 2 if stage and not block else 1
+            stride = (2, 2) if stage and not block else (1, 1)
             name = f"stage{stage}.block{block}"
             h = network.add(f"{name}.conv1", conv(maps, between, stride=stride), x)
             x = network.add(f"{name}.conv2", conv(between, wide, shortcut=Shortcut(stride, 0, maps)), h, x)
             maps = wide
-    pool = network.add("pool", Pooling("sum", (8, 8), 8), x)
+    pool = network.add("pool", Pooling("sum", (8, 8), (8, 8)), x)
     network.add("fc", FullyConnected(Shape(64, 1, 1), 10), pool)
     return network.fixed()
 
@@ -71,17 +77,17 @@ def mobilenet(width: int = 8, size: int = 32) -> FixedGraph:
 
     def relu6(source: int, maps: int, kernel: int, stride: int, groups: int = 1) -> Convolution:
         pad = (kernel // 2,) * 4
-        return Convolution(source, maps, (kernel, kernel), stride, pad, True, groups=groups, ceiling=6.0)
+        return Convolution(source, maps, (kernel, kernel), (stride, stride), pad, True, groups=groups, ceiling=6.0)
 
     x, maps = network.add("stem", relu6(3, width, 3, 2), "image"), width
     for index, (wide, stride) in enumerate([(width, 1), (2 * width, 2), (2 * width, 1)]):
         expanded = network.add(f"block{index}.expand", relu6(maps, 6 * maps, 1, 1), x)
         deep = network.add(f"block{index}.depthwise", relu6(6 * maps, 6 * maps, 3, stride, 6 * maps), expanded)
         adds = (stride, wide) == (1, maps)
-        project = Convolution(6 * maps, wide, (1, 1), shortcut=Shortcut(1, 0, maps) if adds else None)
+        project = Convolution(6 * maps, wide, (1, 1), shortcut=Shortcut((1, 1), 0, maps) if adds else None)
         x, maps = network.add(f"block{index}.project", project, deep, *([x] if adds else [])), wide
     shape = network.graph.shape(x)
-    pool = network.add("pool", Pooling("sum", (shape.height, shape.width), 1), x)
+    pool = network.add("pool", Pooling("sum", (shape.height, shape.width), (1, 1)), x)
     network.add("fc", FullyConnected(Shape(maps, 1, 1), 10), pool)
     return network.fixed()
 
@@ -99,6 +105,9 @@ def fitting(fixed: FixedGraph, accelerator: Accelerator, platform: Platform, kin
                 weight_depth=2 * accelerator.weight_depth,
                 parameter_depth=2 * accelerator.parameter_depth,
             )
+
+
+strides = st.sampled_from([(1, 1), (1, 1), (2, 2), (2, 2), (3, 3), (2, 1), (1, 2), (3, 2)])
 
 
 @st.composite
@@ -121,12 +130,12 @@ def _block(draw: st.DrawFn, network: Network, name: str, x: str, maps: st.Search
         return draw(_concatenation(network, name, x))
     if draw(st.integers(0, 3)) == 0:
         kernel = draw(_kernels(shape))
-        pad = draw(_pads(kernel))
+        dilation, pad = draw(_dilations(kernel, shape)), draw(_pads(kernel))
         mode = draw(st.sampled_from(["sum", "max"]))
-        return network.add(name, Pooling(mode, kernel, draw(st.integers(1, 3)), pad), x)
+        return network.add(name, Pooling(mode, kernel, draw(strides), pad, dilation), x)
     if draw(st.booleans()):
         kernel = draw(_kernels(shape))
-        stride = draw(st.sampled_from([1, 2, 2, 3]))
+        stride = draw(strides)
         groups = draw(st.sampled_from([g for g in range(1, shape.channels + 1) if shape.channels % g == 0]))
         out = draw(maps) if groups == 1 else groups * draw(st.integers(1, 1 + 20 // groups))
         leak = draw(st.sampled_from([0, 0, 3]))
@@ -137,7 +146,7 @@ def _block(draw: st.DrawFn, network: Network, name: str, x: str, maps: st.Search
         )
         return network.add(name, operator, x)
     size = draw(st.sampled_from([1, 3, 5]))
-    stride = draw(st.sampled_from([1, 1, 2, 3]))
+    stride = draw(strides)
     between = draw(maps)
     h = network.add(f"{name}.conv1", conv(shape.channels, between, size, stride), x)
     offset = draw(st.integers(0, 6))
@@ -165,6 +174,11 @@ def _concatenation(draw: st.DrawFn, network: Network, name: str, x: str) -> str:
 def _kernels(shape: Shape) -> st.SearchStrategy[tuple[int, int]]:
     sizes = [(1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (1, 3), (3, 1), (4, 6)]
     return st.sampled_from([k for k in sizes if k[0] <= shape.height and k[1] <= shape.width])
+
+
+def _dilations(kernel: tuple[int, int], shape: Shape) -> st.SearchStrategy[tuple[int, int]]:
+    spans = {steps: extent(kernel, steps) for steps in [(1, 1), (2, 2), (1, 3), (4, 1)]}
+    return st.sampled_from([d for d, span in spans.items() if span[0] <= shape.height and span[1] <= shape.width])
 
 
 def _pads(kernel: tuple[int, int]) -> st.SearchStrategy[tuple[int, int, int, int]]:

@@ -106,7 +106,9 @@ def words_touched(window: Window, Nox: int, accelerator: Accelerator) -> int:
     for ox in range(0, Nox, accelerator.Pox):
         lanes = min(accelerator.Pox, Nox)
         columns = [
-            (ox + lane) * window.stride - window.pad_left + kx for lane in range(lanes) for kx in range(window.Nkx)
+            (ox + lane) * window.stride_x - window.pad_left + kx * window.dilation_x
+            for lane in range(lanes)
+            for kx in range(window.Nkx)
         ]
         most = max(most, max(columns) // word - min(columns) // word + 1)
     return most
@@ -137,9 +139,9 @@ def convolve_cycles(command: Convolve, accelerator: Accelerator) -> int:
     """Cycles of a convolution: line fetch, array and drain stepped side by side."""
     window = command.window
     fetch = words_touched(window, command.Nox, accelerator) * bank_passes(
-        window.stride, command.source.interleave, accelerator.Poy
+        window.stride_y, command.source.interleave, accelerator.Poy
     )
-    slots = 1 if command.shortcut is None else 1 + shortcut_words(command.shortcut.stride, accelerator)
+    slots = 1 if command.shortcut is None else 1 + shortcut_words(command.shortcut.stride_x, accelerator)
     groups: deque[tuple[int, int]] = deque()  # (steps, drain cycles)
     maps = range(command.of, command.of + command.Tof)
     for _, lanes in groupby(maps, lambda m: (m // accelerator.Pof, m // command.Gof)):

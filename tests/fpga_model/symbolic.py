@@ -262,11 +262,12 @@ class Machine:
         if command.shortcut is None:
             return
         read = command.shortcut
-        assert (read.stride, read.map_offset, read.maps) == (spec.stride, spec.channel_offset, spec.channels)
+        assert ((read.stride_y, read.stride_x), read.map_offset) == (spec.stride, spec.channel_offset)
+        assert read.maps == spec.channels
         for m in added:
             for oy in range(command.oy, command.oy + command.Toy):
                 for w in range(self._row_words(self.schedule.graph.shape(tensor))):
-                    row, source = oy * spec.stride, m - spec.channel_offset
+                    row, source = oy * spec.stride[0], m - spec.channel_offset
                     self._need(self._place(read.tile, source, row, w), Pixels(tensor, source, row, w), command.layer)
 
     def _pool(self, command: PoolRows) -> None:
@@ -326,5 +327,6 @@ class Machine:
 
 def _rows(window: Window, oy: int, Toy: int) -> list[int]:
     """Rows of the tensor that lie under the windows of output rows `oy ... oy+Toy-1`."""
-    under = {r * window.stride - window.pad_top + ky for r in range(oy, oy + Toy) for ky in range(window.Nky)}
+    steps = range(0, window.Nky * window.dilation_y, window.dilation_y)
+    under = {r * window.stride_y - window.pad_top + step for r in range(oy, oy + Toy) for step in steps}
     return sorted(row for row in under if 0 <= row < window.height)

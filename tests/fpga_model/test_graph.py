@@ -16,10 +16,10 @@ def residual_graph() -> LayerGraph:
     graph = LayerGraph("small")
     graph.add(Layer("image", Input(Shape(3, 8, 8))))
     graph.add(Layer("first", Convolution(3, 5, (3, 3), pad=(1, 1, 1, 1), relu=True), ("image",)))
-    graph.add(Layer("second", Convolution(5, 7, (3, 3), 2, (1, 1, 1, 1), True), ("first",)))
-    third = Convolution(7, 7, (3, 3), 1, (1, 1, 1, 1), True, Shortcut(2, 0, 5))
+    graph.add(Layer("second", Convolution(5, 7, (3, 3), (2, 2), (1, 1, 1, 1), True), ("first",)))
+    third = Convolution(7, 7, (3, 3), (1, 1), (1, 1, 1, 1), True, Shortcut((2, 2), 0, 5))
     graph.add(Layer("third", third, ("second", "first")))
-    graph.add(Layer("pool", Pooling("sum", (4, 4), 1), ("third",)))
+    graph.add(Layer("pool", Pooling("sum", (4, 4), (1, 1)), ("third",)))
     graph.add(Layer("fc", FullyConnected(Shape(7, 1, 1), 10), ("pool",)))
     return graph
 
@@ -49,10 +49,13 @@ def test_json_keeps_everything_but_tensors() -> None:
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (Layer("first", Pooling("max", (2, 2), 2), ("image",)), "two layers are called 'first'"),
-        (Layer("new", Pooling("max", (2, 2), 2), ("gone",)), "'new' reads 'gone'"),
-        (Layer("new", Pooling("max", (2, 2), 2), ("new",)), "'new' reads 'new'"),
-        (Layer("new", Pooling("max", (2, 2), 2), ("first", "first")), "'new': pooling reads 1 tensors, 2 are given"),
+        (Layer("first", Pooling("max", (2, 2), (2, 2)), ("image",)), "two layers are called 'first'"),
+        (Layer("new", Pooling("max", (2, 2), (2, 2)), ("gone",)), "'new' reads 'gone'"),
+        (Layer("new", Pooling("max", (2, 2), (2, 2)), ("new",)), "'new' reads 'new'"),
+        (
+            Layer("new", Pooling("max", (2, 2), (2, 2)), ("first", "first")),
+            "'new': pooling reads 1 tensors, 2 are given",
+        ),
         (Layer("new", Convolution(4, 4, (1, 1)), ("first",)), "'new': reads 4 channels but is given 5x8x8"),
         (Layer("new", Input(Shape(3, 8, 8))), "'new': a network has one input"),
     ],
@@ -64,7 +67,7 @@ def test_layers_that_do_not_fit_are_named(layer: Layer, message: str) -> None:
 
 def test_a_network_has_one_output() -> None:
     graph = residual_graph()
-    graph.add(Layer("side", Pooling("max", (2, 2), 2), ("first",)))
+    graph.add(Layer("side", Pooling("max", (2, 2), (2, 2)), ("first",)))
     with pytest.raises(UserError, match="needs one output, it has 2: 'fc', 'side'"):
         graph.validate()
 

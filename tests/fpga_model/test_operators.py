@@ -26,6 +26,7 @@ from fpga_model.operators import (
     register,
 )
 from fpga_model.operators.base import _REGISTRY
+from fpga_model.operators.windows import extent
 from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
 
 Maps = Any
@@ -42,22 +43,38 @@ def convolutions(draw: st.DrawFn) -> tuple[Convolution, Shape]:
         in_channels=draw(st.integers(1, 4)),
         out_channels=draw(st.integers(1, 4)),
         kernel=kernel,
-        stride=draw(st.integers(1, 3)),
+        stride=(draw(st.integers(1, 3)), draw(st.integers(1, 3))),
         pad=pad,  # type: ignore[arg-type]
         relu=draw(st.booleans()),
     )
     return operator, Shape(operator.Nif, height, width)
 
 
+@st.composite
+def poolings(draw: st.DrawFn) -> tuple[Pooling, Shape]:
+    """A pooling, dilated or not, and an input of which every window has a pixel."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    dilation = draw(st.sampled_from([(1, 1), (2, 2), (1, 3), (3, 2)]))
+    span = extent(kernel, dilation)
+    pad = tuple(draw(st.integers(0, kernel[axis] - 1)) for axis in (0, 1, 0, 1))
+    height = draw(st.integers(max(dilation[0], span[0] - pad[0] - pad[2]), 12))
+    width = draw(st.integers(max(dilation[1], span[1] - pad[1] - pad[3]), 12))
+    mode = draw(st.sampled_from(["sum", "max"]))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    operator = Pooling(mode, kernel, stride, pad, dilation)  # type: ignore[arg-type]
+    return operator, Shape(draw(st.integers(1, 4)), height, width)
+
+
 def with_shortcut(operator: Convolution, output: Shape, random: np.random.Generator) -> tuple[Convolution, Shape]:
     channels = int(random.integers(1, operator.Nof + 1))
-    shortcut = Shortcut(int(random.integers(1, 3)), int(random.integers(0, operator.Nof - channels + 1)), channels)
+    stride = int(random.integers(1, 3)), int(random.integers(1, 3))
+    shortcut = Shortcut(stride, int(random.integers(0, operator.Nof - channels + 1)), channels)
     size = [
-        (side - 1) * shortcut.stride + int(random.integers(1, shortcut.stride + 1))
-        for side in (output.height, output.width)
+        (side - 1) * step + int(random.integers(1, step + 1))
+        for side, step in zip((output.height, output.width), stride, strict=True)
     ]
     settings = operator_to_json(operator) | {
-        "shortcut": {"stride": shortcut.stride, "channel_offset": shortcut.channel_offset, "channels": channels}
+        "shortcut": {"stride": list(stride), "channel_offset": shortcut.channel_offset, "channels": channels}
     }
     made = operator_from_json(settings)
     assert isinstance(made, Convolution)
@@ -83,12 +100,13 @@ def naive_accumulators(operator: Convolution, inputs: list[Maps], numbers: Layer
     result = [[[bias[of]] * output.width for _ in range(output.height)] for of in range(operator.Nof)]
     for of, oy, ox in np.ndindex(operator.Nof, output.height, output.width):
         for i, ky, kx in np.ndindex(operator.Nif, operator.Nky, operator.Nkx):
-            iy, ix = oy * operator.S + ky - top, ox * operator.S + kx - left
+            iy, ix = oy * operator.stride[0] + ky - top, ox * operator.stride[1] + kx - left
             if 0 <= iy < inputs[0].shape[1] and 0 <= ix < inputs[0].shape[2]:
                 result[of][oy][ox] += weights[of][i][ky][kx] * data[i][iy][ix]
         shortcut = operator.shortcut
         if shortcut is not None and 0 <= of - shortcut.channel_offset < shortcut.channels:
-            pixel = int(inputs[1][of - shortcut.channel_offset, oy * shortcut.stride, ox * shortcut.stride])
+            rows, columns = shortcut.stride
+            pixel = int(inputs[1][of - shortcut.channel_offset, oy * rows, ox * columns])
             result[of][oy][ox] += pixel << int(numbers.shortcut_shift[of])  # type: ignore[index]
     return result
 
@@ -143,10 +161,10 @@ def test_accumulator_bound_holds_for_the_worst_input(case: tuple[Convolution, Sh
 
 
 @settings(max_examples=80, deadline=None)
-@given(convolutions(), st.sampled_from(["sum", "max"]), st.integers(0, 3), st.integers(0, 1 << 32))
-def test_pooling_equals_loops(case: tuple[Convolution, Shape], mode: str, shift: int, seed: int) -> None:
-    window, shape = case
-    operator = Pooling(mode, window.kernel, window.stride, window.pad)  # type: ignore[arg-type]
+@given(poolings(), st.integers(0, 3), st.integers(0, 1 << 32))
+def test_pooling_equals_loops(case: tuple[Pooling, Shape], shift: int, seed: int) -> None:
+    operator, shape = case
+    mode = operator.mode
     maps = (
         np.random.default_rng(seed).integers(-128, 128, (1, shape.channels, shape.height, shape.width)).astype(np.int8)
     )
@@ -154,11 +172,12 @@ def test_pooling_equals_loops(case: tuple[Convolution, Shape], mode: str, shift:
     stored, _ = operator.reference([maps], LayerNumbers(Format(8, 0), shifts))
     output = operator.output_shape([shape])
     for c, oy, ox in np.ndindex(output.channels, output.height, output.width):
-        first = oy * operator.stride - operator.pad[0], ox * operator.stride - operator.pad[1]
-        rows = [y for y in range(first[0], first[0] + operator.Nky) if 0 <= y < shape.height]
-        columns = [x for x in range(first[1], first[1] + operator.Nkx) if 0 <= x < shape.width]
-        pixels = [int(maps[0, c, y, x]) for y in rows for x in columns]
-        value = np.array([sum(pixels) if mode == "sum" else max(pixels, default=-128)])
+        first = oy * operator.stride[0] - operator.pad[0], ox * operator.stride[1] - operator.pad[1]
+        rows = [first[0] + k * operator.dilation[0] for k in range(operator.Nky)]
+        columns = [first[1] + k * operator.dilation[1] for k in range(operator.Nkx)]
+        inside = [(y, x) for y in rows for x in columns if 0 <= y < shape.height and 0 <= x < shape.width]
+        pixels = [int(maps[0, c, y, x]) for y, x in inside]
+        value = np.array([sum(pixels) if mode == "sum" else max(pixels)])
         assert stored[0, c, oy, ox] == requantise(value, int(shifts[0]), 8, relu=False)[0][0]
 
 
@@ -193,10 +212,10 @@ def test_concatenation_copies_or_rounds_each_part() -> None:
     "operator",
     [
         Input(Shape(3, 32, 32)),
-        Convolution(3, 16, (3, 5), 2, (1, 2, 1, 2), True),
-        Convolution(16, 32, (3, 3), 1, (1, 1, 1, 1), False, Shortcut(2, 4, 16)),
+        Convolution(3, 16, (3, 5), (2, 2), (1, 2, 1, 2), True),
+        Convolution(16, 32, (3, 3), (1, 1), (1, 1, 1, 1), False, Shortcut((2, 2), 4, 16)),
         FullyConnected(Shape(64, 2, 3), 10, True),
-        Pooling("max", (2, 2), 2),
+        Pooling("max", (2, 2), (2, 1), (1, 0, 1, 0), (1, 3)),
         Concatenation((Part(1, 0, 4), Part(0, 2, 3), Part(1, 0, 4))),
     ],
 )
@@ -214,8 +233,14 @@ def test_convolution_and_fully_connected_are_different_operators() -> None:
         ({"kind": "convolve"}, "unknown operator 'convolve'"),
         ({"kind": ["input"]}, "unknown operator"),
         ({"kind": "input"}, "unreadable settings"),
-        ({"kind": "pooling", "mode": "mean", "kernel": [2, 2], "stride": 2, "pad": [0, 0, 0, 0]}, "'sum' or the 'max'"),
-        ({"kind": "pooling", "mode": "max", "kernel": [2], "stride": 2, "pad": [0, 0, 0, 0]}, "unreadable settings"),
+        (
+            {"kind": "pooling", "mode": "mean", "kernel": [2, 2], "stride": [2, 2], "pad": [0] * 4, "dilation": [1, 1]},
+            "'sum' or the 'max'",
+        ),
+        (
+            {"kind": "pooling", "mode": "max", "kernel": [2], "stride": [2, 2], "pad": [0] * 4, "dilation": [1, 1]},
+            "unreadable settings",
+        ),
     ],
 )
 def test_bad_json_is_a_user_error(settings_: dict[str, Any], message: str) -> None:
@@ -234,9 +259,15 @@ def test_two_operators_cannot_share_a_kind() -> None:
     [
         (lambda: Convolution(0, 4, (3, 3)), "must be positive"),
         (lambda: Convolution(3, 4, (3, 0)), "at least one"),
-        (lambda: Convolution(3, 4, (3, 3), stride=0), "at least one"),
+        (lambda: Convolution(3, 4, (3, 3), stride=(1, 0)), "at least one"),
+        (lambda: Pooling("max", (3, 3), (1, 1), dilation=(0, 1)), "at least one"),
+        (lambda: Pooling("max", (3, 3), (1, 1), pad=(3, 0, 0, 0), dilation=(3, 1)), "less than the kernel"),
+        (
+            lambda: Pooling("max", (3, 1), (1, 1), (2, 0, 2, 0), (4, 1)).output_shape([Shape(1, 3, 3)]),
+            "a window may miss",
+        ),
         (lambda: Convolution(3, 4, (3, 3), pad=(3, 0, 0, 0)), "less than the kernel"),
-        (lambda: Shortcut(1, -1, 4), "not a shortcut"),
+        (lambda: Shortcut((1, 1), -1, 4), "not a shortcut"),
         (lambda: Shape(3, 0, 4), "empty"),
         (lambda: Part(0, 2, 0), "no range of channels"),
         (lambda: Concatenation(()), "all its inputs"),
@@ -259,9 +290,9 @@ def test_impossible_layers_are_refused(make: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("shortcut", "source", "message"),
     [
-        (Shortcut(1, 0, 3), Shape(4, 8, 8), "does not map 4 channels"),
-        (Shortcut(1, 2, 3), Shape(3, 8, 8), "into 4"),
-        (Shortcut(2, 0, 3), Shape(3, 8, 8), "do not match the output"),
+        (Shortcut((1, 1), 0, 3), Shape(4, 8, 8), "does not map 4 channels"),
+        (Shortcut((1, 1), 2, 3), Shape(3, 8, 8), "into 4"),
+        (Shortcut((2, 2), 0, 3), Shape(3, 8, 8), "do not match the output"),
     ],
 )
 def test_shortcuts_that_do_not_fit_are_refused(shortcut: Shortcut, source: Shape, message: str) -> None:

@@ -19,8 +19,8 @@ def fixed() -> FixedGraph:
     graph = LayerGraph("small")
     graph.add(Layer("image", Input(Shape(3, 6, 6))))
     graph.add(Layer("a", Convolution(3, 4, (3, 3), pad=(1, 1, 1, 1), relu=True), ("image",)))
-    graph.add(Layer("b", Convolution(4, 4, (3, 3), pad=(1, 1, 1, 1), shortcut=Shortcut(1, 0, 4)), ("a", "a")))
-    graph.add(Layer("c", Pooling("sum", (6, 6), 1), ("b",)))
+    graph.add(Layer("b", Convolution(4, 4, (3, 3), pad=(1, 1, 1, 1), shortcut=Shortcut((1, 1), 0, 4)), ("a", "a")))
+    graph.add(Layer("c", Pooling("sum", (6, 6), (1, 1)), ("b",)))
     numbers = {"image": LayerNumbers(Format(8, 7), np.zeros(3, int)), "c": LayerNumbers(Format(8, 1), np.full(4, 3))}
     for name, depth in (("a", 3), ("b", 4)):
         numbers[name] = LayerNumbers(

@@ -59,8 +59,8 @@ def test_short_sums_are_bound_by_the_drain():
 def test_shortcut_is_a_layer_of_its_own():
     """Fails if the addition is fused: it reads two tensors and writes one, 16 bursts of 1056 bytes each."""
     network = Network("block", Shape(16, 32, 32))
-    network.add("conv", conv(16, 16, shortcut=Shortcut(1, 0, 16)), "image", "image")
-    network.add("pool", Pooling("sum", (32, 32), 32), "conv")
+    network.add("conv", conv(16, 16, shortcut=Shortcut((1, 1), 0, 16)), "image", "image")
+    network.add("pool", Pooling("sum", (32, 32), (1, 1)), "conv")
     costs = reference_estimate(network.fixed().graph, Accelerator(page_depth=1024), ZCU104)
     assert list(costs) == ["conv", "conv + shortcut", "pool"]
     assert costs["conv + shortcut"].cycles == 3 * 16 * 1056 // 16
@@ -70,7 +70,7 @@ def test_shortcut_is_a_layer_of_its_own():
 def test_convolution_of_groups_is_named():
     """Fails if the published scheme, which has no groups, is charged for all input maps without a word."""
     network = Network("groups", Shape(4, 32, 32))
-    network.add("depthwise", Convolution(4, 4, (3, 3), 1, (1,) * 4, groups=4), "image")
+    network.add("depthwise", Convolution(4, 4, (3, 3), (1, 1), (1,) * 4, groups=4), "image")
     with pytest.raises(UserError, match=r"^layer 'depthwise': the published model has no convolutions of groups$"):
         reference_estimate(network.fixed().graph, Accelerator(), ZCU104)
 

@@ -83,13 +83,13 @@ def test_store_is_what_the_stepped_write_channel_takes(access: tuple[Chunks, Pla
 def convolutions(draw: st.DrawFn) -> tuple[Convolve, Accelerator]:
     array = draw(arrays)
     Nky, Nkx = draw(st.integers(1, 7)), draw(st.integers(1, 9))
-    stride = draw(st.integers(1, 4))
-    window = Window(Nky, Nkx, stride, draw(st.integers(0, Nky - 1)), draw(st.integers(0, Nkx - 1)), 40, 40)
-    source = replace(TILE, interleave=draw(st.sampled_from([stride, stride, 1, 2, 3])))
+    stride = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    window = Window(Nky, Nkx, *stride, draw(st.integers(0, Nky - 1)), draw(st.integers(0, Nkx - 1)), 40, 40)
+    source = replace(TILE, interleave=draw(st.sampled_from([stride[0], stride[0], 1, 2, 3])))
     Nox = draw(st.integers(1, 33))
     Gof = draw(st.integers(1, 20))
     of = draw(st.integers(0, 3)) * array.Pof
-    reads = ShortcutRead(TILE, draw(st.integers(1, 5)), 0, 1, 0)
+    reads = ShortcutRead(TILE, draw(st.integers(1, 5)), draw(st.integers(1, 5)), 0, 1, 0)
     command = Convolve(
         "l",
         Waits(),
@@ -127,17 +127,21 @@ def test_line_fetch_and_shortcut_reads_cover_what_is_touched(case: tuple[Convolv
     command, array = case
     window, interleave = command.window, command.source.interleave
     assert line_words(window, command.Nox, array) == stepper.words_touched(window, command.Nox, array)
-    assert row_passes(window.stride, interleave, array.Poy) == stepper.bank_passes(window.stride, interleave, array.Poy)
+    step = window.stride_y
+    assert row_passes(step, interleave, array.Poy) == stepper.bank_passes(step, interleave, array.Poy)
     if command.shortcut is not None:
-        stride = command.shortcut.stride
+        stride = command.shortcut.stride_x
         assert shortcut_reads(stride, array) == stepper.shortcut_words(stride, array)
 
 
-@given(convolutions(), st.sampled_from(list(Pool)))
-def test_pooling_is_what_the_stepped_drain_takes(case: tuple[Convolve, Accelerator], mode: Pool):
-    """Fails if the closed form of pooling is not its two stages side by side."""
+@given(convolutions(), st.sampled_from(list(Pool)), st.tuples(st.integers(1, 3), st.integers(1, 9)))
+def test_pooling_is_what_the_stepped_drain_takes(
+    case: tuple[Convolve, Accelerator], mode: Pool, dilation: tuple[int, int]
+):
+    """Fails if the closed form of pooling is not its two stages side by side, or dilation costs another time."""
     c, array = case
-    pool = PoolRows("l", Waits(), mode, c.source, c.window, 0, 0, c.Tof, 0, c.Toy, c.Nox, 0, TILE)
+    window = replace(c.window, dilation_y=dilation[0], dilation_x=dilation[1])
+    pool = PoolRows("l", Waits(), mode, c.source, window, 0, 0, c.Tof, 0, c.Toy, c.Nox, 0, TILE)
     assert pool_cycles(pool, array) == stepper.pool_cycles(pool, array)
 
 
@@ -151,13 +155,13 @@ def test_commands_of_real_schedules_cost_what_stepping_finds(schedule):
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5, 7])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 2), (2, 1), (5, 1)])
 @pytest.mark.parametrize("Pox", [2, 4, 8, 16])
-def test_one_wave_a_cycle_is_sustained(kernel: int, stride: int, Pox: int):
+def test_one_wave_a_cycle_is_sustained(kernel: int, stride: tuple[int, int], Pox: int):
     """Fails if a usual kernel loses cycles to line fetch: the promise of section 5."""
     for pad in range(kernel):
-        window = Window(kernel, kernel, stride, pad, pad, 64, 64)
-        assert step_cycles(window, 64, stride, Accelerator(Pox=Pox)) == kernel
+        window = Window(kernel, kernel, *stride, pad, pad, 64, 64)
+        assert step_cycles(window, 64, stride[0], Accelerator(Pox=Pox)) == kernel
 
 
 # Worked by hand from sections 5 and 6: fill 8 + first line + sums + last drain + 6, or the drain where it is slower.
@@ -184,9 +188,9 @@ GROUPS_BY_HAND = {
 def test_convolutions_of_groups_cost_what_a_hand_count_says():
     """Fails if lanes, which all take the same pixels, are counted as if each could have its own group."""
     network = Network("groups", Shape(5, 16, 16))
-    wide = network.add("depthwise", Convolution(5, 5, (3, 3), 1, (1,) * 4, groups=5), "image")
+    wide = network.add("depthwise", Convolution(5, 5, (3, 3), (1, 1), (1,) * 4, groups=5), "image")
     six = network.add("point", conv(5, 6, 1), wide)
-    network.add("grouped", Convolution(6, 6, (3, 3), 1, (1,) * 4, groups=2), six)
+    network.add("grouped", Convolution(6, 6, (3, 3), (1, 1), (1,) * 4, groups=2), six)
     schedule = build_schedule(network.fixed(), Accelerator(), load_platform("zcu104"), Kind.RESIDENT)
     for name, cycles in GROUPS_BY_HAND.items():
         (command,) = (c for c in schedule.layer_commands(name) if isinstance(c, Convolve))

@@ -47,11 +47,14 @@ class MaxPool(OpRun):
 
     op_domain = ""
 
-    def _run(self, x: np.ndarray, kernel_shape: Any, pads: Any, strides: Any, **_: Any) -> tuple[np.ndarray]:
+    def _run(
+        self, x: np.ndarray, kernel_shape: Any, pads: Any, strides: Any, dilations: Any, **_: Any
+    ) -> tuple[np.ndarray]:
         around = [(0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])]
         wide = np.pad(x, around, constant_values=-np.inf)
-        views = np.lib.stride_tricks.sliding_window_view(wide, tuple(kernel_shape), axis=(2, 3))
-        return (views[:, :, :: strides[0], :: strides[1]].max(axis=(4, 5)),)
+        spans = tuple((size - 1) * step + 1 for size, step in zip(kernel_shape, dilations, strict=True))
+        views = np.lib.stride_tricks.sliding_window_view(wide, spans, axis=(2, 3))
+        return (views[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]].max(axis=(4, 5)),)
 
 
 def exact_mismatches(fixed: FixedGraph, images: np.ndarray, path: Path) -> dict[str, int]:

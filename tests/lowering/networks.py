@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ def random_cnns(draw: st.DrawFn) -> Builder:
 
 State = tuple[str, int, int, int]
 PRIMES = (1, 2, 3, 5, 7, 11, 13)
+STRIDES = st.sampled_from([[1, 1], [1, 1], [2, 2], [3, 3], [2, 1], [1, 2], [1, 3]])
 
 
 def _activate(draw: st.DrawFn, net: Builder, data: str, depth: int) -> str:
@@ -46,21 +48,21 @@ def _activate(draw: st.DrawFn, net: Builder, data: str, depth: int) -> str:
     return _activate_sum(draw, net, data)
 
 
-def _conv(draw: st.DrawFn, net: Builder, state: State, kernel: int | None = None, stride: int | None = None) -> State:
+def _conv(draw: st.DrawFn, net: Builder, state: State) -> State:
     data, depth, height, width = state
-    kernel = kernel or draw(st.sampled_from([1, 2, 3, 4]))
-    stride = stride or draw(st.sampled_from([1, 1, 2, 3]))
+    kernel, strides = draw(st.sampled_from([1, 2, 3, 4])), draw(STRIDES)
     pads = [draw(st.integers(0, kernel - 1)) for _ in range(4)]
     after = draw(st.sampled_from(PRIMES))
     # Weights far from one strain the limits on shifts and fractions.
     gain = draw(st.sampled_from([1.0, 1.0, 1.0, 2.0**-9, 2.0**7]))
-    made = net.conv(data, depth, after, kernel, stride, draw(st.booleans()), gain, pads=pads)
-    size = [(side + before + behind - kernel) // stride + 1 for side, before, behind in _sides(height, width, pads)]
-    return made, after, size[0], size[1]
+    made = net.conv(data, depth, after, kernel, 1, draw(st.booleans()), gain, pads=pads, strides=strides)
+    return made, after, *_slid((height, width), (kernel, kernel), strides, pads)
 
 
-def _sides(height: int, width: int, pads: list[int]) -> list[tuple[int, int, int]]:
-    return [(height, pads[0], pads[2]), (width, pads[1], pads[3])]
+def _slid(size: Sequence[int], spans: Sequence[int], strides: Sequence[int], pads: list[int]) -> tuple[int, int]:
+    """Rows and columns of the output of a window that spans `spans`."""
+    rows, columns = ((size[axis] + pads[axis] + pads[axis + 2] - spans[axis]) // strides[axis] + 1 for axis in (0, 1))
+    return rows, columns
 
 
 def _plain(draw: st.DrawFn, net: Builder, *state: object) -> State:
@@ -106,12 +108,13 @@ def _dilated(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, 
 def _concat_zeros(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
     """An option A shortcut whose channels are padded on both sides by a concatenation."""
     before, behind = draw(st.integers(1, 2)), draw(st.integers(1, 3))
-    small, after = ((height + 1) // 2, (width + 1) // 2), depth + before + behind
+    strides, after = draw(st.sampled_from([[2, 2], [2, 1], [1, 2]])), depth + before + behind
+    small = [-(-side // step) for side, step in zip((height, width), strides, strict=True)]
     zeros = [net.constant(np.zeros((1, count, *small), np.float32)) for count in (before, behind)]
-    half = net.node("MaxPool", data, kernel_shape=[1, 1], strides=[2, 2])
+    half = net.node("MaxPool", data, kernel_shape=[1, 1], strides=strides)
     shortcut = net.node("Concat", zeros[0], half, zeros[1], axis=1)
-    total = net.node("Add", net.conv(data, depth, after, stride=2), shortcut)
-    return _activate_sum(draw, net, total), after, *small
+    total = net.node("Add", net.conv(data, depth, after, strides=strides), shortcut)
+    return _activate_sum(draw, net, total), after, small[0], small[1]
 
 
 def _branches(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
@@ -200,15 +203,18 @@ def _activate_sum(draw: st.DrawFn, net: Builder, data: str) -> str:
 
 
 def _maxima(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
-    stride, pads = draw(st.sampled_from([1, 2])), [draw(st.integers(0, 1)) for _ in range(4)]
-    data = net.node("MaxPool", data, kernel_shape=[2, 3], strides=[stride, stride], pads=pads)
-    return data, depth, (height + pads[0] + pads[2] - 2) // stride + 1, (width + pads[1] + pads[3] - 3) // stride + 1
+    steps = draw(st.sampled_from([[1, 1], [2, 1], [3, 1], *([[1, 2], [2, 2]] if width >= 5 else [])]))
+    strides, pads = draw(STRIDES), [draw(st.integers(0, 1)) for _ in range(4)]
+    settings = {"kernel_shape": [2, 3], "strides": strides, "dilations": steps, "pads": pads}
+    spans = steps[0] + 1, 2 * steps[1] + 1
+    return net.node("MaxPool", data, **settings), depth, *_slid((height, width), spans, strides, pads)
 
 
 def _average(draw: st.DrawFn, net: Builder, data: str, depth: int, height: int, width: int) -> State:
     """An average, and the convolution that takes its division."""
-    pooled = net.node("AveragePool", data, kernel_shape=[2, 2], strides=[1, 1])
-    return _plain(draw, net, pooled, depth, height - 1, width - 1)
+    strides = [1, draw(st.sampled_from([1, 2]))] if width >= 9 else [1, 1]
+    pooled = net.node("AveragePool", data, kernel_shape=[2, 2], strides=strides)
+    return _plain(draw, net, pooled, depth, *_slid((height, width), (2, 2), strides, [0] * 4))
 
 
 def save(net: Builder, path: Path) -> Path:

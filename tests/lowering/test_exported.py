@@ -33,7 +33,7 @@ def test_resnet20_comes_back_under_its_own_names(tmp_path: Path) -> None:
     assert all(operator.relu for operator in operators[:-1])
     shortcuts = [operator.shortcut for operator in operators if operator.shortcut]
     assert len(shortcuts) == 9
-    assert shortcuts[3::3] == [Shortcut(2, 0, 16), Shortcut(2, 0, 32)]
+    assert shortcuts[3::3] == [Shortcut((2, 2), 0, 16), Shortcut((2, 2), 0, 32)]
 
     images = np.random.default_rng(0).uniform(-1, 1, (3, 3, 32, 32)).astype(np.float32)
     with torch.no_grad():

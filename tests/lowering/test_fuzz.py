@@ -241,7 +241,7 @@ def _mobile_net(path: Path) -> Path:
     )
     data = net.node("LeakyRelu", net.conv(data, 4, 4, dilations=[2, 2], pads=[2] * 4), alpha=0.25)
     data = net.node("Add", net.conv(data, 4, 4, kernel=1, pads=[0] * 4), data)
-    data = net.node("MaxPool", data, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    data = net.node("MaxPool", data, kernel_shape=[3, 3], strides=[2, 1], dilations=[1, 2], ceil_mode=1)
     data = net.node("Transpose", net.node("ReduceMean", data, axes=[2, 3]), perm=[0, 2, 3, 1])
     data = net.node("Sub", net.dense(net.node("Flatten", data), 4, 5), net.constant(np.ones((1, 5), np.float32)))
     return net.save(net.node("Softmax", data, axis=-1), path)

@@ -38,9 +38,9 @@ def test_residual_network(tmp_path: Path) -> None:
     assert [layer.name for layer in layers[-2:]] == ["gap", "fc"]
     shortcuts = [layer.operator.shortcut for layer in layers if isinstance(layer.operator, Convolution)]
     assert [found for found in shortcuts if found] == [
-        *[Shortcut(1, 0, 4)] * 2,
-        *[Shortcut(2, 0, 4), Shortcut(1, 0, 6)],
-        *[Shortcut(2, 0, 6), Shortcut(1, 0, 9)],
+        *[Shortcut((1, 1), 0, 4)] * 2,
+        *[Shortcut((2, 2), 0, 4), Shortcut((1, 1), 0, 6)],
+        *[Shortcut((2, 2), 0, 6), Shortcut((1, 1), 0, 9)],
     ]
     assert all(layer.operator.relu for layer in layers[1:-2] if isinstance(layer.operator, Convolution))
 
@@ -180,7 +180,7 @@ def test_subsampled_and_padded_shortcuts(shortcut: Callable[[Builder, str], str]
     model = assert_same(net.save(total, tmp_path / "net.onnx"), count=1)
     operator = model.graph.layers[-1].operator
     assert isinstance(operator, Convolution)
-    assert operator.shortcut == Shortcut(2, 1, 4)
+    assert operator.shortcut == Shortcut((2, 2), 1, 4)
 
 
 def test_projection_is_stored_and_added_to_the_later_convolution(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_all_unsupported_nodes_are_listed_at_once(tmp_path: Path) -> None:
     message = refused(net.save(data, tmp_path / "net.onnx"))
     assert "4 nodes cannot be lowered" in message
     assert "node 'gate' (Sigmoid): this operator is not supported; supported: Add, AveragePool" in message
-    assert "node 'wide' (Conv): dilations [200, 2] spread the kernel to [401, 5]; at most 255" in message
+    assert "node 'wide' (Conv): its kernel, with dilations [200, 2], covers [401, 5]; at most 255" in message
     assert "node 'leaky' (LeakyRelu): its slope is 0.01; powers of two" in message
     assert "node 'both' (Clip): it cuts below -1 and above 1" in message
 
@@ -163,9 +163,9 @@ def test_patterns_that_no_layer_has(make: Callable[[Builder], str], message: str
 @pytest.mark.parametrize(
     ("op", "settings", "message"),
     [
-        ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 1]}, "strides [2, 1]; equal"),
         ("AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}, "ceil_mode"),
-        ("MaxPool", {"kernel_shape": [2, 2], "dilations": [2, 2]}, "dilations"),
+        ("MaxPool", {"kernel_shape": [2, 2], "dilations": [2, 2], "auto_pad": "SAME_UPPER"}, "write its pads out"),
+        ("MaxPool", {"kernel_shape": [2, 2], "dilations": [3, 3], "pads": [2, 0, 0, 0]}, "less than the kernel [2, 2]"),
         ("AveragePool", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, "count_include_pad"),
         ("ReduceMean", {"axes": [1]}, "a mean over axes [1]"),
     ],

@@ -15,7 +15,7 @@ from cgap.lowering.importer import ImportedModel
 from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.graph import LayerGraph
-from fpga_model.operators import Convolution, Pooling
+from fpga_model.operators import Convolution, Pooling, Shortcut
 from fpga_model.platform import load_platform
 from fpga_model.reference import run_reference
 from fpga_model.schedule.build import build_schedule
@@ -167,6 +167,65 @@ def test_ceil_mode_of_maxima(size: int, kernel: int, stride: int, pads: int, tmp
     data = net.conv("image", 3, 4)
     net.node("MaxPool", data, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pads] * 4, ceil_mode=1)
     schedule(check(net, tmp_path))
+
+
+STRIDES = pytest.mark.parametrize("strides", [[2, 1], [1, 3]])
+
+
+@STRIDES
+@pytest.mark.parametrize("op", ["Conv", "MaxPool", "AveragePool"])
+def test_unequal_strides(op: str, strides: list[int], tmp_path: Path) -> None:
+    net = Builder(("N", 3, 12, 13))
+    data = net.node("Relu", net.conv("image", 3, 5))
+    settings = {"strides": strides, "pads": [1, 0, 1, 2]}
+    if op == "Conv":
+        data = net.conv(data, 5, 4, **settings)
+    else:
+        data = net.node(op, data, kernel_shape=[3, 4], **settings, **({"count_include_pad": 1} if "A" in op else {}))
+    net.conv(data, 4 if op == "Conv" else 5, 3)
+    model = check(net, tmp_path)
+    made = model.graph.layers[2].operator
+    assert isinstance(made, Convolution | Pooling)
+    assert list(made.stride) == strides
+    assert schedule(model).commands
+
+
+@STRIDES
+def test_shortcuts_of_unequal_strides(strides: list[int], tmp_path: Path) -> None:
+    net = Builder(("N", 4, 12, 13))
+    half = net.node("MaxPool", "image", kernel_shape=[1, 1], strides=strides)
+    net.node("Relu", net.node("Add", net.conv("image", 4, 4, strides=strides), half))
+    model = check(net, tmp_path)
+    assert len(model.graph.layers) == 2
+    assert last(model).shortcut == Shortcut((strides[0], strides[1]), 0, 4)
+    assert schedule(model).commands
+
+
+@pytest.mark.parametrize(
+    ("dilations", "more"),
+    [
+        ([2, 2], {}),
+        ([1, 3], {"pads": [1, 2, 0, 1]}),
+        ([1, 2], {"strides": [2, 3], "pads": [0, 1, 1, 2]}),
+        ([2, 1], {"strides": [2, 2], "ceil_mode": 1}),
+    ],
+)
+def test_dilated_maxima(dilations: list[int], more: dict[str, object], tmp_path: Path) -> None:
+    net = Builder(("N", 3, 10, 12))
+    data = net.node("MaxPool", net.conv("image", 3, 4), kernel_shape=[2, 3], dilations=dilations, **more)
+    net.conv(data, 4, 3)
+    model = check(net, tmp_path)
+    made = model.graph.layers[2].operator
+    assert isinstance(made, Pooling)
+    assert (made.kernel, list(made.dilation)) == ((2, 3), dilations)
+    assert schedule(model).commands
+
+
+def test_dilated_averages(tmp_path: Path) -> None:
+    net = Builder(("N", 3, 10, 12), opset=19)
+    settings = {"kernel_shape": [2, 3], "dilations": [2, 3], "pads": [1, 2, 1, 1], "count_include_pad": 1}
+    net.conv(net.node("AveragePool", net.conv("image", 3, 4), **settings), 4, 3)
+    assert schedule(check(net, tmp_path)).commands
 
 
 def test_global_maximum(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def one_layer(weights: np.ndarray, bias: np.ndarray, relu: bool = False, shortcu
     graph.add(Layer("image", Input(Shape(depth, 2, 2))))
     same = FloatParameters(np.eye(depth)[:, :, None, None], np.zeros(depth))
     graph.add(Layer("same", Convolution(depth, depth, (1, 1)), ("image",)))
-    operator = Convolution(depth, count, (1, 1), relu=relu, shortcut=Shortcut(1, 0, depth) if shortcut else None)
+    operator = Convolution(depth, count, (1, 1), relu=relu, shortcut=Shortcut((1, 1), 0, depth) if shortcut else None)
     graph.add(Layer("odd", operator, ("same", "same") if shortcut else ("same",)))
     given = FloatParameters(weights[:, :, None, None].astype(float), bias.astype(float))
     return ImportedModel(graph, {"same": same, "odd": given}, "")
@@ -167,8 +167,8 @@ def test_sums_too_large_for_the_accumulator_cost_weight_precision() -> None:
 def test_max_pooling_keeps_the_format_and_sums_round_once() -> None:
     graph = LayerGraph("pools")
     graph.add(Layer("image", Input(Shape(2, 8, 8))))
-    graph.add(Layer("max", Pooling("max", (2, 2), 2), ("image",)))
-    graph.add(Layer("sum", Pooling("sum", (4, 4), 1), ("max",)))
+    graph.add(Layer("max", Pooling("max", (2, 2), (2, 2)), ("image",)))
+    graph.add(Layer("sum", Pooling("sum", (4, 4), (1, 1)), ("max",)))
     fixed = quantise(ImportedModel(graph, {}, ""), images(Shape(2, 8, 8)))
     assert fixed.format("max") == Format(8, 7)
     assert fixed.numbers["max"].shift.tolist() == [0, 0]

@@ -109,7 +109,7 @@ def test_sum_of_activations(tmp_path: Path) -> None:
     net.conv(net.node("Relu", net.node("Add", first, second, name="sum")), 4, 3)
     model = check(net, tmp_path)
     (made,) = depthwise(model).values()
-    assert (made.shortcut, made.relu) == (Shortcut(1, 0, 4), True)
+    assert (made.shortcut, made.relu) == (Shortcut((1, 1), 0, 4), True)
     assert np.all(model.parameters["sum"].weights == 1)
 
 
@@ -125,7 +125,7 @@ def test_sum_with_a_subsampled_shortcut(tmp_path: Path) -> None:
     data = net.node("Relu", net.conv("image", 3, 4))
     main = net.node("Relu", net.conv(data, 4, 6, stride=2))
     net.node("Add", net.option_a(data, 4, 6), main, name="sum")
-    assert depthwise(check(net, tmp_path))["sum"].shortcut == Shortcut(2, 0, 4)
+    assert depthwise(check(net, tmp_path))["sum"].shortcut == Shortcut((2, 2), 0, 4)
 
 
 def test_sum_of_rows(tmp_path: Path) -> None:
