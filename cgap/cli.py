@@ -118,12 +118,16 @@ def train(
     config: Annotated[Path, typer.Argument(help="A TOML file; see the folder configs/.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="The run's folder.", show_default="runs/NAME")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="With --resume: another value from here on, as optimiser.learning_rate=0.05."),
+    ] = None,
 ) -> None:
     """Train a network by continuous growth and pruning."""
     require_torch("train")
     from cgap.training.run import train as run_training
 
-    print(f"run folder: {run_training(config, out, resume)}")
+    print(f"run folder: {run_training(config, out, resume, changes or [])}")
 
 
 @app.command("spaces")

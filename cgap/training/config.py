@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -158,6 +159,10 @@ class Config(_Section):
         return self.data.model_copy(update={"crop_padding": restart.crop_padding})
 
 
+CHANGEABLE = ("learning_rate", "warmup_epochs", "momentum", "weight_decay", "label_smoothing")
+"""Fields of [optimiser] that a resumed run may change: its timetable and its checkpoint do not rest on them."""
+
+
 def load_config(path: Path) -> Config:
     """Read a configuration.
 
@@ -173,9 +178,33 @@ def load_config(path: Path) -> Config:
 def parse_config(text: str, name: str) -> Config:
     """`load_config` for text; `name` is used in messages."""
     try:
-        return Config.model_validate(tomllib.loads(text))
+        return _validated(tomllib.loads(text), name)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{name}: is not TOML: {error}") from error
+
+
+def with_changes(config: Config, changes: Sequence[str]) -> Config:
+    """The configuration after assignments in TOML, such as `optimiser.learning_rate=0.05`, in their order.
+
+    Raises UserError for an assignment that is not TOML, names no field of CHANGEABLE, or has an impossible value.
+    """
+    for change in changes:
+        try:
+            assigned = tomllib.loads(change)
+        except tomllib.TOMLDecodeError as error:
+            raise UserError(f"--set {change}: is not of the form optimiser.learning_rate=0.05") from error
+        fields = assigned.pop("optimiser", None)
+        if assigned or not isinstance(fields, dict) or not fields.keys() <= set(CHANGEABLE):
+            known = ", ".join(f"optimiser.{field}" for field in CHANGEABLE)
+            raise UserError(f"--set {change}: a resumed run can change {known}, and nothing else")
+        values = config.model_dump()
+        config = _validated({**values, "optimiser": {**values["optimiser"], **fields}}, f"--set {change}")
+    return config
+
+
+def _validated(values: dict[str, Any], name: str) -> Config:
+    try:
+        return Config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "configuration"

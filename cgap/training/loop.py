@@ -45,6 +45,7 @@ def train_epochs(
         seconds = time.perf_counter() - wall
         network = averaged_network(state, split.train) if state.averaged else state.model
         held_out = evaluate(network, split.held_out)
+        _require_finite(held_out.loss, state)
         if state.epoch == epochs:
             state.model.load_state_dict(network.state_dict())
         state.wall_seconds += time.perf_counter() - wall
@@ -123,16 +124,21 @@ def train_step(
     if teacher is not None and config.distillation:
         loss = distil(loss, logits.float(), teacher(x), config.distillation)
     value = loss.item()
-    if not math.isfinite(value):
-        raise UserError(
-            f"the loss became {value} at step {state.step}: lower optimiser.learning_rate or lengthen its warm-up"
-        )
+    _require_finite(value, state)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if config.plasticity:
         state.saliency.update()
     state.optimizer.step()
     return value, int((logits.argmax(1) == labels).sum())
+
+
+def _require_finite(loss: float, state: RunState) -> None:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss became {loss} at step {state.step}; what the epochs before it learnt is kept: go on from there "
+            "at a lower rate with --resume --set optimiser.learning_rate=..."
+        )
 
 
 def restructure(config: Config, state: RunState, event: Event) -> dict[str, Any]:

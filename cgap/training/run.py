@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cgap.data import dataset
-from cgap.files import write_atomic
+from cgap.files import remove_leftovers, write_atomic
 from cgap.plasticity import Cost
 from cgap.training.batches import load_split, load_test
-from cgap.training.config import Config, load_config
+from cgap.training.config import Config, load_config, with_changes
 from cgap.training.log import MetricsLog, write_json
 from cgap.training.loop import evaluate, train_epochs
 from cgap.training.record import code_version, machine
@@ -23,16 +24,22 @@ from cgap.training.state import RunState, new_state, restore
 from fpga_model.errors import UserError
 
 
-def train(config: Path, out: Path | None = None, resume: bool = False) -> Path:
+def train(config: Path, out: Path | None = None, resume: bool = False, changes: Sequence[str] = ()) -> Path:
     """Carry out the run that `config` describes in the folder `out` (by default `runs/<config's name>`).
 
     With `resume`, an interrupted run goes on from its last checkpoint exactly as if it had not been interrupted,
-    and a finished one is left alone. Returns the folder. Raises UserError for a bad configuration, an occupied
-    folder, missing data or a loss that is not finite.
+    and a finished one is left alone. `changes` (see `with_changes`) then hold from there on, also when the run is
+    resumed again. Returns the folder. Raises UserError for a bad configuration, an occupied folder, missing data or a
+    loss that is not finite.
     """
+    if changes and not resume:
+        raise UserError("--set changes a run that is resumed: write the value into the configuration of a new one")
     settings = load_config(config)
     folder = out or Path("runs") / config.stem
     _claim(folder, config, settings, resume)
+    record_path, checkpoint = folder / "run.json", folder / "checkpoint.pt"
+    record = _read_record(record_path) if record_path.exists() or checkpoint.exists() else _first_record(settings)
+    settings = with_changes(settings, [*(c for session in record["sessions"] for c in session["changes"]), *changes])
     if settings.run.threads:
         torch.set_num_threads(settings.run.threads)
     split = load_split(settings.data)
@@ -43,17 +50,14 @@ def train(config: Path, out: Path | None = None, resume: bool = False) -> Path:
     first = new_state(settings)
     schedule = Schedule(settings, steps, first.dense, first.cost)
     state = first
-    record_path, checkpoint = folder / "run.json", folder / "checkpoint.pt"
-    if resume and checkpoint.exists():
+    lines = 0
+    if checkpoint.exists():
         state, lines = restore(settings, checkpoint)
-        log.truncate(lines)
-        record = json.loads(record_path.read_text())
-        if record["status"] == "complete":
-            return folder
-    else:
-        log.truncate(0)
-        record = _first_record(settings)
-    record["sessions"].append({"from_epoch": state.epoch, "code": code_version(), "machine": machine()})
+    log.truncate(lines)
+    if record["status"] == "complete":
+        return folder
+    session = {"from_epoch": state.epoch, "changes": list(changes), "code": code_version(), "machine": machine()}
+    record["sessions"].append(session)
     write_json(record_path, record)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -65,6 +69,7 @@ def train(config: Path, out: Path | None = None, resume: bool = False) -> Path:
 def _claim(folder: Path, path: Path, settings: Config, resume: bool) -> None:
     """Make the folder and copy the configuration there; refuse one that holds another run."""
     copy = folder / "config.toml"
+    remove_leftovers(folder)
     if copy.exists():
         if not resume:
             raise UserError(f"{folder}: holds a run already; continue it with --resume or choose another --out")
@@ -74,6 +79,16 @@ def _claim(folder: Path, path: Path, settings: Config, resume: bool) -> None:
         raise UserError(f"{folder}: is not empty and not a run; choose another --out")
     else:
         write_atomic(copy, path.read_bytes())
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The record of a run that goes on, with what older versions did not write."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        sessions = [{"changes": [], **session} for session in record["sessions"]]
+        return {**record, "status": str(record["status"]), "sessions": sessions}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: is not the record of a run, so it cannot be resumed ({error})") from error
 
 
 def _first_record(settings: Config) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from cgap.training.config import load_config, parse_config
+from cgap.training.config import load_config, parse_config, with_changes
 from fpga_model.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -45,6 +45,29 @@ def test_missing_file_is_named(tmp_path):
 def test_configuration_is_frozen(tiny):
     with pytest.raises(ValueError, match="frozen"):
         parse_config(tiny, "x").optimiser.epochs = 7  # type: ignore[misc]
+
+
+def test_a_resumed_run_may_change_how_it_steps(tiny):
+    before = parse_config(tiny, "x")
+    after = with_changes(before, ["optimiser.learning_rate = 0.1", "optimiser={learning_rate=0.02, momentum=0.8}"])
+    assert (after.optimiser.learning_rate, after.optimiser.momentum) == (0.02, 0.8)
+    changed = {"learning_rate": 0.02, "momentum": 0.8}
+    assert after == before.model_copy(update={"optimiser": before.optimiser.model_copy(update=changed)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("learning_rate", "is not of the form"),
+        ("optimiser.epochs=9", r"can change optimiser\.learning_rate"),
+        ("run.seed=3", r"can change optimiser\.learning_rate"),
+        ("optimiser=3", r"can change optimiser\.learning_rate"),
+        ("optimiser.learning_rate=-1", r"--set .*: optimiser\.learning_rate: Input should be greater"),
+    ],
+)
+def test_other_changes_of_a_resumed_run_are_refused(tiny, change, message):
+    with pytest.raises(UserError, match=message):
+        with_changes(parse_config(tiny, "x"), [change])
 
 
 def test_dense_control_is_the_same_recipe_without_plasticity():
