@@ -159,6 +159,21 @@ def list_spaces(
 
 
 @app.command()
+def plot(
+    run: Annotated[Path, typer.Argument(help="A folder made by `cgap train`.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .png, .svg or .pdf file.", show_default="RUN/figure.png")
+    ] = None,
+) -> None:
+    """Draw accuracy, cost and widths of a training run over its epochs."""
+    from cgap.plot import plot_run
+
+    output = output or run / "figure.png"
+    plot_run(run, output)
+    print(f"wrote {output}")
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A folder made by `cgap train`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],

@@ -25,7 +25,9 @@ class RunSection(_Section):
     """Where and how the run executes."""
 
     seed: int = Field(0, ge=0, description="seeds initial weights, batch order, augmentation and newborns")
-    threads: int = Field(0, ge=0, description="PyTorch threads; 0 leaves the choice to PyTorch")
+    threads: int = Field(0, ge=0, description="PyTorch threads; 0: as many as cores were idle when the run began")
+    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="that computes; auto: CUDA where there is one")
+    tensorboard: bool = Field(False, description="also write the metrics as TensorBoard's event files")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of activations in training (autocast)")
 
 
@@ -44,6 +46,7 @@ class DataSection(_Section):
     held_out: int = Field(5000, ge=1, description="training images kept back for every choice")
     crop_padding: int = Field(4, ge=0, le=16, description="reflected border in pixels that random crops may reach into")
     flip: bool = Field(True, description="mirror half of the images")
+    cutout: int = Field(0, ge=0, le=256, description="side in pixels of a grey square put anywhere; 0: none")
 
 
 class RestartSection(_Section):
@@ -63,6 +66,12 @@ class AveragingSection(_Section):
     interval: int = Field(50, ge=1, description="optimiser steps between the weights that are averaged")
 
 
+class EmaSection(_Section):
+    """Exponential moving average: the network becomes the mean of its latest weights and batch-norm statistics."""
+
+    decay: float = Field(gt=0, lt=1, description="of what is in the average, at every step")
+
+
 class OptimiserSection(_Section):
     """SGD with Nesterov momentum; linear warm-up, then a cosine to zero, then optionally further ones and averaging."""
 
@@ -75,6 +84,7 @@ class OptimiserSection(_Section):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     restart: RestartSection | None = None
     averaging: AveragingSection | None = None
+    ema: EmaSection | None = None
 
     @model_validator(mode="after")
     def _restarts_in_time(self) -> OptimiserSection:
@@ -82,6 +92,8 @@ class OptimiserSection(_Section):
             raise ValueError(f"restart.epoch {self.restart.epoch} must come before the last epoch")
         if self.averaging and not (self.restart.epoch if self.restart else 0) < self.averaging.epoch < self.epochs:
             raise ValueError(f"averaging.epoch {self.averaging.epoch} must come after any restart and before the end")
+        if self.averaging and self.ema:
+            raise ValueError("averaging and ema exclude each other: the network can become one mean only")
         return self
 
 

@@ -9,19 +9,29 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cgap.data import dataset
 from cgap.files import remove_leftovers, write_atomic
 from cgap.plasticity import Cost
+from cgap.plot import can_plot, plot_run
 from cgap.training.batches import load_split, load_test
+from cgap.training.board import Board
 from cgap.training.config import Config, load_config, with_changes
 from cgap.training.log import MetricsLog, write_json
 from cgap.training.loop import evaluate, train_epochs
 from cgap.training.record import code_version, machine
 from cgap.training.schedule import Schedule
 from cgap.training.state import RunState, new_state, restore
+from cgap.training.workers import Workers, idle_threads, join, leave
 from fpga_model.errors import UserError
+
+PROGRESS = (
+    TextColumn("{task.description}"),
+    BarColumn(bar_width=10),
+    TextColumn("loss {task.fields[loss]}  {task.fields[accuracy]}  {task.fields[widths]}"),
+    TimeRemainingColumn(),
+)
 
 
 def train(config: Path, out: Path | None = None, resume: bool = False, changes: Sequence[str] = ()) -> Path:
@@ -31,39 +41,59 @@ def train(config: Path, out: Path | None = None, resume: bool = False, changes: 
     and a finished one is left alone. `changes` (see `with_changes`) then hold from there on, also when the run is
     resumed again. Returns the folder. Raises UserError for a bad configuration, an occupied folder, missing data or a
     loss that is not finite.
+
+    Started by torchrun, its processes train the one network together (see `Workers`).
     """
     if changes and not resume:
         raise UserError("--set changes a run that is resumed: write the value into the configuration of a new one")
     settings = load_config(config)
     folder = out or Path("runs") / config.stem
-    _claim(folder, config, settings, resume)
+    workers = join(settings.run)
+    try:
+        if workers.first:
+            _claim(folder, config, settings, resume)
+        workers.wait()
+        _go_on(settings, folder, changes, workers)
+    finally:
+        leave(workers)
+    return folder
+
+
+def _go_on(settings: Config, folder: Path, changes: Sequence[str], workers: Workers) -> None:
+    """Carry out the run in `folder` from its beginning or its last checkpoint, unless it is finished."""
     record_path, checkpoint = folder / "run.json", folder / "checkpoint.pt"
     record = _read_record(record_path) if record_path.exists() or checkpoint.exists() else _first_record(settings)
     settings = with_changes(settings, [*(c for session in record["sessions"] for c in session["changes"]), *changes])
-    if settings.run.threads:
-        torch.set_num_threads(settings.run.threads)
+    torch.set_num_threads(settings.run.threads or _first_threads(record) or idle_threads())
     split = load_split(settings.data)
     steps = len(split.train) // settings.optimiser.batch_size
     if not steps:
         raise UserError(f"optimiser.batch_size: {settings.optimiser.batch_size} exceeds the {len(split.train)} images")
-    log = MetricsLog(folder / "metrics.jsonl")
+    if settings.optimiser.batch_size % workers.count:
+        raise UserError(
+            f"optimiser.batch_size: {settings.optimiser.batch_size} is no multiple of {workers.count} workers"
+        )
+    board = Board(folder / "tensorboard") if settings.run.tensorboard and workers.first else None
+    log = MetricsLog(folder / "metrics.jsonl", writes=workers.first, board=board)
     first = new_state(settings)
     schedule = Schedule(settings, steps, first.dense, first.cost)
-    state = first
-    lines = 0
-    if checkpoint.exists():
-        state, lines = restore(settings, checkpoint)
+    state, lines = restore(settings, checkpoint) if checkpoint.exists() else (first, 0)
     log.truncate(lines)
     if record["status"] == "complete":
-        return folder
-    session = {"from_epoch": state.epoch, "changes": list(changes), "code": code_version(), "machine": machine()}
+        return
+    state.workers = workers
+    state.move(workers.device)
+    workers.synchronise(state.model)
+    session = {"from_epoch": state.epoch, "changes": list(changes), "code": code_version(), "machine": machine(workers)}
     record["sessions"].append(session)
-    write_json(record_path, record)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    if workers.first:
+        write_json(record_path, record)
+    with Progress(*PROGRESS, console=Console(stderr=True), disable=not workers.first) as progress:
         train_epochs(settings, state, schedule, split, log, folder, progress)
-    write_json(record_path, {**record, **_final_record(settings, state, folder)})
-    return folder
+    if workers.first:
+        write_json(record_path, {**record, **_final_record(settings, state, folder)})
+        if can_plot():
+            plot_run(folder, folder / "figure.png")
 
 
 def _claim(folder: Path, path: Path, settings: Config, resume: bool) -> None:
@@ -86,9 +116,16 @@ def _read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         sessions = [{"changes": [], **session} for session in record["sessions"]]
-        return {**record, "status": str(record["status"]), "sessions": sessions}
+        record = {**record, "status": str(record["status"]), "sessions": sessions}
+        _first_threads(record)
+        return record
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: is not the record of a run, so it cannot be resumed ({error})") from error
+
+
+def _first_threads(record: dict[str, Any]) -> int:
+    """The threads that the run began with, which a resumed run must have to be the same bit for bit; 0 at first."""
+    return int(record["sessions"][0]["machine"]["threads"]) if record["sessions"] else 0
 
 
 def _first_record(settings: Config) -> dict[str, Any]:

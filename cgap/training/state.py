@@ -16,9 +16,12 @@ from cgap.data import dataset
 from cgap.files import write_atomic
 from cgap.plasticity import ChannelState, Cost, CostModel, Spaces, TaylorSaliency, find_spaces, resize_to
 from cgap.training.config import Config, load_config
+from cgap.training.workers import Workers
 from fpga_model.errors import UserError
 
 FORMAT = 1
+EMA_WEIGHT = "ema_weight"
+"""Key in the optimizer's state; keys of all that belongs to exponential moving averages begin with `ema`."""
 
 
 @dataclass
@@ -40,6 +43,18 @@ class RunState:
     history: list[dict[str, Any]] = field(default_factory=list)
     mean: dict[str, Tensor] = field(default_factory=dict)
     averaged: int = 0
+    workers: Workers = field(default_factory=Workers)
+
+    def move(self, device: torch.device) -> None:
+        """Bring everything that is computed with to a device; parameters stay the same objects."""
+        self.model.to(device)
+        for values in self.optimizer.state.values():
+            for key, value in values.items():
+                values[key] = value.to(device) if isinstance(value, Tensor) else value
+        for channels in self.saliency.states.values():
+            for key, value in vars(channels).items():
+                setattr(channels, key, value.to(device))
+        self.mean = {name: value.to(device) for name, value in self.mean.items()}
 
     @property
     def cost(self) -> Cost:
@@ -106,6 +121,11 @@ def save_checkpoint(path: Path, state: RunState, log_lines: int) -> None:
     channels = {
         name: {"saliency": s.saliency, "batches": s.batches, "age": s.age} for name, s in state.saliency.states.items()
     }
+    moving = {
+        names[p]: {key: value for key, value in s.items() if key.startswith("ema")}
+        for p, s in state.optimizer.state.items()
+        if EMA_WEIGHT in s
+    }
     content = {
         "format": FORMAT,
         "widths": state.spaces.widths(),
@@ -122,6 +142,7 @@ def save_checkpoint(path: Path, state: RunState, log_lines: int) -> None:
         },
         "history": state.history,
         "mean": {"parameters": state.mean, "count": state.averaged},
+        "moving": moving,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -176,16 +197,19 @@ def restore(config: Config, path: Path) -> tuple[RunState, int]:
     state.optimizer = make_optimizer(state.model, config)
     state.saliency = TaylorSaliency(state.model, state.spaces)
     try:
-        return state, _restore_learnt(state, content)
+        return state, _restore_learnt(state, content, moving=config.optimiser.ema is not None)
     except _MISFITS as error:
         raise UserError(f"{path}: does not fit a run of its config.toml ({error})") from error
 
 
-def _restore_learnt(state: RunState, content: dict[str, Any]) -> int:
+def _restore_learnt(state: RunState, content: dict[str, Any], *, moving: bool) -> int:
     """Everything but the network itself; returns the number of metrics lines."""
     parameters = dict(state.model.named_parameters())
     for name, momentum in content["momentum"].items():
         state.optimizer.state[parameters[name]]["momentum_buffer"] = _shaped(momentum, parameters[name].shape)
+    for name, parameter in parameters.items() if moving else ():
+        averages = content["moving"][name]
+        state.optimizer.state[parameter].update({k: _shaped(v, parameter.shape) for k, v in averages.items()})
     for name, old in state.saliency.states.items():
         channels = content["channels"][name]
         state.saliency.states[name] = ChannelState(**{k: _shaped(v, old.age.shape) for k, v in channels.items()})

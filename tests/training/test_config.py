@@ -29,6 +29,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
             r"optimiser: restart\.epoch 6 must come",
         ),
         ("epoch = 5", "epoch = 6", r"optimiser: averaging\.epoch 6 must come"),
+        ("interval = 5 }", "interval = 5 }\nema = { decay = 0.99 }", "averaging and ema exclude each other"),
         ("[model]", "[model", "is not TOML"),
     ],
 )
