@@ -63,6 +63,10 @@ def _go_on(settings: Config, folder: Path, changes: Sequence[str], workers: Work
     """Carry out the run in `folder` from its beginning or its last checkpoint, unless it is finished."""
     record_path, checkpoint = folder / "run.json", folder / "checkpoint.pt"
     record = _read_record(record_path) if record_path.exists() or checkpoint.exists() else _first_record(settings)
+    if record["status"] == "complete":
+        if changes:
+            raise UserError(f"{folder}: is a finished run, which --set cannot change")
+        return
     settings = with_changes(settings, [*(c for session in record["sessions"] for c in session["changes"]), *changes])
     torch.set_num_threads(settings.run.threads or _first_threads(record) or idle_threads())
     split = load_split(settings.data)
@@ -79,8 +83,6 @@ def _go_on(settings: Config, folder: Path, changes: Sequence[str], workers: Work
     schedule = Schedule(settings, steps, first.dense, first.cost)
     state, lines = restore(settings, checkpoint) if checkpoint.exists() else (first, 0)
     log.truncate(lines)
-    if record["status"] == "complete":
-        return
     state.workers = workers
     state.move(workers.device)
     workers.synchronise(state.model)

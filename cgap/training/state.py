@@ -53,7 +53,7 @@ class RunState:
                 values[key] = value.to(device) if isinstance(value, Tensor) else value
         for channels in self.saliency.states.values():
             for key, value in vars(channels).items():
-                setattr(channels, key, value.to(device))
+                setattr(channels, key, value.to(device) if isinstance(value, Tensor) else value)
         self.mean = {name: value.to(device) for name, value in self.mean.items()}
 
     @property

@@ -75,7 +75,7 @@ def join(run: RunSection) -> Workers:
     if cuda:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if "TORCHELASTIC_RUN_ID" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         return Workers(device=device)
     dist.init_process_group("nccl" if cuda else "gloo")
     return Workers(dist.get_rank(), dist.get_world_size(), device)

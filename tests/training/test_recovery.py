@@ -117,6 +117,11 @@ def test_a_new_run_takes_its_values_from_its_configuration(tiny_path, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_finished_run_is_not_changed(finished):
+    with pytest.raises(UserError, match="is a finished run"):
+        run.train(finished / "config.toml", finished, resume=True, changes=["optimiser.learning_rate=0.02"])
+
+
 def copy_of(finished, folder):
     """A copy of a finished run that says that it is not finished."""
     folder.mkdir()

@@ -95,6 +95,22 @@ def test_idle_cores_are_shared_by_the_processes_of_a_machine(cores, load, local,
     assert workers.idle_threads() == threads
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_trains_what_the_cpu_trains(tmp_path):
+    """Only the first loss is compared closely: rounding differs, and both walk apart (see above)."""
+    first = []
+    for device in ("cpu", "cuda"):
+        config = tmp_path / f"{device}.toml"
+        config.write_text(SHORT.replace("threads = 1", f'threads = 1\ndevice = "{device}"'))
+        folder = run.train(config, tmp_path / device)
+        log = log_of(folder)
+        assert [line["event"] for line in log if "event" in line] == ["grow", "prune"]
+        assert json.loads((folder / "run.json").read_text())["status"] == "complete"
+        first.append(next(line["train_loss"] for line in log if "epoch" in line))
+        assert run.train(config, folder, resume=True) == folder
+    assert first[1] == pytest.approx(first[0], rel=0.02)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_named():
     with pytest.raises(UserError, match=r"run\.device: PyTorch finds no CUDA device"):
