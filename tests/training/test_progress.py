@@ -55,6 +55,19 @@ def test_a_finished_run_has_its_figure_and_another_can_be_drawn(finished, tmp_pa
     assert "<!-- stage3.2.conv1, " in text
 
 
+def test_a_figure_of_many_spaces_has_a_scale_instead_of_names(finished, tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "run.json").write_bytes((finished / "run.json").read_bytes())
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.get("widths", {}).update({f"more.{i}": 4 + i for i in range(20)})
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    plot.plot_run(tmp_path, tmp_path / "figure.svg")
+    text = (tmp_path / "figure.svg").read_text()
+    assert "<!-- space, from input to output -->" in text
+    assert "<!-- stage3.2.conv1, " not in text
+
+
 def test_what_cannot_be_drawn_is_named(finished, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="is not the folder of a training run"):
         plot.plot_run(tmp_path, tmp_path / "x.png")
