@@ -45,6 +45,7 @@ SHORT = (
     .replace("epochs = 6", "epochs = 3")
     .replace("start = 1.25\ninterval = 0.5\nevents = 2", "start = 0.5\ninterval = 0.5\nevents = 1")
     .replace("start = 3.25\nend = 4.5", "start = 1.5\nend = 2.0")
+    .replace("target_macs = 0.18", "target_macs = 0.1")
 )
 """Three epochs with one growth and one pruning."""
 

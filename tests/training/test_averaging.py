@@ -98,6 +98,7 @@ def test_a_run_ends_as_its_average_and_resumes_bit_for_bit(tmp_path, monkeypatch
     assert same(read_checkpoint(cut / "checkpoint.pt"), content)
     assert log_of(cut) == log_of(whole)
     assert {line["event"] for line in log_of(whole) if "event" in line} == {"grow", "prune"}
+    assert all(line["changed"] for line in log_of(whole) if "event" in line)
     moving = content["moving"]["stage1.0.bn1.weight"]
     assert torch.equal(content["model"]["stage1.0.bn1.weight"], moving["ema"] / moving["ema_weight"])
     assert torch.equal(content["model"]["stage1.0.bn1.running_var"], moving["ema_var"] / moving["ema_weight"])

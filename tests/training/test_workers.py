@@ -33,11 +33,15 @@ run.train(Path(sys.argv[1]), Path(sys.argv[2]))
 
 
 def test_two_processes_train_what_one_trains(tmp_path):
-    """In float64: in float32 both walk apart within a few steps, because a rounding turns a ReLU on or off."""
+    """In float64: in float32 both walk apart within a few steps, because a rounding turns a ReLU on or off.
+
+    Roundings grow there, too: 1e-12 of the gradients in the first steps, 3e-8 of the weights after 24.
+    """
     script, config = tmp_path / "train.py", tmp_path / "short.toml"
     script.write_text(IN_FLOAT64)
     config.write_text(
-        SHORT.replace("epochs = 3", "epochs = 2").replace("start = 0.5", "start = 0.25")
+        SHORT.replace("epochs = 3", "epochs = 2").replace("held_out = 8", "held_out = 104")
+        .replace("start = 0.5", "start = 0.25").replace("protected_age = 5", "protected_age = 2")
         .replace("start = 1.5\nend = 2.0\ninterval = 0.5", "start = 0.75\nend = 1.0\ninterval = 0.25")
     )  # fmt: skip
     one, two = tmp_path / "one", tmp_path / "two"
@@ -49,6 +53,7 @@ def test_two_processes_train_what_one_trains(tmp_path):
     logs = [log_of(folder) for folder in (one, two)]
     assert [line["event"] for line in logs[0] if "event" in line] == ["grow", "prune"]
     assert len(logs[0]) == 4
+    assert all(line["changed"] for line in logs[0] if "event" in line)
     for line, expected in zip(logs[1], logs[0], strict=True):
         numbers = {key for key, value in expected.items() if isinstance(value, float)}
         assert {key: line[key] for key in numbers} == pytest.approx({key: expected[key] for key in numbers}, rel=1e-8)
@@ -56,7 +61,7 @@ def test_two_processes_train_what_one_trains(tmp_path):
     first, second = (read_checkpoint(folder / "checkpoint.pt") for folder in (one, two))
     for part in ("model", "momentum"):
         for name, value in first[part].items():
-            torch.testing.assert_close(second[part][name], value, rtol=1e-7, atol=1e-9, msg=name)
+            assert (second[part][name] - value).abs().max() <= 1e-7 * value.abs().max(), name
     assert torch.equal(first["random"]["run"], second["random"]["run"])
     record = json.loads((two / "run.json").read_text())
     assert record["status"] == "complete"
