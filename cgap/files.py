@@ -1,7 +1,8 @@
 """Writing output so that a kill at any moment leaves the old or the new, and turning hostile text into file names.
 
 A new file or folder is made under a temporary name beside its target (`.NAME.PID.part`) and swapped in when it is
-complete. What a killed process left under such a name is removed by the next `replace_folder` of the same target.
+complete. What a killed process left under such a name is removed by the next `replace_folder` of the same target, and
+from a folder of files by `remove_leftovers`.
 """
 
 import ctypes
@@ -37,6 +38,15 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left of the files that `write_atomic` was writing into this folder."""
+    pattern = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}\.part")
+    for entry in sorted(folder.glob(".*.part")):
+        match = pattern.fullmatch(entry.name)
+        if match and not _is_running(int(match[1])) and entry.is_file():
+            entry.unlink()
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class CycleModel:
             replace(graph.shape(name), channels=count) for name, count in zip(layer.inputs, inputs, strict=True)
         )
         shape = LayerShape(resized, sources, resized.output_shape(sources), accelerator, is_packed(graph, layer.name))
-        interleave = self._interleave.get(layer.inputs[0], shape.window.stride)
+        interleave = self._interleave.get(layer.inputs[0], shape.window.stride_y)
         cycles = 0
         for of, Tof, oy, Toy in next(candidates(shape, self._platform, travels=False)).tiles(shape.output):
             adds = shape.shortcut_tile(of, Tof, oy, Toy) is not None

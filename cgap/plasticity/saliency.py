@@ -80,7 +80,8 @@ class Saliency(ABC):
         if not self.sums:
             self.forget()
         for space, worth in self.measure():
-            self.states[space].saliency += worth
+            total = self.states[space].saliency
+            total += worth.to(total.device)
         for state in self.states.values():
             state.batches += 1
             state.age += 1

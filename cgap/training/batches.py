@@ -12,10 +12,14 @@ from torch import Tensor
 
 from cgap.data import Images, dataset
 from cgap.training.config import Config, DataSection
+from cgap.training.workers import Workers
 from fpga_model.errors import UserError
 
 SPLIT_SEED = 20
 """Fixed for all runs, so that choices made on the held-out images are comparable between runs."""
+
+GREY = 128
+"""The pixel that the network reads as zero."""
 
 
 @dataclass(frozen=True)
@@ -49,33 +53,53 @@ def as_input(pixels: Tensor) -> Tensor:
 
 
 def training_batches(
-    images: Images, config: Config, epoch: int, generator: torch.Generator
+    images: Images, config: Config, epoch: int, generator: torch.Generator, workers: Workers | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of shuffled, augmented batches (input, labels int64 [N]); a last incomplete batch is left out."""
+    """One epoch of shuffled, augmented batches (input, labels int64 [N]); a last incomplete batch is left out.
+
+    The images are copied to the workers' device whole, as uint8, and cropped there; of each batch the worker gets its
+    share. All random numbers are the CPU generator's, so they do not depend on devices and numbers of workers.
+    """
+    workers = workers or Workers()
     batch_size, data = config.optimiser.batch_size, config.data_in(epoch)
-    pixels, labels = torch.from_numpy(images.images), torch.from_numpy(images.labels).long()
-    order = torch.randperm(len(images), generator=generator)
+    pixels = torch.from_numpy(images.images).to(workers.device)
+    labels = torch.from_numpy(images.labels).long().to(workers.device)
+    order = torch.randperm(len(images), generator=generator).to(workers.device)
     for first in range(0, len(images) - batch_size + 1, batch_size):
         chosen = order[first : first + batch_size]
-        yield as_input(augment(pixels[chosen], data, generator)), labels[chosen]
+        batch = augment(pixels[chosen], data, generator)
+        yield as_input(workers.share(batch)), workers.share(labels[chosen])
 
 
 def augment(pixels: Tensor, data: DataSection, generator: torch.Generator) -> Tensor:
-    """Randomly crop from a reflected border and mirror; uint8 [N, C, H, W] in and out."""
-    count, pad = len(pixels), data.crop_padding
+    """Randomly crop from a reflected border, mirror and cut out; uint8 [N, C, H, W] in and out, on any device."""
+    count, pad, device = len(pixels), data.crop_padding, pixels.device
     if pad:
         padded = F.pad(pixels.float(), (pad, pad, pad, pad), mode="reflect").to(torch.uint8)
         windows = padded.unfold(2, pixels.shape[2], 1).unfold(3, pixels.shape[3], 1)
-        corner = torch.randint(0, 2 * pad + 1, (2, count), generator=generator)
-        pixels = windows[torch.arange(count), :, corner[0], corner[1]]
+        corner = torch.randint(0, 2 * pad + 1, (2, count), generator=generator).to(device)
+        pixels = windows[torch.arange(count, device=device), :, corner[0], corner[1]]
     if data.flip:
-        mirrored = torch.rand(count, generator=generator) < 0.5
+        mirrored = (torch.rand(count, generator=generator) < 0.5).to(device)
         pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
+    if data.cutout:
+        rows, columns = (_strips(count, size, data.cutout, generator).to(device) for size in pixels.shape[2:])
+        pixels = pixels.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], GREY)
     return pixels
 
 
-def evaluation_batches(images: Images, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
+def _strips(count: int, size: int, width: int, generator: torch.Generator) -> Tensor:
+    """For each image, bool [count, size], `width` neighbours around a random place; fewer where that is at a border."""
+    centre = torch.randint(0, size, (count, 1), generator=generator)
+    offset = torch.arange(size) - centre + width // 2
+    return (offset >= 0) & (offset < width)
+
+
+def evaluation_batches(
+    images: Images, device: torch.device | str = "cpu", batch_size: int = 500
+) -> Iterator[tuple[Tensor, Tensor]]:
     """All images in order, as they are: (input, labels int64 [N])."""
     for first in range(0, len(images), batch_size):
         part = images[first : first + batch_size]
-        yield as_input(torch.from_numpy(part.images)), torch.from_numpy(part.labels).long()
+        pixels, labels = torch.from_numpy(part.images).to(device), torch.from_numpy(part.labels).to(device)
+        yield as_input(pixels), labels.long()

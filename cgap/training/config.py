@@ -28,7 +28,9 @@ class RunSection(_Section):
     """Where and how the run executes."""
 
     seed: int = Field(0, ge=0, description="seeds initial weights, batch order, augmentation and newborns")
-    threads: int = Field(0, ge=0, description="PyTorch threads; 0 leaves the choice to PyTorch")
+    threads: int = Field(0, ge=0, description="PyTorch threads; 0: as many as cores were idle when the run began")
+    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="that computes; auto: CUDA where there is one")
+    tensorboard: bool = Field(False, description="also write the metrics as TensorBoard's event files")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of activations in training (autocast)")
 
 
@@ -48,6 +50,7 @@ class DataSection(_Section):
     held_out: int = Field(5000, ge=1, description="training images kept back for every choice")
     crop_padding: int = Field(4, ge=0, le=16, description="reflected border in pixels that random crops may reach into")
     flip: bool = Field(True, description="mirror half of the images")
+    cutout: int = Field(0, ge=0, le=256, description="side in pixels of a grey square put anywhere; 0: none")
 
 
 class RestartSection(_Section):
@@ -67,6 +70,12 @@ class AveragingSection(_Section):
     interval: int = Field(50, ge=1, description="optimiser steps between the weights that are averaged")
 
 
+class EmaSection(_Section):
+    """Exponential moving average: the network becomes the mean of its latest weights and batch-norm statistics."""
+
+    decay: float = Field(gt=0, lt=1, description="of what is in the average, at every step")
+
+
 class OptimiserSection(_Section):
     """SGD with Nesterov momentum; linear warm-up, then a cosine to zero, then optionally further ones and averaging."""
 
@@ -79,6 +88,7 @@ class OptimiserSection(_Section):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     restart: RestartSection | None = None
     averaging: AveragingSection | None = None
+    ema: EmaSection | None = None
 
     @model_validator(mode="after")
     def _restarts_in_time(self) -> OptimiserSection:
@@ -86,6 +96,8 @@ class OptimiserSection(_Section):
             raise ValueError(f"restart.epoch {self.restart.epoch} must come before the last epoch")
         if self.averaging and not (self.restart.epoch if self.restart else 0) < self.averaging.epoch < self.epochs:
             raise ValueError(f"averaging.epoch {self.averaging.epoch} must come after any restart and before the end")
+        if self.averaging and self.ema:
+            raise ValueError("averaging and ema exclude each other: the network can become one mean only")
         return self
 
 
@@ -226,6 +238,12 @@ class Config(_Section):
         return self.data.model_copy(update={"crop_padding": restart.crop_padding})
 
 
+CHANGEABLE = tuple(
+    f"optimiser.{field}" for field in ("learning_rate", "warmup_epochs", "momentum", "weight_decay", "label_smoothing")
+)
+"""Fields that a resumed run may change: its timetable and its checkpoint do not rest on them."""
+
+
 def load_config(path: Path, changes: Mapping[str, str] | None = None) -> Config:
     """Read a configuration, with `changes` (see `read_text`).
 
@@ -268,9 +286,25 @@ def read_text(path: Path, changes: Mapping[str, str] | None = None) -> str:
 def parse_config(text: str, name: str) -> Config:
     """`load_config` for text; `name` is used in messages."""
     try:
-        return Config.model_validate(tomllib.loads(text))
+        return _validated(tomllib.loads(text), name)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{name}: is not TOML: {error}") from error
+
+
+def with_changes(config: Config, changes: Mapping[str, str]) -> Config:
+    """The configuration after changes of CHANGEABLE fields. Raises UserError for other ones and impossible values."""
+    for field, value in changes.items():
+        if field not in CHANGEABLE:
+            raise UserError(f"--set {field}: a resumed run can change {', '.join(CHANGEABLE)}, and nothing else")
+        values = config.model_dump(exclude_unset=True)
+        section, name = field.split(".")
+        config = _validated({**values, section: {**values[section], name: value}}, f"--set {field}={value}")
+    return config
+
+
+def _validated(values: dict[str, Any], name: str) -> Config:
+    try:
+        return Config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "configuration"

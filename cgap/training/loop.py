@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from cgap.plasticity import (
     prune_weights,
     zero_filters,
 )
-from cgap.training.averaging import accumulate, averaged_network
+from cgap.training.averaging import accumulate, follow, network_of
 from cgap.training.batches import Split, evaluation_batches, training_batches
 from cgap.training.config import Config, DistillationSection, PlasticitySection
 from cgap.training.log import MetricsLog
@@ -47,16 +48,21 @@ class Accuracy:
 def train_epochs(
     config: Config, state: RunState, schedule: Schedule, split: Split, log: MetricsLog, folder: Path, progress: Progress
 ) -> None:
-    """Run from `state` to the last epoch, with a metrics line and a checkpoint after each."""
+    """Run from `state` to the last epoch, with a metrics line and a checkpoint after each.
+
+    Every worker does all of it; only the first writes.
+    """
     epochs = config.optimiser.epochs
-    bar = progress.add_task("training", total=epochs * schedule.steps_per_epoch, completed=state.step)
+    steps = epochs * schedule.steps_per_epoch
+    bar = progress.add_task("start", total=steps, completed=state.step, loss="", accuracy="", widths="")
     while state.epoch < epochs:
         wall, cpu = time.perf_counter(), time.process_time()
         trained = _train_epoch(config, state, schedule, split.train, log, (progress, bar))
         state.epoch += 1
         seconds = time.perf_counter() - wall
-        network = averaged_network(state, split.train) if state.averaged else state.model
+        network = network_of(config, state, split.train)
         held_out = evaluate(network, split.held_out)
+        _require_finite(held_out.loss, state)
         if state.epoch == epochs:
             state.model.load_state_dict(network.state_dict())
         state.wall_seconds += time.perf_counter() - wall
@@ -77,15 +83,16 @@ def train_epochs(
                 "seconds": seconds,
             }
         )
-        save_checkpoint(folder / "checkpoint.pt", state, log.lines)
+        if state.workers.first:
+            save_checkpoint(folder / "checkpoint.pt", state, log.lines)
 
 
-def load_teacher(config: Config, epoch: int) -> nn.Module | None:
+def load_teacher(config: Config, epoch: int, device: torch.device | str = "cpu") -> nn.Module | None:
     """The network to learn from in this epoch, if any. Raises UserError if its run is not to be had."""
     if config.distillation is None or epoch < config.distillation.epoch:
         return None
     teacher, _ = load_run(config.run_folder(config.distillation.teacher))
-    return teacher.to(memory_format=torch.channels_last).requires_grad_(False)
+    return teacher.to(device, memory_format=torch.channels_last).requires_grad_(False)
 
 
 def _train_epoch(
@@ -97,22 +104,42 @@ def _train_epoch(
     progress: tuple[Progress, TaskID],
 ) -> Accuracy:
     loss_sum, right, seen = 0.0, 0, 0
-    teacher = load_teacher(config, state.epoch)
-    for x, labels in training_batches(images, config, state.epoch, state.generator):
+    workers, batch_size = state.workers, config.optimiser.batch_size
+    teacher = load_teacher(config, state.epoch, workers.device)
+    for x, labels in training_batches(images, config, state.epoch, state.generator, workers):
         if state.step in schedule.events:
+            workers.average([channels.saliency for channels in state.saliency.states.values()])
+            state.move(torch.device("cpu"))  # where newborns' random numbers come from
             happened = restructure(config, state, schedule.events[state.step])
+            state.move(workers.device)
             log.append(happened)
             state.history.append(happened)
         for group in state.optimizer.param_groups:
             group["lr"] = schedule.learning_rate(state.step)
         loss, hits = train_step(config, state, x, labels, teacher)
         state.step += 1
+        if config.optimiser.ema:
+            follow(state, config.optimiser.ema.decay)
         if schedule.averages(state.step):
             accumulate(state)
-        loss_sum, right, seen = loss_sum + loss * len(x), right + hits, seen + len(x)
-        phase = schedule.phase(state.step)
-        progress[0].update(progress[1], completed=state.step, description=f"{phase}, loss {loss_sum / seen:.3f}")
+        loss_sum, right, seen = loss_sum + loss * batch_size, right + hits, seen + batch_size
+        progress[0].update(
+            progress[1],
+            completed=state.step,
+            description=f"epoch {state.epoch + 1}/{config.optimiser.epochs} {schedule.phase(state.step - 1)}",
+            loss=f"{loss_sum / seen:.3f}",
+            accuracy=f"{100 * right / seen:.1f} %",
+            widths=short_widths(state.spaces.widths()) if config.plasticity else "",
+        )
     return Accuracy(loss_sum / seen, 100 * right / seen)
+
+
+def short_widths(widths: Mapping[str, int]) -> str:
+    """All of up to twelve widths in the network's order; of more, the extremes and the sum."""
+    values = list(widths.values())
+    if len(values) <= 12:
+        return "/".join(map(str, values))
+    return f"{min(values)}..{max(values)}, {sum(values)} in all"
 
 
 def distil(loss: Tensor, logits: Tensor, taught: Tensor, distillation: DistillationSection) -> Tensor:
@@ -127,27 +154,40 @@ def distil(loss: Tensor, logits: Tensor, taught: Tensor, distillation: Distillat
 def train_step(
     config: Config, state: RunState, x: Tensor, labels: Tensor, teacher: nn.Module | None = None
 ) -> tuple[float, int]:
-    """One optimiser step on a batch; (loss, images classified rightly). Raises UserError if the loss is not finite."""
+    """One optimiser step on a worker's share of a batch; (loss, images classified rightly) of the whole batch.
+
+    Raises UserError if the loss is not finite.
+    """
+    workers = state.workers
     state.model.train()
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.run.precision == "bfloat16"):
+    with torch.autocast(workers.device.type, torch.bfloat16, enabled=config.run.precision == "bfloat16"):
         logits = state.model(x)
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.optimiser.label_smoothing)
     if teacher is not None and config.distillation:
         loss = distil(loss, logits.float(), teacher(x), config.distillation)
-    value = loss.item()
-    if not math.isfinite(value):
-        raise UserError(
-            f"the loss became {value} at step {state.step}: lower optimiser.learning_rate or lengthen its warm-up"
-        )
+    loss = loss / workers.count
+    measured = torch.stack([loss.detach().double(), (logits.argmax(1) == labels).sum().double()])
+    workers.sum([measured])
+    value, hits = measured.tolist()
+    _require_finite(value, state)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    workers.sum([p.grad for p in state.model.parameters() if p.grad is not None])
     if config.plasticity:
         state.saliency.update()
         if config.plasticity.sparsity and state.epoch < config.plasticity.pruning.end:
             penalise_scales(state.model, state.spaces, config.plasticity.sparsity)
     state.optimizer.step()
     apply_masks(state.model, state.masks)
-    return value, int((logits.argmax(1) == labels).sum())
+    return value, int(hits)
+
+
+def _require_finite(loss: float, state: RunState) -> None:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss became {loss} at step {state.step}; what the epochs before it learnt is kept: go on from there "
+            "at a lower rate with --resume --set optimiser.learning_rate=..."
+        )
 
 
 def restructure(config: Config, state: RunState, event: Event) -> dict[str, Any]:
@@ -227,7 +267,7 @@ def evaluate(model: nn.Module, images: Images) -> Accuracy:
     """Float32 accuracy of `model` in eval mode."""
     model.eval()
     loss, right = 0.0, 0
-    for x, labels in evaluation_batches(images):
+    for x, labels in evaluation_batches(images, next(model.parameters()).device):
         logits = model(x)
         loss += F.cross_entropy(logits, labels, reduction="sum").item()
         right += int((logits.argmax(1) == labels).sum())

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 import cgap
+from cgap.training.workers import Workers
 
 
 def code_version() -> dict[str, str | None]:
@@ -37,12 +38,15 @@ def _commit(root: Path) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def machine() -> dict[str, Any]:
-    """Processor, cores, threads in use and versions, without anything that identifies the host."""
+def machine(workers: Workers) -> dict[str, Any]:
+    """Processor, cores, threads and devices in use and versions, without anything that identifies the host."""
+    device = torch.cuda.get_device_name(workers.device) if workers.device.type == "cuda" else "cpu"
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "device": device,
+        "processes": workers.count,
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -10,19 +10,29 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cgap.data import dataset
-from cgap.files import write_atomic
+from cgap.files import remove_leftovers, write_atomic
 from cgap.plasticity import Cost
+from cgap.plot import can_plot, plot_run
 from cgap.training.batches import load_split, load_test
-from cgap.training.config import Config, load_config, parse_config, read_text
+from cgap.training.board import Board
+from cgap.training.config import CHANGEABLE, Config, load_config, parse_config, read_text, with_changes
 from cgap.training.log import MetricsLog, write_json
 from cgap.training.loop import evaluate, train_epochs
 from cgap.training.record import code_version, machine
 from cgap.training.schedule import Schedule
 from cgap.training.state import RunState, new_state, restore
+from cgap.training.workers import Workers, idle_threads, join, leave
 from fpga_model.errors import UserError
+
+PROGRESS = (
+    TextColumn("{task.description}"),
+    BarColumn(bar_width=10),
+    TextColumn("loss {task.fields[loss]}  {task.fields[accuracy]}  {task.fields[widths]}"),
+    TimeRemainingColumn(),
+)
 
 
 def train(
@@ -30,56 +40,109 @@ def train(
 ) -> Path:
     """Carry out the run that `config` describes in the folder `out` (by default `runs/<config's name>`).
 
-    `changes` are fields that differ from the file, such as {"run.seed": "2"}; the folder's copy has them. With
-    `resume`, an interrupted run goes on from its last checkpoint exactly as if it had not been interrupted, and a
-    finished one is left alone. Returns the folder. Raises UserError for a bad configuration, an occupied folder,
-    missing data or a loss that is not finite.
+    `changes` are fields that differ from the file, such as {"run.seed": "2"}; a new run's folder has them in its copy.
+    With `resume`, an interrupted run goes on from its last checkpoint exactly as if it had not been interrupted,
+    and a finished one is left alone; changes of CHANGEABLE fields then hold from there on, also when the run is
+    resumed again. Returns the folder. Raises UserError for a bad configuration, an occupied folder, missing data or a
+    loss that is not finite.
+
+    Started by torchrun, its processes train the one network together (see `Workers`).
     """
+    changes = changes or {}
     text = read_text(config, changes)
     settings = parse_config(text, str(config))
     folder = out or Path("runs") / config.stem
-    _claim(folder, config, text, settings, resume)
-    if settings.run.threads:
-        torch.set_num_threads(settings.run.threads)
+    workers = join(settings.run)
+    try:
+        if workers.first:
+            _claim(folder, config, text, changes, resume)
+        workers.wait()
+        _go_on(load_config(folder / "config.toml"), folder, changes, workers)
+    finally:
+        leave(workers)
+    return folder
+
+
+def _go_on(settings: Config, folder: Path, changes: Mapping[str, str], workers: Workers) -> None:
+    """Carry out the run in `folder` from its beginning or its last checkpoint, unless it is finished."""
+    record_path, checkpoint = folder / "run.json", folder / "checkpoint.pt"
+    record = _read_record(record_path) if record_path.exists() or checkpoint.exists() else _first_record(settings)
+    for session in record["sessions"]:
+        settings = with_changes(settings, session["changes"])
+    asked = {field: value for field, value in changes.items() if field in CHANGEABLE}
+    changed = with_changes(settings, asked) != settings
+    if record["status"] == "complete":
+        if changed:
+            raise UserError(f"{folder}: is a finished run, which --set cannot change")
+        return
+    settings = with_changes(settings, asked)
+    torch.set_num_threads(settings.run.threads or _first_threads(record) or idle_threads())
     split = load_split(settings.data)
     steps = len(split.train) // settings.optimiser.batch_size
     if not steps:
         raise UserError(f"optimiser.batch_size: {settings.optimiser.batch_size} exceeds the {len(split.train)} images")
-    log = MetricsLog(folder / "metrics.jsonl")
-    state = new_state(settings)
+    if settings.optimiser.batch_size % workers.count:
+        raise UserError(
+            f"optimiser.batch_size: {settings.optimiser.batch_size} is no multiple of {workers.count} workers"
+        )
+    board = Board(folder / "tensorboard") if settings.run.tensorboard and workers.first else None
+    log = MetricsLog(folder / "metrics.jsonl", writes=workers.first, board=board)
+    state, lines = new_state(settings), 0
     seed = state.cost
     schedule = Schedule(settings, steps, state.dense, seed)
-    record_path, checkpoint = folder / "run.json", folder / "checkpoint.pt"
-    if resume and checkpoint.exists():
+    if checkpoint.exists():
         state, lines = restore(settings, checkpoint)
-        log.truncate(lines)
-        record = json.loads(record_path.read_text())
-        if record["status"] == "complete":
-            return folder
-    else:
-        log.truncate(0)
-        record = _first_record(settings)
-    record["sessions"].append({"from_epoch": state.epoch, "code": code_version(), "machine": machine()})
-    write_json(record_path, record)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    log.truncate(lines)
+    state.workers = workers
+    state.move(workers.device)
+    workers.synchronise(state.model)
+    session = {"from_epoch": state.epoch, "changes": asked if changed else {}}
+    record["sessions"].append({**session, "code": code_version(), "machine": machine(workers)})
+    if workers.first:
+        write_json(record_path, record)
+    with Progress(*PROGRESS, console=Console(stderr=True), disable=not workers.first) as progress:
         train_epochs(settings, state, schedule, split, log, folder, progress)
-    write_json(record_path, {**record, **_final_record(settings, state, seed, folder)})
-    return folder
+    if workers.first:
+        write_json(record_path, {**record, **_final_record(settings, state, seed, folder)})
+        if can_plot():
+            plot_run(folder, folder / "figure.png")
 
 
-def _claim(folder: Path, path: Path, text: str, settings: Config, resume: bool) -> None:
-    """Make the folder and copy the configuration there; refuse one that holds another run."""
+def _claim(folder: Path, path: Path, text: str, changes: Mapping[str, str], resume: bool) -> None:
+    """Make the folder and write the configuration there; refuse one that holds another run."""
     copy = folder / "config.toml"
+    remove_leftovers(folder)
     if copy.exists():
         if not resume:
             raise UserError(f"{folder}: holds a run already; continue it with --resume or choose another --out")
-        if load_config(copy) != settings:
-            raise UserError(f"{path}: differs from {copy}, so the run in {folder} cannot be resumed with it")
-    elif folder.exists() and any(folder.iterdir()):
+        unchanged = read_text(path, {field: value for field, value in changes.items() if field not in CHANGEABLE})
+        for given in (text, unchanged):
+            if parse_config(given, str(path)) == load_config(copy):
+                return
+        raise UserError(
+            f"{path}: differs from {copy}, so the run in {folder} cannot be resumed with it; "
+            f"a resumed run can change {', '.join(CHANGEABLE)} with --set, and nothing else"
+        )
+    if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: is not empty and not a run; choose another --out")
-    else:
-        write_atomic(copy, text.encode())
+    write_atomic(copy, text.encode())
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The record of a run that goes on, with what older versions did not write."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        sessions = [{"changes": {}, **session} for session in record["sessions"]]
+        record = {**record, "status": str(record["status"]), "sessions": sessions}
+        _first_threads(record)
+        return record
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: is not the record of a run, so it cannot be resumed ({error})") from error
+
+
+def _first_threads(record: dict[str, Any]) -> int:
+    """The threads that the run began with, which a resumed run must have to be the same bit for bit; 0 at first."""
+    return int(record["sessions"][0]["machine"]["threads"]) if record["sessions"] else 0
 
 
 def _first_record(settings: Config) -> dict[str, Any]:

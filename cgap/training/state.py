@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,11 +32,14 @@ from cgap.plasticity.cycles import CycleModel
 from cgap.training.config import AcceleratorSection, Config, PlasticitySection, load_config
 from cgap.training.queue import read_record
 from cgap.training.schedule import final_budget
+from cgap.training.workers import Workers
 from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.platform import load_platform
 
 FORMAT = 1
+EMA_WEIGHT = "ema_weight"
+"""Key in the optimizer's state; keys of all that belongs to exponential moving averages begin with `ema`."""
 
 
 @dataclass
@@ -62,6 +63,19 @@ class RunState:
     mean: dict[str, Tensor] = field(default_factory=dict)
     averaged: int = 0
     masks: Masks = field(default_factory=dict)
+    workers: Workers = field(default_factory=Workers)
+
+    def move(self, device: torch.device) -> None:
+        """Bring everything that is computed with to a device; parameters stay the same objects."""
+        self.model.to(device)
+        for values in self.optimizer.state.values():
+            for key, value in values.items():
+                values[key] = value.to(device) if isinstance(value, Tensor) else value
+        for channels in self.saliency.states.values():
+            for key, value in vars(channels).items():
+                setattr(channels, key, value.to(device) if isinstance(value, Tensor) else value)
+        self.mean = {name: value.to(device) for name, value in self.mean.items()}
+        self.masks = {name: mask.to(device) for name, mask in self.masks.items()}
 
     @property
     def cost(self) -> Cost:
@@ -190,6 +204,11 @@ def save_checkpoint(path: Path, state: RunState, log_lines: int) -> None:
     channels = {
         name: {"saliency": s.saliency, "batches": s.batches, "age": s.age} for name, s in state.saliency.states.items()
     }
+    moving = {
+        names[p]: {key: value for key, value in s.items() if key.startswith("ema")}
+        for p, s in state.optimizer.state.items()
+        if EMA_WEIGHT in s
+    }
     content = {
         "format": FORMAT,
         "widths": state.spaces.widths(),
@@ -207,6 +226,7 @@ def save_checkpoint(path: Path, state: RunState, log_lines: int) -> None:
         "history": state.history,
         "mean": {"parameters": state.mean, "count": state.averaged},
         "masks": state.masks,
+        "moving": moving,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -220,44 +240,80 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # the file may be anybody's: there is no list of what unpickling can stumble over
         raise UserError(f"{path}: is not a readable checkpoint ({type(error).__name__}: {error})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path}: is not a checkpoint of format {FORMAT}")
+        found = content.get("format") if isinstance(content, dict) else None
+        raise UserError(f"{path}: is not a checkpoint of format {FORMAT}, but of {str(found)[:20]}")
     return content
 
 
-def restore_network(model: nn.Module, spaces: Spaces, content: dict[str, Any], path: Path) -> None:
-    """Give a network the widths and values of a checkpoint; raises UserError where they do not fit."""
+_MISFITS = (LookupError, RuntimeError, TypeError, AttributeError, ValueError, OverflowError)
+"""What content of another network, or of nobody's, can lead to."""
+
+
+def restore_network(
+    model: nn.Module, spaces: Spaces, shape: tuple[int, ...], content: dict[str, Any], path: Path
+) -> None:
+    """Give a network the widths and values of a checkpoint; raises UserError where they do not fit.
+
+    Nothing is made that is larger than the file: its widths must be those of values that it holds.
+    """
     try:
+        numbers = sum(value.untyped_storage().nbytes() // value.element_size() for value in content["model"].values())
+        if CostModel(model, spaces, shape)(content["widths"]).params > numbers:
+            raise ValueError("its widths are not those of its values")
         resize_to(model, spaces, content["widths"])
         model.load_state_dict(content["model"])
-    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+    except _MISFITS as error:
         raise UserError(f"{path}: does not fit the network of its config.toml ({error})") from error
 
 
 def restore(config: Config, path: Path) -> tuple[RunState, int]:
-    """The state saved in `path`, continuing bit for bit, and the number of metrics lines logged by then."""
+    """The state saved in `path`, continuing bit for bit, and the number of metrics lines logged by then.
+
+    Raises UserError if it cannot be read or is not of a run with this configuration.
+    """
     content = read_checkpoint(path)
     state = new_state(config)
-    restore_network(state.model, state.spaces, content, path)
+    restore_network(state.model, state.spaces, dataset(config.data.dataset, config.data.size).shape, content, path)
     state.model.to(memory_format=torch.channels_last)
     state.optimizer = make_optimizer(state.model, config)
+    try:
+        return state, _restore_learnt(state, content, moving=config.optimiser.ema is not None)
+    except _MISFITS as error:
+        raise UserError(f"{path}: does not fit a run of its config.toml ({error})") from error
+
+
+def _restore_learnt(state: RunState, content: dict[str, Any], *, moving: bool) -> int:
+    """Everything but the network itself; returns the number of metrics lines."""
     parameters = dict(state.model.named_parameters())
     for name, momentum in content["momentum"].items():
-        state.optimizer.state[parameters[name]]["momentum_buffer"] = momentum
-    for name, channels in content["channels"].items():
-        state.saliency.states[name] = ChannelState(**channels)
+        state.optimizer.state[parameters[name]]["momentum_buffer"] = _shaped(momentum, parameters[name].shape)
+    for name, parameter in parameters.items() if moving else ():
+        averages = content["moving"][name]
+        state.optimizer.state[parameter].update({k: _shaped(v, parameter.shape) for k, v in averages.items()})
+    for name in state.saliency.states:
+        width, channels = torch.Size([state.spaces[name].width]), content["channels"][name]
+        state.saliency.states[name] = ChannelState(**{k: _shaped(v, width) for k, v in channels.items()})
     torch.set_rng_state(content["random"]["default"])
     state.generator.set_state(content["random"]["run"])
     progress = content["progress"]
-    state.epoch, state.step = progress["epoch"], progress["step"]
+    state.epoch, state.step = int(progress["epoch"]), int(progress["step"])
     state.wall_seconds, state.cpu_seconds = progress["wall_seconds"], progress["cpu_seconds"]
     state.history = content["history"]
     mean = content.get("mean", {"parameters": {}, "count": 0})
-    state.mean, state.averaged = mean["parameters"], mean["count"]
-    state.masks = content.get("masks", {})
-    return state, progress["log_lines"]
+    state.mean = {name: _shaped(value, parameters[name].shape) for name, value in mean["parameters"].items()}
+    state.averaged = mean["count"]
+    masks = content.get("masks", {})
+    state.masks = {name: _shaped(masks[name], parameters[name].shape) for name in state.masks}
+    return int(progress["log_lines"])
+
+
+def _shaped(value: Tensor, shape: torch.Size) -> Tensor:
+    if value.shape != shape:
+        raise ValueError(f"a tensor of shape {list(value.shape)} where {list(shape)} belongs")
+    return value
 
 
 def load_run(run: Path) -> tuple[nn.Module, tuple[int, ...]]:
@@ -271,5 +327,5 @@ def load_run(run: Path) -> tuple[nn.Module, tuple[int, ...]]:
     if not checkpoint.is_file():
         raise UserError(f"{run}: has no checkpoint yet; there is one after each epoch")
     model, spaces, shape = build_network(load_config(run / "config.toml"))
-    restore_network(model, spaces, read_checkpoint(checkpoint), checkpoint)
+    restore_network(model, spaces, shape, read_checkpoint(checkpoint), checkpoint)
     return model.eval(), shape

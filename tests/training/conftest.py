@@ -40,6 +40,15 @@ min_width = 4
 protected_age = 5
 """
 
+SHORT = (
+    "".join(line for line in TINY.splitlines(keepends=True) if not line.startswith("averaging"))
+    .replace("epochs = 6", "epochs = 3")
+    .replace("start = 1.25\ninterval = 0.5\nevents = 2", "start = 0.5\ninterval = 0.5\nevents = 1")
+    .replace("start = 3.25\nend = 4.5", "start = 1.5\nend = 2.0")
+    .replace("target_macs = 0.18", "target_macs = 0.1")
+)
+"""Three epochs with one growth and one pruning."""
+
 
 @pytest.fixture
 def tiny():

@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cgap.data import load_sample, normalise  # noqa: E402
-from cgap.training.batches import as_input, augment, load_split, training_batches  # noqa: E402
+from cgap.training.batches import GREY, as_input, augment, load_split, training_batches  # noqa: E402
 from cgap.training.config import Config, DataSection  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
@@ -38,6 +38,23 @@ def test_crops_are_windows_of_the_reflected_image_and_may_be_mirrored():
         windows = [border[:, y : y + 32, x : x + 32] for y in range(9) for x in range(9)]
         assert any(np.array_equal(image, w) or np.array_equal(image, w[:, :, ::-1]) for w in windows)
     assert not torch.equal(out, pixels)
+
+
+def test_cutout_greys_a_square_anywhere_and_leaves_the_other_draws_as_they_were():
+    light = torch.full((200, 3, 32, 32), 200, dtype=torch.uint8)
+    light[:, :, :, 16:] = 250
+    without = augment(light, SAMPLE, torch.Generator().manual_seed(1))
+    with_cutout = SAMPLE.model_copy(update={"cutout": 9})
+    out = augment(light, with_cutout, torch.Generator().manual_seed(1))
+    assert torch.equal(out, augment(light, with_cutout, torch.Generator().manual_seed(1)))
+    hole = out == GREY
+    assert torch.equal(out, without.masked_fill(hole, GREY))
+    rows, columns = hole.any(3).sum(2), hole.any(2).sum(2)
+    assert torch.equal(hole.sum((2, 3)), rows * columns)  # a rectangle
+    assert (int(rows.max()), int(columns.max())) == (9, 9)
+    assert min(int(rows.min()), int(columns.min())) >= 5  # cut by a border, its middle inside
+    assert hole[:, 0].any(0).all()  # no pixel is spared
+    assert as_input(torch.tensor([[[[GREY]]]])).item() == 0
 
 
 def test_without_augmentation_pixels_stay():

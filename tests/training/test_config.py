@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from cgap.training.config import load_config, parse_config
+from cgap.training.config import load_config, parse_config, with_changes
 from fpga_model.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -41,6 +41,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
             r"optimiser: restart\.epoch 6 must come",
         ),
         ("epoch = 5", "epoch = 6", r"optimiser: averaging\.epoch 6 must come"),
+        ("interval = 5 }", "interval = 5 }\nema = { decay = 0.99 }", "averaging and ema exclude each other"),
         ("[model]", "[model", "is not TOML"),
     ],
 )
@@ -65,6 +66,28 @@ def test_missing_file_is_named(tmp_path):
 def test_configuration_is_frozen(tiny):
     with pytest.raises(ValueError, match="frozen"):
         parse_config(tiny, "x").optimiser.epochs = 7  # type: ignore[misc]
+
+
+def test_a_resumed_run_may_change_how_it_steps(tiny):
+    before = parse_config(tiny, "x")
+    after = with_changes(before, {"optimiser.learning_rate": "0.02", "optimiser.momentum": "0.8"})
+    assert (after.optimiser.learning_rate, after.optimiser.momentum) == (0.02, 0.8)
+    changed = {"learning_rate": 0.02, "momentum": 0.8}
+    assert after == before.model_copy(update={"optimiser": before.optimiser.model_copy(update=changed)})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("optimiser.epochs", "9", r"can change optimiser\.learning_rate"),
+        ("run.seed", "3", r"can change optimiser\.learning_rate"),
+        ("optimiser.learning_rate", "-1", r"--set .*: optimiser\.learning_rate: Input should be greater"),
+        ("optimiser.learning_rate", "fast", r"--set .*: optimiser\.learning_rate: Input should be a valid number"),
+    ],
+)
+def test_other_changes_of_a_resumed_run_are_refused(tiny, field, value, message):
+    with pytest.raises(UserError, match=message):
+        with_changes(parse_config(tiny, "x"), {field: value})
 
 
 def test_dense_control_is_the_same_recipe_without_plasticity():
