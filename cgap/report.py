@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from cgap.lowering.quality import Quality
@@ -147,7 +149,12 @@ def limits(schedule: Schedule) -> dict[str, Any]:
 
 def print_report(report: dict[str, Any], console: Console) -> None:
     """The table of layers, the totals beside the physical limits, and what was checked."""
-    console.print(_layer_table(report))
+    left_out = 0
+    while _width(console, table := _layer_table(report, left_out)) > console.width and left_out < _SPARE:
+        left_out += 1
+    console.print(table)
+    if left_out:
+        console.print(f"columns left out for want of room: {left_out}; report.json has them all", highlight=False)
     console.print()
     console.print(_total_table(report))
     console.print()
@@ -158,29 +165,41 @@ def print_report(report: dict[str, Any], console: Console) -> None:
 _SHORT = {"convolution": "conv", "fully_connected": "fc", "pooling": "pool"}
 
 
-def _layer_table(report: dict[str, Any]) -> Table:
+def _width(console: Console, table: Table) -> int:
+    """Columns of the terminal that a table takes when nothing but its first column is folded."""
+    whole = Measurement.get(console, console.options.update(width=1000), table).maximum
+    return whole - max(0, max(map(cell_len, table.columns[0].cells), default=0) - (table.columns[0].min_width or 0))
+
+
+_SPARE = 7
+"""Columns that a narrow terminal may go without, the last ones first."""
+
+
+def _layer_table(report: dict[str, Any], left_out: int) -> Table:
+    headings = ["op", "kMAC", "analytic", "simulated", "bound", "read", "written", "tile", "satur.", "SNR, dB"]
+    shown = headings[: len(headings) - left_out]
     table = Table(
         box=None, pad_edge=False, header_style="bold", title="cycles and DRAM bytes by layer", title_justify="left"
     )
-    table.add_column("layer", overflow="fold")
-    table.add_column("op")
-    for heading in ("kMAC", "analytic", "simulated", "tile", "bound", "read", "written", "satur.", "SNR, dB"):
-        table.add_column(heading, justify="left" if heading == "bound" else "right", no_wrap=True)
+    names = max((len(layer["name"]) for layer in report["layers"]), default=0)
+    table.add_column("layer", overflow="fold", min_width=min(names, 24))
+    for heading in shown:
+        table.add_column(heading, justify="left" if heading in ("op", "bound") else "right", no_wrap=True)
     for layer in report["layers"]:
         efficiency = layer["tile_efficiency"]
-        table.add_row(
-            layer["name"],
-            _SHORT.get(layer["op"], layer["op"]),
-            f"{layer['macs'] / 1e3:,.1f}",
-            f"{layer['cycles']['analytic']:,}",
-            f"{layer['cycles']['simulated']:,}",
-            "-" if efficiency is None else f"{efficiency:.2f}",
-            layer["bound"],
-            f"{layer['dram_read_bytes']['simulated']:,}",
-            f"{layer['dram_write_bytes']['simulated']:,}",
-            "-" if layer["saturated"] is None else f"{layer['saturated']:,}",
-            decibels(layer["snr_db"]),
-        )
+        cells = {
+            "op": _SHORT.get(layer["op"], layer["op"]),
+            "kMAC": f"{layer['macs'] / 1e3:,.1f}",
+            "analytic": f"{layer['cycles']['analytic']:,}",
+            "simulated": f"{layer['cycles']['simulated']:,}",
+            "bound": layer["bound"],
+            "read": f"{layer['dram_read_bytes']['simulated']:,}",
+            "written": f"{layer['dram_write_bytes']['simulated']:,}",
+            "tile": "-" if efficiency is None else f"{efficiency:.2f}",
+            "satur.": "-" if layer["saturated"] is None else f"{layer['saturated']:,}",
+            "SNR, dB": decibels(layer["snr_db"]),
+        }
+        table.add_row(layer["name"], *(cells[heading] for heading in shown))
     return table
 
 
