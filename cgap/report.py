@@ -168,7 +168,8 @@ _SHORT = {"convolution": "conv", "fully_connected": "fc", "pooling": "pool"}
 def _width(console: Console, table: Table) -> int:
     """Columns of the terminal that a table takes when nothing but its first column is folded."""
     whole = Measurement.get(console, console.options.update(width=1000), table).maximum
-    return whole - max(0, max(map(cell_len, table.columns[0].cells), default=0) - (table.columns[0].min_width or 0))
+    first = table.columns[0]
+    return whole - max(0, max((cell_len(str(name)) for name in first.cells), default=0) - (first.min_width or 0))
 
 
 _SPARE = 7
