@@ -39,6 +39,7 @@ def read_model(path: Path) -> tuple[Network, str]:
         raise UserError(f"{path} is not an ONNX file") from error
     if not model.ir_version or not model.graph.node:
         raise UserError(f"{path} is not an ONNX model: it holds no graph")
+    _check_text(model.graph, path)
     try:
         if model.functions:
             model = inliner.inline_local_functions(model)
@@ -69,6 +70,16 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _check_text(graph: onnx.GraphProto, path: Path) -> None:
+    """Names are text; protobuf hands out as bytes what is not."""
+    for node in graph.node:
+        if not all(isinstance(text, str) for text in (node.name, node.op_type, *node.input, *node.output)):
+            raise UserError(f"{path} is not a valid ONNX model: a name in it is not UTF-8 text")
+    for named in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        if not isinstance(named.name, str):
+            raise UserError(f"{path} is not a valid ONNX model: a name in it is not UTF-8 text")
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:

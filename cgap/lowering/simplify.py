@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper, shape_inference
+from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from cgap.lowering.network import IR_VERSION, Edit, Network, Node, declared_shape, prune, rewrite, shorten, to_onnx
@@ -22,10 +22,11 @@ _LAYOUT = ("Concat", "Expand", "Pad", "Reshape", "Split", "Squeeze", "Tile", "Tr
 _OTHER = ("Cast", "Constant", "ConstantOfShape", "Gather", "Range", "ReduceProd", "ReduceSum", "Shape", "Size", "Slice")
 FOLDABLE = frozenset(_ARITHMETIC + _LOGIC + _LAYOUT + _OTHER)
 """Operators that exporters compute shapes, indices and weights with: deterministic, and without subgraphs."""
+_SIZED_BY_VALUES = frozenset({"ConstantOfShape", "Expand", "Range", "Tile"})
 MAX_FOLDED = 1 << 24
 """Most numbers in a tensor that is computed at import."""
 MAX_FOLLOWED = 1 << 10
-"""Most numbers of a constant that shape inference is given as values: shapes and indices have few."""
+"""Most numbers of a vector that shape inference follows one by one: shapes and indices have few."""
 MAX_WORK = 1 << 28
 """Most numbers that are read and made by all that is computed in one pass."""
 
@@ -45,6 +46,7 @@ def infer_shapes(network: Network) -> Network:
         for name, value in large.items()
     )
     try:
+        _cut_long_vectors(given)
         model = shape_inference.infer_shapes(given, check_type=True, data_prop=True)
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise UserError(f"network {network.name!r}: shapes do not fit together: {first_line(error)}") from error
@@ -56,6 +58,31 @@ def infer_shapes(network: Network) -> Network:
                 f"network {network.name!r}: tensor {shorten(name)!r} has the shape {list(shape)}, which is too large"
             )
     return replace(network, shapes=shapes)
+
+
+def _cut_long_vectors(model: ModelProto) -> None:
+    """Make inputs of `model` of vectors longer than MAX_FOLLOWED, or whose length only other numbers tell.
+
+    A file of a few bytes can ask for vectors of any length, and inference with values would write out each of them.
+    """
+    typed = shape_inference.infer_shapes(model)
+    infos = {info.name: info for info in [*typed.graph.value_info, *typed.graph.output]}
+    kept = []
+    for node in model.graph.node:
+        kept.append(node)
+        if node.op_type not in FOLDABLE or len(node.output) != 1 or node.output[0] not in infos:
+            continue
+        made = infos[node.output[0]]
+        dims = made.type.tensor_type.shape.dim if made.type.tensor_type.HasField("shape") else None
+        if dims is None:
+            long = node.op_type in _SIZED_BY_VALUES
+        else:
+            long = len(dims) == 1 and not (dims[0].HasField("dim_value") and dims[0].dim_value <= MAX_FOLLOWED)
+        if long:
+            kept.pop()
+            model.graph.input.append(made)
+    model.graph.ClearField("node")
+    model.graph.node.extend(kept)
 
 
 def fold_constants(network: Network) -> Network:
@@ -125,7 +152,7 @@ def _alone(network: Network, node: Node, inputs: dict[str, npt.NDArray[Any]]) ->
 def _sizes(model: onnx.ModelProto) -> dict[str, tuple[int, ...] | None]:
     """The shapes of what a model makes, None where they cannot be told without computing it."""
     try:
-        made = shape_inference.infer_shapes(model, data_prop=True).graph.output
+        made = shape_inference.infer_shapes(model).graph.output
     except (shape_inference.InferenceError, RuntimeError, ValueError):
         return {info.name: None for info in model.graph.output}
     shapes = {info.name: declared_shape(info) for info in made}

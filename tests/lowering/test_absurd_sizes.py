@@ -141,8 +141,26 @@ def _spread_weights(net: Builder) -> str:
 
 
 def _text(net: Builder) -> str:
-    texts = net.node("Cast", _ones(net, 1 << 16), to=TensorProto.STRING, name="odd")
+    texts = net.node("Cast", _ones(net, 1 << 24), to=TensorProto.STRING, name="odd")
     return net.node("Cast", texts, to=1)
+
+
+def _long_vector(net: Builder) -> str:
+    """Two numbers that become 2^26, each step twice the one before."""
+    vector = net.node("Shape", net.node("Flatten", "image"))
+    for _ in range(25):
+        vector = net.node("Concat", vector, vector, axis=0)
+    return net.node("Cast", vector, to=1, name="odd")
+
+
+def _sized_by_the_image(net: Builder) -> str:
+    """A length that is known only by following the image's shape."""
+    height = net.node("Gather", net.node("Shape", "image"), net.constant(np.int64([2])))
+    length = net.node("Mul", height, net.constant(np.int64([1 << 21])))
+    ones = net.node("ConstantOfShape", length, value=numpy_helper.from_array(np.ones(1, np.int64)))
+    for _ in range(20):
+        ones = net.node("Add", ones, ones)
+    return net.node("Cast", ones, to=1, name="odd")
 
 
 def _shortcut(net: Builder) -> str:
@@ -201,6 +219,8 @@ NODES: dict[str, tuple[Make, str]] = {
     ),
     "numbers that only computation counts": (added(_outer_sum), "makes a constant of"),
     "text": (added(_text), "'odd'"),
+    "vector doubled": (added(_long_vector), "makes a constant of|too large"),
+    "sized by the image": (added(_sized_by_the_image), "compute constants, reading and making more than"),
 }
 
 
