@@ -129,7 +129,8 @@ def by_the_image(pixels: Tensor, config: Config) -> Tensor:
 def events(config: Config, steps: int) -> None:
     """Carry out a run's events; print what they, saliency and all steps of the run cost."""
     state = new_state(config)
-    schedule = Schedule(config, RUN_IMAGES // config.optimiser.batch_size, state.dense, state.cost)
+    steps_per_epoch = RUN_IMAGES // config.optimiser.batch_size
+    schedule = Schedule(config, steps_per_epoch, state.dense, state.cost)
     batches = endless(config, random_images(config, steps), state)
     times = {"steps": 0.0, "saliency": 0.0, "events": 0.0}
     update = state.saliency.update
@@ -148,17 +149,18 @@ def events(config: Config, steps: int) -> None:
             times["events"] += time.process_time() - begin
         measured.clear()
         taken = []
+        state.epoch = first // steps_per_epoch
         for _ in range(steps):
             x, labels = next(batches)
             begin = time.process_time()
             train_step(config, state, x, labels)
             taken.append(time.process_time() - begin)
         times["steps"] += (last - first) * median(taken)
-        times["saliency"] += (last - first) * median(measured)
+        times["saliency"] += (last - first) * (median(measured) if measured else 0.0)
     share = {name: f"{100 * value / (times['steps'] + times['events']):.2f} %" for name, value in times.items()}
     print("\n| of a run | CPU seconds | share |\n|---|---|---|")
     print(f"| {len(schedule.events)} events | {times['events']:.2f} | {share['events']} |")
-    print(f"| saliency in {schedule.steps} steps | {times['saliency']:.1f} | {share['saliency']} |")
+    print(f"| saliency until pruning ends | {times['saliency']:.1f} | {share['saliency']} |")
     print(f"| all steps | {times['steps']:.1f} | {share['steps']} |")
 
 

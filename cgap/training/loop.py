@@ -158,28 +158,31 @@ def train_step(
 
     Raises UserError if the loss is not finite.
     """
-    workers = state.workers
+    workers, plastic = state.workers, config.plasticity
+    state.optimizer.zero_grad(set_to_none=True)
     state.model.train()
     with torch.autocast(workers.device.type, torch.bfloat16, enabled=config.run.precision == "bfloat16"):
         logits = state.model(x)
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.optimiser.label_smoothing)
     if teacher is not None and config.distillation:
         loss = distil(loss, logits.float(), teacher(x), config.distillation)
-    loss = loss / workers.count
-    measured = torch.stack([loss.detach().double(), (logits.argmax(1) == labels).sum().double()])
-    workers.sum([measured])
-    value, hits = measured.tolist()
-    _require_finite(value, state)
-    state.optimizer.zero_grad(set_to_none=True)
+    if workers.count > 1:
+        loss = loss / workers.count
     loss.backward()
-    workers.sum([p.grad for p in state.model.parameters() if p.grad is not None])
-    if config.plasticity:
+    value, hits = loss.detach(), (logits.argmax(1) == labels).sum()
+    if workers.count > 1:
+        workers.sum([p.grad for p in state.model.parameters() if p.grad is not None])
+        measured = torch.stack([value.double(), hits.double()])
+        workers.sum([measured])
+        value, hits = measured
+    _require_finite(value.item(), state)
+    if plastic and state.epoch < plastic.pruning.end:  # nobody asks what channels are worth once pruning has ended
         state.saliency.update()
-        if config.plasticity.sparsity and state.epoch < config.plasticity.pruning.end:
-            penalise_scales(state.model, state.spaces, config.plasticity.sparsity)
+        if plastic.sparsity:
+            penalise_scales(state.model, state.spaces, plastic.sparsity)
     state.optimizer.step()
     apply_masks(state.model, state.masks)
-    return value, int(hits)
+    return value.item(), int(hits)
 
 
 def _require_finite(loss: float, state: RunState) -> None:

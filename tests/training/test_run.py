@@ -93,7 +93,7 @@ def test_an_occupied_folder_is_refused(finished, tiny_path, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_path, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.F, "cross_entropy", lambda *_a, **_k: torch.tensor(float("nan")))
+    monkeypatch.setattr(loop.F, "cross_entropy", lambda *_a, **_k: torch.tensor(float("nan"), requires_grad=True))
     with pytest.raises(UserError, match="the loss became nan at step 0"):
         run.train(tiny_path, tmp_path / "out")
 
