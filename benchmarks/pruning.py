@@ -103,7 +103,7 @@ def cut_by_torch_pruning(model: nn.Module, batches: Batches, macs: float) -> dic
             global_pruning=True,
             pruning_ratio=0.9,
             max_pruning_ratio=0.5,  # 8 of 16 channels; wider layers may keep as few
-            iterative_steps=20,
+            iterative_steps=100,
             round_to=GRANULE,
             ignored_layers=ignored,
         )
