@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,10 @@ def _fold(network: Network, node: Node, constants: dict[str, npt.NDArray[Any]]) 
         return None  # nobody can say how long the texts would be
     model = _alone(network, node, {name: constants[name] for name in node.inputs if name})
     known = {name: network.shape(name) for name in node.outputs if name}
+    if node.is_a("Range") and all(constants[name].size == 1 for name in node.inputs):
+        # ONNX's inference and numpy lose lengths of more than 63 bits.
+        start, limit, step = (Fraction(constants[name].item()) for name in node.inputs)
+        known = {node.output: (max(0, math.ceil((limit - start) / step)),)} if step else known
     for size in (_sizes(model) if None in known.values() else known).values():
         if size is None:  # nor how much this would be
             return None

@@ -320,7 +320,15 @@ def _transpose(network: Network, node: Node) -> str | None:
     return None if keeps_order(network, node) else LEFTOVER["Transpose"]
 
 
-@supports("Relu", "Concat", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
+@supports("Flatten")
+def _flatten(network: Network, node: Node) -> str | None:
+    axis, shape = node.attributes.get("axis", 1), network.shape(node.inputs[0])
+    if shape is not None and not -len(shape) <= axis <= len(shape):  # which ONNX's inference does not check
+        return f"its input has {len(shape)} axes, and there is none {axis}"
+    return _by_pattern(network, node)
+
+
+@supports("Relu", "Concat", "Reshape", "Squeeze", "Unsqueeze")
 def _by_pattern(network: Network, node: Node) -> str | None:
     if network.shape(node.output) is None:
         return f"its output is {describe(network, node.output)}; only the batch axis may be dynamic"

@@ -208,7 +208,7 @@ NODES: dict[str, tuple[Make, str]] = {
     "crop": (one("Pad", [0, 0, -9, 0, 0, 0, -9, 0]), "of known size"),
     "slice": (_shortcut, "'odd'"),
     "split": (_split, "'odd'|shape|[Ss]plit"),
-    "flatten": (one("Flatten", axis=HUGE), "of known size"),
+    "flatten": (one("Flatten", axis=HUGE), "has 4 axes, and there is none"),
     "transpose": (one("Transpose", perm=[0, HUGE, 2, 3]), "shape|perm|[Tt]ranspose"),
     "mean": (one("ReduceMean", axes=[HUGE, 3]), "shape|axis|axes"),
     "expand": (added(lambda net: net.node("Expand", _ones(net, 1), net.constant([1 << 31, 8]))), "too large"),
@@ -216,6 +216,10 @@ NODES: dict[str, tuple[Make, str]] = {
     "range": (
         added(lambda net: net.node("Range", *map(net.constant, np.int64([0, 1 << 40, 1])))),
         "makes a constant of|too large",
+    ),
+    "range of more than 63 bits": (
+        added(lambda net: net.node("Range", *map(net.constant, np.int64([-HUGE, HUGE, 1])))),
+        "makes a constant of",
     ),
     "numbers that only computation counts": (added(_outer_sum), "makes a constant of"),
     "text": (added(_text), "'odd'"),
