@@ -74,12 +74,11 @@ def _read_bytes(path: Path) -> bytes:
 
 def _check_text(graph: onnx.GraphProto, path: Path) -> None:
     """Names are text; protobuf hands out as bytes what is not."""
+    names = [entry.name for entry in (*graph.initializer, *graph.input, *graph.output, *graph.value_info)]
     for node in graph.node:
-        if not all(isinstance(text, str) for text in (node.name, node.op_type, *node.input, *node.output)):
-            raise UserError(f"{path} is not a valid ONNX model: a name in it is not UTF-8 text")
-    for named in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
-        if not isinstance(named.name, str):
-            raise UserError(f"{path} is not a valid ONNX model: a name in it is not UTF-8 text")
+        names += [node.name, node.op_type, *node.input, *node.output]
+    if not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path} is not a valid ONNX model: a name in it is not UTF-8 text")
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:

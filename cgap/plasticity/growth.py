@@ -164,9 +164,8 @@ def _divide(
 
 def _newborn(member: Member, name: str, width: int, spaces: Spaces) -> Iterator[tuple[int, range, int]]:
     """Each run of a space on a member's axis: its start, the entries of channels `width` and up, entries a channel."""
-    for segment, run in member.entries(spaces.all_widths()):
-        if segment.space == name:
-            yield run.start, range(run.start + width * segment.repeat, run.stop), segment.repeat
+    for run, repeat in spaces.runs(member, name):
+        yield run.start, range(run.start + width * repeat, run.stop), repeat
 
 
 def _spread(filters: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from cgap.plasticity.cost import Budget, CostModel
 from cgap.plasticity.saliency import ChannelState
-from cgap.plasticity.spaces import Member, Spaces
+from cgap.plasticity.spaces import Spaces
 from cgap.plasticity.surgery import IndexMap, surgery
 from cgap.plasticity.weights import Masks
 
@@ -124,7 +124,7 @@ def zero_filters(model: nn.Module, spaces: Spaces, plan: Mapping[str, IndexMap])
         for member in spaces[name].of("producer"):
             for tensor, value, _ in member.tensors(model.get_submodule(member.module)):
                 if tensor in ("weight", "bias"):
-                    for run, repeat in _runs(member, name, spaces):
+                    for run, repeat in spaces.runs(member, name):
                         value[run.start : run.stop].unflatten(0, (-1, repeat))[gone] = 0
 
 
@@ -150,16 +150,9 @@ def dead_channels(model: nn.Module, spaces: Spaces, name: str) -> list[int]:
         weight = model.get_submodule(member.module).weight
         assert isinstance(weight, Tensor)
         used = (weight.detach() != 0).movedim(1, 0).flatten(1).any(1)
-        for run, repeat in _runs(member, name, spaces):
+        for run, repeat in spaces.runs(member, name):
             alive |= used[run.start : run.stop].reshape(-1, repeat).any(1)
     return [] if not space.of("consumer") else (~alive).nonzero().flatten().tolist()
-
-
-def _runs(member: Member, name: str, spaces: Spaces) -> Iterator[tuple[range, int]]:
-    """The entries of a space's channels on a member's axis, and how many consecutive ones each channel has."""
-    for segment, run in member.entries(spaces.all_widths()):
-        if segment.space == name:
-            yield run, segment.repeat
 
 
 def _ascending(state: ChannelState, protected_age: int) -> tuple[Tensor, Tensor]:

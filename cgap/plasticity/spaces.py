@@ -137,6 +137,12 @@ class Spaces:
         """Every member once, in order of its first space."""
         return list(dict.fromkeys(member for space in self for member in space.members))
 
+    def runs(self, member: Member, name: str) -> Iterator[tuple[range, int]]:
+        """Runs of a space's channels on a member's axis, and how many consecutive entries each channel has there."""
+        for segment, run in member.entries(self.all_widths()):
+            if segment.space == name:
+                yield run, segment.repeat
+
     def freeze(self, patterns: Iterable[str], why: str) -> None:
         """Keep spaces from being resized whose names match one of these shell patterns ("[" stands for itself).
 

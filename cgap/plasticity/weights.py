@@ -47,10 +47,9 @@ def emptied(spaces: Spaces, masks: Mapping[str, Tensor], share: float) -> dict[s
         gone, all_ = torch.zeros(space.width), torch.zeros(space.width)
         for member in space.of("producer"):
             mask = masks[f"{member.module}.weight"].flatten(1)
-            for segment, run in member.entries(spaces.all_widths()):
-                if segment.space == space.name:
-                    rows = mask[run.start : run.stop].reshape(space.width, -1)
-                    gone += (~rows).sum(1)
-                    all_ += rows.shape[1]
+            for run, _ in spaces.runs(member, space.name):
+                rows = mask[run.start : run.stop].reshape(space.width, -1)
+                gone += (~rows).sum(1)
+                all_ += rows.shape[1]
         found[space.name] = (all_ > 0) & (gone >= share * all_)
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cgap.training.queue import read_record
+from cgap.training.record import read_record
 from fpga_model.errors import UserError
 
 HEADINGS = ("run", "seeds", "MACs", "weights", "training MACs", "held out", "test", "CPU time")

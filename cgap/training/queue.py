@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cgap.training.config import load_config
+from cgap.training.record import is_complete, read_record
 from fpga_model.errors import UserError
 
 POLL_SECONDS = 0.2
@@ -59,25 +58,6 @@ def plan_jobs(configs: Sequence[Path], seeds: Sequence[int], out: Path) -> list[
             if need.resolve() not in folders and not is_complete(need):
                 raise UserError(f"{job.config}: needs the run {need}, which is neither finished nor in the queue")
     return jobs
-
-
-def is_complete(folder: Path) -> bool:
-    """Whether a run folder's run has reached its end."""
-    return read_record(folder).get("status") == "complete"
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """A run's record; empty where there is none yet. Raises UserError if it is not one."""
-    path = folder / "run.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: is not a run's record ({error})") from error
-    if not isinstance(record, dict):
-        raise UserError(f"{path}: is not a run's record")
-    return record
 
 
 def run_queue(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> list[Job]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -14,6 +15,26 @@ import torch
 
 import cgap
 from cgap.training.workers import Workers
+from fpga_model.errors import UserError
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of the run in a folder; empty where there is none yet. Raises UserError if it is not one."""
+    path = folder / "run.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: is not a run's record ({error})") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: is not a run's record")
+    return record
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the run in a folder has reached its end."""
+    return read_record(folder).get("status") == "complete"
 
 
 def code_version() -> dict[str, str | None]:

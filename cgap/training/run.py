@@ -21,7 +21,7 @@ from cgap.training.board import Board
 from cgap.training.config import CHANGEABLE, Config, load_config, parse_config, read_text, with_changes
 from cgap.training.log import MetricsLog, write_json
 from cgap.training.loop import evaluate, train_epochs
-from cgap.training.record import code_version, machine
+from cgap.training.record import code_version, machine, read_record
 from cgap.training.schedule import Schedule
 from cgap.training.state import RunState, new_state, restore
 from cgap.training.workers import Workers, idle_threads, join, leave
@@ -66,16 +66,16 @@ def train(
 def _go_on(settings: Config, folder: Path, changes: Mapping[str, str], workers: Workers) -> None:
     """Carry out the run in `folder` from its beginning or its last checkpoint, unless it is finished."""
     record_path, checkpoint = folder / "run.json", folder / "checkpoint.pt"
-    record = _read_record(record_path) if record_path.exists() or checkpoint.exists() else _first_record(settings)
+    begun = record_path.exists() or checkpoint.exists()
+    record = _resumed_record(folder) if begun else _first_record(settings)
     for session in record["sessions"]:
         settings = with_changes(settings, session["changes"])
     asked = {field: value for field, value in changes.items() if field in CHANGEABLE}
-    changed = with_changes(settings, asked) != settings
+    before, settings = settings, with_changes(settings, asked)
     if record["status"] == "complete":
-        if changed:
+        if settings != before:
             raise UserError(f"{folder}: is a finished run, which --set cannot change")
         return
-    settings = with_changes(settings, asked)
     torch.set_num_threads(settings.run.threads or _first_threads(record) or idle_threads())
     split = load_split(settings.data)
     steps = len(split.train) // settings.optimiser.batch_size
@@ -87,16 +87,14 @@ def _go_on(settings: Config, folder: Path, changes: Mapping[str, str], workers: 
         )
     board = Board(folder / "tensorboard") if settings.run.tensorboard and workers.first else None
     log = MetricsLog(folder / "metrics.jsonl", writes=workers.first, board=board)
-    state, lines = new_state(settings), 0
+    state = new_state(settings)
     seed = state.cost
     schedule = Schedule(settings, steps, state.dense, seed)
-    if checkpoint.exists():
-        state, lines = restore(settings, checkpoint)
-    log.truncate(lines)
+    log.truncate(restore(state, settings, checkpoint) if checkpoint.exists() else 0)
     state.workers = workers
     state.move(workers.device)
     workers.synchronise(state.model)
-    session = {"from_epoch": state.epoch, "changes": asked if changed else {}}
+    session = {"from_epoch": state.epoch, "changes": asked if settings != before else {}}
     record["sessions"].append({**session, "code": code_version(), "machine": machine(workers)})
     if workers.first:
         write_json(record_path, record)
@@ -116,9 +114,8 @@ def _claim(folder: Path, path: Path, text: str, changes: Mapping[str, str], resu
         if not resume:
             raise UserError(f"{folder}: holds a run already; continue it with --resume or choose another --out")
         unchanged = read_text(path, {field: value for field, value in changes.items() if field not in CHANGEABLE})
-        for given in (text, unchanged):
-            if parse_config(given, str(path)) == load_config(copy):
-                return
+        if load_config(copy) in [parse_config(given, str(path)) for given in (text, unchanged)]:
+            return
         raise UserError(
             f"{path}: differs from {copy}, so the run in {folder} cannot be resumed with it; "
             f"a resumed run can change {', '.join(CHANGEABLE)} with --set, and nothing else"
@@ -128,15 +125,16 @@ def _claim(folder: Path, path: Path, text: str, changes: Mapping[str, str], resu
     write_atomic(copy, text.encode())
 
 
-def _read_record(path: Path) -> dict[str, Any]:
+def _resumed_record(folder: Path) -> dict[str, Any]:
     """The record of a run that goes on, with what older versions did not write."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_record(folder)
         sessions = [{"changes": {}, **session} for session in record["sessions"]]
         record = {**record, "status": str(record["status"]), "sessions": sessions}
         _first_threads(record)
         return record
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (UserError, ValueError, KeyError, TypeError) as error:
+        path = folder / "run.json"
         raise UserError(f"{path}: is not the record of a run, so it cannot be resumed ({error})") from error
 
 

@@ -30,7 +30,7 @@ from cgap.plasticity import (
 )
 from cgap.plasticity.cycles import CycleModel
 from cgap.training.config import AcceleratorSection, Config, PlasticitySection, load_config
-from cgap.training.queue import read_record
+from cgap.training.record import read_record
 from cgap.training.schedule import final_budget
 from cgap.training.workers import Workers
 from fpga_model.accelerator import Accelerator
@@ -269,18 +269,17 @@ def restore_network(
         raise UserError(f"{path}: does not fit the network of its config.toml ({error})") from error
 
 
-def restore(config: Config, path: Path) -> tuple[RunState, int]:
-    """The state saved in `path`, continuing bit for bit, and the number of metrics lines logged by then.
+def restore(state: RunState, config: Config, path: Path) -> int:
+    """Bring a new run to what is saved in `path`, continuing bit for bit; returns the number of metrics lines by then.
 
     Raises UserError if it cannot be read or is not of a run with this configuration.
     """
     content = read_checkpoint(path)
-    state = new_state(config)
     restore_network(state.model, state.spaces, dataset(config.data.dataset, config.data.size).shape, content, path)
     state.model.to(memory_format=torch.channels_last)
     state.optimizer = make_optimizer(state.model, config)
     try:
-        return state, _restore_learnt(state, content, moving=config.optimiser.ema is not None)
+        return _restore_learnt(state, content, moving=config.optimiser.ema is not None)
     except _MISFITS as error:
         raise UserError(f"{path}: does not fit a run of its config.toml ({error})") from error
 

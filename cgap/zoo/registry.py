@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
 from functools import partial
 
 from torch import nn
 
+from cgap.imports import import_own
 from cgap.zoo.lenet import LeNet5
 from cgap.zoo.resnet import ResNet
 from cgap.zoo.vgg import VGG
@@ -46,14 +45,8 @@ def build(name: str, **options: object) -> nn.Module:
 
 
 def _imported(name: str) -> Callable[..., nn.Module]:
-    module, _, attribute = name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"network '{name}': cannot be imported ({error})") from error
+    found = import_own("network", name)
     if not callable(found):
-        raise UserError(f"network '{name}': {attribute} is not callable")
+        raise UserError(f"network '{name}': {name.partition(':')[2]} is not callable")
     builder: Callable[..., nn.Module] = found
     return builder

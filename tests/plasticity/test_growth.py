@@ -66,9 +66,8 @@ def test_a_split_shares_the_consumers_weights_between_parent_and_child(resnet):
     assert torch.equal(model.stage2[0].conv1.weight[8], model.stage2[0].conv1.weight[5])
 
 
-def test_split_siblings_part_with_the_first_step(resnet):
-    model, spaces = resnet
-    grow_all(model, spaces, policy="split")
+def stepped(model):
+    """A convolution whose first 8 channels were there before, after a step in which the newborns learn, too."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     model.train()
     torch.nn.functional.cross_entropy(model(torch.randn(16, 3, 32, 32)), torch.arange(16) % 10).backward()
@@ -76,19 +75,20 @@ def test_split_siblings_part_with_the_first_step(resnet):
     norms = conv.weight.grad.flatten(1).norm(dim=1)
     assert norms[8:].min() > 0.05 * norms[:8].mean()
     optimizer.step()
+    return conv
+
+
+def test_split_siblings_part_with_the_first_step(resnet):
+    model, spaces = resnet
+    grow_all(model, spaces, policy="split")
+    conv = stepped(model)
     assert torch.pdist(conv.weight.detach().flatten(1)).min() > 1e-5
 
 
 def test_newborns_learn_from_the_first_step_and_twins_part(resnet):
     model, spaces = resnet
     grow_all(model, spaces)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    model.train()
-    torch.nn.functional.cross_entropy(model(torch.randn(16, 3, 32, 32)), torch.arange(16) % 10).backward()
-    conv = model.stage2[0].conv1
-    norms = conv.weight.grad.flatten(1).norm(dim=1)
-    assert norms[8:].min() > 0.05 * norms[:8].mean()
-    optimizer.step()
+    conv = stepped(model)
     assert not torch.allclose(conv.weight[8], conv.weight[9])
 
 

@@ -73,3 +73,24 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     (folder / "tiny.toml").write_text(TINY)
     return run.train(folder / "tiny.toml", folder / "out")
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Call it with numbers of steps, counted from 1 over all sessions: each is interrupted before it is taken."""
+
+    def install(*at):
+        from cgap.training import loop
+
+        step, steps = loop.train_step, 0
+
+        def interrupted(*args):
+            nonlocal steps
+            steps += 1
+            if steps in at:
+                raise KeyboardInterrupt
+            return step(*args)
+
+        monkeypatch.setattr(loop, "train_step", interrupted)
+
+    return install

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cgap.plasticity import IndexMap, grow, surgery  # noqa: E402
-from cgap.training import loop, run  # noqa: E402
+from cgap.training import run  # noqa: E402
 from cgap.training.averaging import follow, moving_average  # noqa: E402
 from cgap.training.config import parse_config  # noqa: E402
 from cgap.training.state import new_state, read_checkpoint  # noqa: E402
@@ -76,23 +76,13 @@ def test_a_channels_average_is_over_its_own_life(state):
         torch.testing.assert_close(average[name], expected, msg=name)
 
 
-def test_a_run_ends_as_its_average_and_resumes_bit_for_bit(tmp_path, monkeypatch):
+def test_a_run_ends_as_its_average_and_resumes_bit_for_bit(tmp_path, interrupt):
     config = tmp_path / "ema.toml"
     config.write_text(EMA.replace("held_out = 8", "held_out = 8\ncutout = 8"))
     whole, cut = run.train(config, tmp_path / "whole"), tmp_path / "cut"
-    step, steps = loop.train_step, 0
-
-    def killed(*args):
-        nonlocal steps
-        steps += 1
-        if steps == 20:
-            raise KeyboardInterrupt
-        return step(*args)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "train_step", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run.train(config, cut)
+    interrupt(20)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(config, cut)
     run.train(config, cut, resume=True)
     content = read_checkpoint(whole / "checkpoint.pt")
     assert same(read_checkpoint(cut / "checkpoint.pt"), content)

@@ -77,18 +77,9 @@ def pruned(request, tmp_path_factory):
     return request.param, run.train(config, config.parent / "out")
 
 
-def test_a_policys_run_killed_resumes_bit_for_bit(pruned, tmp_path, monkeypatch):
+def test_a_policys_run_killed_resumes_bit_for_bit(pruned, tmp_path, interrupt):
     name, finished = pruned
-    step, steps = loop.train_step, 0
-
-    def killed(*args):
-        nonlocal steps
-        steps += 1
-        if steps == 10:
-            raise KeyboardInterrupt
-        return step(*args)
-
-    monkeypatch.setattr(loop, "train_step", killed)
+    interrupt(10)
     config = written(tmp_path, text(*POLICIES[name]))
     with pytest.raises(KeyboardInterrupt):
         run.train(config, tmp_path / "out")

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from cgap.training import loop, run  # noqa: E402
 from cgap.training.config import load_config  # noqa: E402
-from cgap.training.state import load_run, read_checkpoint, restore  # noqa: E402
+from cgap.training.state import load_run, new_state, read_checkpoint, restore  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 from tests.training.test_run import log_of, same  # noqa: E402
 
@@ -201,8 +201,9 @@ def test_a_corrupt_checkpoint_never_breaks_the_program(finished, tmp_path, seed)
         data[place] ^= 1 << (seed % 8)
     (tmp_path / "checkpoint.pt").write_bytes(data)
     refused = f"{tmp_path / 'checkpoint.pt'}: "
+    config = load_config(finished / "config.toml")
     try:
-        restore(load_config(finished / "config.toml"), tmp_path / "checkpoint.pt")
+        restore(new_state(config), config, tmp_path / "checkpoint.pt")
     except UserError as error:
         refused = str(error)
     assert refused.startswith(f"{tmp_path / 'checkpoint.pt'}: ")

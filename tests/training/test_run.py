@@ -41,17 +41,8 @@ def test_a_run_passes_through_its_phases_and_records_them(finished):
     assert (finished / "config.toml").read_text() == (finished.parent / "tiny.toml").read_text()
 
 
-def test_a_run_killed_at_any_moment_resumes_bit_for_bit(finished, tiny_path, tmp_path, monkeypatch):
-    step, steps = loop.train_step, 0
-
-    def killed(*args):
-        nonlocal steps
-        steps += 1
-        if steps in (20, 45, 70):
-            raise KeyboardInterrupt
-        return step(*args)
-
-    monkeypatch.setattr(loop, "train_step", killed)
+def test_a_run_killed_at_any_moment_resumes_bit_for_bit(finished, tiny_path, tmp_path, interrupt):
+    interrupt(20, 45, 70)
     out, kills = tmp_path / "out", 0
     while True:
         try:
