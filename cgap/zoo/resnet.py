@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,6 +20,9 @@ class PadShortcut(ChannelPad):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C + extra, ceil(H/2), ceil(W/2)]."""
+        if x.requires_grad:  # a slice's gradient comes back channels first, and all before it would mix both layouts
+            x = x.view_as(x)
+            x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
         return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.extra))
 
 
