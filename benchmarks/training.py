@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from cgap.data import Images, dataset
 from cgap.training.batches import as_input, augment, training_batches
 from cgap.training.config import Config, load_config
-from cgap.training.loop import restructure, train_step
+from cgap.training.loop import restructure
 from cgap.training.schedule import Schedule
 from cgap.training.state import RunState, build_network, make_optimizer, new_state
+from cgap.training.step import train_step
 
 RUN_IMAGES = 45_000
 """Training images of the run whose cost is told: CIFAR-10 less those held out."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from cgap.imports import import_own
 from fpga_model.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,9 +56,12 @@ class Saliency(ABC):
 
     Attributes:
         sums: whether batches add up; otherwise only the last one counts, as for what can be read off the weights.
+        capturable: whether `measure` is always the same operations, all on the network's device, so that a CUDA graph
+            can hold it.
     """
 
     sums = True
+    capturable = False
 
     def __init__(self, model: nn.Module, spaces: Spaces, generator: torch.Generator | None = None) -> None:
         self.model = model
@@ -141,6 +143,8 @@ class TaylorSaliency(MemberSaliency):
     ranked by their batch norm and their consumers (Molchanov et al., 2019).
     """
 
+    capturable = True
+
     def entries(self, member: Member, module: nn.Module) -> Tensor | None:
         """Sums of w * dL/dw."""
         total: Tensor | None = None
@@ -156,6 +160,7 @@ class MagnitudeSaliency(MemberSaliency):
     """The L1 norm of the filters that make a channel (Li et al., 2017)."""
 
     sums = False
+    capturable = True
     order = 1
 
     def entries(self, member: Member, module: nn.Module) -> Tensor | None:
@@ -180,6 +185,7 @@ class BatchNormSaliency(MemberSaliency):
     """
 
     sums = False
+    capturable = True
 
     def __init__(self, model: nn.Module, spaces: Spaces, generator: torch.Generator | None = None) -> None:
         super().__init__(model, spaces, generator)
@@ -201,6 +207,8 @@ class ActivationSaliency(MemberSaliency):
 
     Hooks on the modules see the outputs of training steps only (those that keep gradients).
     """
+
+    capturable = True
 
     def __init__(self, model: nn.Module, spaces: Spaces, generator: torch.Generator | None = None) -> None:
         super().__init__(model, spaces, generator)
@@ -255,13 +263,7 @@ def saliency_class(name: str) -> type[Saliency]:
     """
     if name in SALIENCIES:
         return SALIENCIES[name]
-    module, _, attribute = name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"saliency {name!r}: cannot be imported ({error})") from error
+    found = import_own("saliency", name)
     if not isinstance(found, type) or not issubclass(found, Saliency):
         raise UserError(f"saliency {name!r}: is not a class derived from cgap.plasticity.Saliency")
     return found

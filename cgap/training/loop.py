@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,15 +11,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from rich.progress import Progress, TaskID
-from torch import Tensor, nn
+from torch import nn
 
 from cgap.data import Images
 from cgap.plasticity import (
     IndexMap,
-    apply_masks,
     emptied,
     grow,
-    penalise_scales,
     plan_growth,
     plan_layer_pruning,
     plan_pruning,
@@ -30,11 +27,11 @@ from cgap.plasticity import (
 )
 from cgap.training.averaging import accumulate, follow, network_of
 from cgap.training.batches import Split, evaluation_batches, training_batches
-from cgap.training.config import Config, DistillationSection, PlasticitySection
+from cgap.training.config import Config, PlasticitySection
 from cgap.training.log import MetricsLog
 from cgap.training.schedule import Event, Schedule
 from cgap.training.state import RunState, load_run, save_checkpoint
-from fpga_model.errors import UserError
+from cgap.training.step import make_learner, require_finite, train_step
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def train_epochs(
         seconds = time.perf_counter() - wall
         network = network_of(config, state, split.train)
         held_out = evaluate(network, split.held_out)
-        _require_finite(held_out.loss, state)
+        require_finite(held_out.loss, state)
         if state.epoch == epochs:
             state.model.load_state_dict(network.state_dict())
         state.wall_seconds += time.perf_counter() - wall
@@ -106,6 +103,7 @@ def _train_epoch(
     loss_sum, right, seen = 0.0, 0, 0
     workers, batch_size = state.workers, config.optimiser.batch_size
     teacher = load_teacher(config, state.epoch, workers.device)
+    learner = make_learner(config, state, teacher)
     for x, labels in training_batches(images, config, state.epoch, state.generator, workers):
         if state.step in schedule.events:
             workers.average([channels.saliency for channels in state.saliency.states.values()])
@@ -114,9 +112,10 @@ def _train_epoch(
             state.move(workers.device)
             log.append(happened)
             state.history.append(happened)
+            learner = make_learner(config, state, teacher)
         for group in state.optimizer.param_groups:
             group["lr"] = schedule.learning_rate(state.step)
-        loss, hits = train_step(config, state, x, labels, teacher)
+        loss, hits = train_step(config, state, x, labels, learner)
         state.step += 1
         if config.optimiser.ema:
             follow(state, config.optimiser.ema.decay)
@@ -140,57 +139,6 @@ def short_widths(widths: Mapping[str, int]) -> str:
     if len(values) <= 12:
         return "/".join(map(str, values))
     return f"{min(values)}..{max(values)}, {sum(values)} in all"
-
-
-def distil(loss: Tensor, logits: Tensor, taught: Tensor, distillation: DistillationSection) -> Tensor:
-    """The loss on the labels mixed with the divergence from the teacher's softened outputs."""
-    t, weight = distillation.temperature, distillation.weight
-    divergence = F.kl_div(
-        F.log_softmax(logits / t, 1), F.log_softmax(taught.detach() / t, 1), reduction="batchmean", log_target=True
-    )
-    return (1 - weight) * loss + weight * t * t * divergence
-
-
-def train_step(
-    config: Config, state: RunState, x: Tensor, labels: Tensor, teacher: nn.Module | None = None
-) -> tuple[float, int]:
-    """One optimiser step on a worker's share of a batch; (loss, images classified rightly) of the whole batch.
-
-    Raises UserError if the loss is not finite.
-    """
-    workers, plastic = state.workers, config.plasticity
-    state.optimizer.zero_grad(set_to_none=True)
-    state.model.train()
-    with torch.autocast(workers.device.type, torch.bfloat16, enabled=config.run.precision == "bfloat16"):
-        logits = state.model(x)
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.optimiser.label_smoothing)
-    if teacher is not None and config.distillation:
-        loss = distil(loss, logits.float(), teacher(x), config.distillation)
-    if workers.count > 1:
-        loss = loss / workers.count
-    loss.backward()
-    value, hits = loss.detach(), (logits.argmax(1) == labels).sum()
-    if workers.count > 1:
-        workers.sum([p.grad for p in state.model.parameters() if p.grad is not None])
-        measured = torch.stack([value.double(), hits.double()])
-        workers.sum([measured])
-        value, hits = measured
-    _require_finite(value.item(), state)
-    if plastic and state.epoch < plastic.pruning.end:  # nobody asks what channels are worth once pruning has ended
-        state.saliency.update()
-        if plastic.sparsity:
-            penalise_scales(state.model, state.spaces, plastic.sparsity)
-    state.optimizer.step()
-    apply_masks(state.model, state.masks)
-    return value.item(), int(hits)
-
-
-def _require_finite(loss: float, state: RunState) -> None:
-    if not math.isfinite(loss):
-        raise UserError(
-            f"the loss became {loss} at step {state.step}; what the epochs before it learnt is kept: go on from there "
-            "at a lower rate with --resume --set optimiser.learning_rate=..."
-        )
 
 
 def restructure(config: Config, state: RunState, event: Event) -> dict[str, Any]:

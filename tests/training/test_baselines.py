@@ -8,9 +8,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cgap.training.config import load_config, parse_config  # noqa: E402
-from cgap.training.loop import restructure, train_step  # noqa: E402
+from cgap.training.loop import restructure  # noqa: E402
 from cgap.training.schedule import Schedule  # noqa: E402
 from cgap.training.state import new_state  # noqa: E402
+from cgap.training.step import train_step  # noqa: E402
 
 CONFIGS = {path.stem: path for path in (Path(__file__).parents[2] / "configs" / "baselines").glob("*.toml")}
 WIDTHS = "runs/baselines/cgap-{seed}"

@@ -6,13 +6,14 @@ torch = pytest.importorskip("torch")
 
 from cgap.training import loop  # noqa: E402
 from cgap.training.config import Config, DistillationSection  # noqa: E402
+from cgap.training.step import distil  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
 
 def test_nothing_is_left_to_learn_from_a_teacher_that_agrees():
     logits = torch.randn(5, 10)
     section = DistillationSection(teacher="x", weight=1.0, temperature=3.0)
-    assert loop.distil(torch.tensor(9.0), logits, logits, section).item() == pytest.approx(0, abs=1e-6)
+    assert distil(torch.tensor(9.0), logits, logits, section).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_loss_is_the_weighted_mean_of_labels_and_softened_teacher():
@@ -22,7 +23,7 @@ def test_loss_is_the_weighted_mean_of_labels_and_softened_teacher():
     p, q = (taught / 2).softmax(1), (logits / 2).softmax(1)
     divergence = (p * (p / q).log()).sum(1).mean()
     expected = 0.75 * 1.5 + 0.25 * 4 * divergence
-    assert loop.distil(torch.tensor(1.5), logits, taught, section).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert distil(torch.tensor(1.5), logits, taught, section).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def taught_by(folder, epoch):
