@@ -84,7 +84,11 @@ class RunState:
 
 
 def new_state(config: Config) -> RunState:
-    """A run before its first step: the network at its seed widths, or dense where nothing is plastic."""
+    """A run before its first step: dense, or at its seed widths, which are the first channels of the dense network.
+
+    A filter behind a batch norm learns at a rate over its squared norm, and newborns have their parents' norm, so the
+    seed's filters are drawn for the widths that they will grow to.
+    """
     torch.manual_seed(config.run.seed)
     model, spaces, shape = build_network(config)
     spaces.freeze(config.plasticity.frozen if config.plasticity else (), "frozen")
@@ -101,7 +105,6 @@ def new_state(config: Config) -> RunState:
         share, most = plasticity.seed_width, plasticity.growth.capacity
         seeds = {n: min(w, max(granule, round(share * w / granule) * granule)) for n, w in dense_widths.items()}
         resize_to(model, spaces, seeds)
-        zoo.initialise(model)
         capacity = {n: max(seeds[n], round(most * w)) for n, w in dense_widths.items()}
     if plasticity:
         _check_reachable(plasticity, spaces, cost_model, dense)

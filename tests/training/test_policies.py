@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from cgap.training import loop, run  # noqa: E402
 from cgap.training.config import parse_config  # noqa: E402
 from cgap.training.state import new_state, read_checkpoint  # noqa: E402
+from cgap.zoo import build  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 from tests.training.test_run import log_of, same  # noqa: E402
 
@@ -133,6 +134,19 @@ def test_the_penalty_ends_with_pruning(tmp_path):
         loop.train_step(config, state, x, labels)
         shrunk[epoch] = state.model.stage1[0].bn1.weight.mean().item()
     assert shrunk[2] < 0.2 < 0.8 < shrunk[3]
+
+
+def test_the_seed_is_drawn_as_a_part_of_the_dense_network(tiny):
+    inner = tiny.replace("seed_width = 0.125", 'seed_width = 0.125\nfrozen = ["stem.conv", "*.conv2*"]')
+    inner = inner.replace("target_macs = 0.18\ntarget_params = 0.2", "target_macs = 0.5")
+    seed = new_state(parse_config(inner, "x")).model
+    torch.manual_seed(5)
+    dense = build("resnet20")
+    for block, whole in ((seed.stage3[1], dense.stage3[1]), (seed.stage1[2], dense.stage1[2])):
+        width = len(block.conv1.weight)
+        assert width == max(4, len(whole.conv1.weight) // 8)
+        assert torch.equal(block.conv1.weight, whole.conv1.weight[:width])
+        assert torch.equal(block.conv2.weight, whole.conv2.weight[:, :width])
 
 
 def test_scratch_control_has_the_final_widths_and_nothing_else_of_the_run(finished, tmp_path):
