@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +65,13 @@ def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):
         compare_runs([runs[0], runs[0]])
     with pytest.raises(UserError, match="holds no finished run"):
         compare_runs([tmp_path])
+
+
+def test_the_tables_of_the_document_are_those_of_its_records():
+    docs = Path(__file__).parents[2] / "docs"
+    document = (docs / "results.md").read_text()
+    for table in sorted((docs / "results").iterdir()):
+        compared = compare_runs(sorted(table.iterdir()))
+        assert len(compared) > 1
+        shown = [line for line in markdown(compared).splitlines() if line not in document]
+        assert not shown, f"cgap compare-runs docs/results/{table.name}/*/ --markdown"
