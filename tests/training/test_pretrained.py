@@ -12,7 +12,7 @@ import pytest
 from cgap.data import load_cifar10, load_sample, normalise
 
 FOLDER = Path(__file__).parents[2] / "cgap" / "pretrained"
-RUNS = ["resnet20", "resnet20_dense"]
+RUNS = ["resnet110", "resnet20", "resnet20_dense"]
 
 
 def record_of(name):
@@ -56,6 +56,17 @@ def test_control_followed_the_same_recipe():
     assert dense.pop("plasticity") is None
     assert grown == dense
     assert len(epochs_of("resnet20")) == len(epochs_of("resnet20_dense"))
+
+
+def test_deep_network_has_the_paper_s_reduction_or_more():
+    record = record_of("resnet110")
+    network = record["network"]
+    assert network["macs"] <= (1 - 0.633) * network["dense_macs"]
+    assert network["params"] <= (1 - 0.640) * network["dense_params"]
+    assert network["cycles"] <= 0.37 * network["dense_cycles"]
+    assert record["accuracy"]["test_images"] == 10_000
+    assert record["accuracy"]["test"] >= 90
+    assert [event["event"] for event in record["history"]] == ["grow"] * 6 + ["prune"] * 8
 
 
 @pytest.mark.parametrize("name", RUNS)
