@@ -61,9 +61,8 @@ def learn(config: Config, state: RunState, teacher: nn.Module | None, x: Tensor,
         loss = loss / workers.count
     loss.backward()
     measured = torch.stack([loss.detach().double(), (logits.argmax(1) == labels).sum().double()])
-    if workers.count > 1:
-        workers.sum([p.grad for p in state.model.parameters() if p.grad is not None])
-        workers.sum([measured])
+    workers.sum([p.grad for p in state.model.parameters() if p.grad is not None])
+    workers.sum([measured])
     if plastic and state.epoch < plastic.pruning.end:  # nobody asks what channels are worth once pruning has ended
         state.saliency.update()
         if plastic.sparsity:

@@ -108,7 +108,7 @@ def test_saliency_drawn_on_the_host_is_not_capturable(tiny):
     config = parse_config(tiny.replace("seed_width = 0.125", 'seed_width = 0.125\nsaliency = "random"'), "x")
     state = new_state(config)
     with Recording() as recording:
-        train_step(config, state, *next(batches(1)))
+        learn(config, state, None, *next(batches(1)))
     assert HOST & set(recording.names)
     assert not state.saliency.capturable
 
