@@ -10,6 +10,7 @@ import errno
 import importlib.util
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -153,6 +154,7 @@ def run_several(
     if not all(seed.isdecimal() for seed in seeds.split(",")):
         raise UserError(f"--seeds {seeds}: give whole numbers with commas between, such as 1,2,3")
     planned = plan_jobs(configs, [int(seed) for seed in seeds.split(",")], out)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that its runs are stopped with it
     unfinished = run_queue(planned, jobs, say=lambda text: print(f"  {text}", flush=True))
     if unfinished:
         raise UserError(f"{len(unfinished)} of {len(planned)} runs are not finished: {unfinished[0].folder.name} ...")

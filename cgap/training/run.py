@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -27,6 +29,9 @@ from cgap.training.state import RunState, new_state, restore
 from cgap.training.workers import Workers, idle_threads, join, leave
 from fpga_model.errors import UserError
 
+LOCK = ".lock"
+"""File in a run's folder that the process which trains there holds locked, so that it has the folder to itself."""
+
 PROGRESS = (
     TextColumn("{task.description}"),
     BarColumn(bar_width=10),
@@ -43,8 +48,8 @@ def train(
     `changes` are fields that differ from the file, such as {"run.seed": "2"}; a new run's folder has them in its copy.
     With `resume`, an interrupted run goes on from its last checkpoint exactly as if it had not been interrupted,
     and a finished one is left alone; changes of CHANGEABLE fields then hold from there on, also when the run is
-    resumed again. Returns the folder. Raises UserError for a bad configuration, an occupied folder, missing data or a
-    loss that is not finite.
+    resumed again. Returns the folder. Raises UserError for a bad configuration, an occupied folder, one in which
+    another process is training, missing data or a loss that is not finite.
 
     Started by torchrun, its processes train the one network together (see `Workers`).
     """
@@ -54,10 +59,11 @@ def train(
     folder = out or Path("runs") / config.stem
     workers = join(settings.run)
     try:
-        if workers.first:
-            _claim(folder, config, text, changes, resume)
-        workers.wait()
-        _go_on(load_config(folder / "config.toml"), folder, changes, workers)
+        with _alone_in(folder) if workers.first else nullcontext():
+            if workers.first:
+                _claim(folder, config, text, changes, resume)
+            workers.wait()
+            _go_on(load_config(folder / "config.toml"), folder, changes, workers)
     finally:
         leave(workers)
     return folder
@@ -106,10 +112,23 @@ def _go_on(settings: Config, folder: Path, changes: Mapping[str, str], workers: 
             plot_run(folder, folder / "figure.png")
 
 
-def _claim(folder: Path, path: Path, text: str, changes: Mapping[str, str], resume: bool) -> None:
-    """Make the folder and write the configuration there; refuse one that holds another run."""
-    copy = folder / "config.toml"
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Make the folder and keep other processes from training in it; refuse one that holds something else."""
     remove_leftovers(folder)
+    if not (folder / "config.toml").exists() and folder.exists() and any(f.name != LOCK for f in folder.iterdir()):
+        raise UserError(f"{folder}: is not empty and not a run; choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK, blocking=False):
+            yield
+    except Timeout as error:
+        raise UserError(f"{folder}: another process is training in it; wait for its end, or stop it first") from error
+
+
+def _claim(folder: Path, path: Path, text: str, changes: Mapping[str, str], resume: bool) -> None:
+    """Write the configuration into the folder; refuse one that holds another run."""
+    copy = folder / "config.toml"
     if copy.exists():
         if not resume:
             raise UserError(f"{folder}: holds a run already; continue it with --resume or choose another --out")
@@ -120,8 +139,6 @@ def _claim(folder: Path, path: Path, text: str, changes: Mapping[str, str], resu
             f"{path}: differs from {copy}, so the run in {folder} cannot be resumed with it; "
             f"a resumed run can change {', '.join(CHANGEABLE)} with --set, and nothing else"
         )
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder}: is not empty and not a run; choose another --out")
     write_atomic(copy, text.encode())
 
 

@@ -1,13 +1,19 @@
 """If these break, a table of runs is not what it says: runs are missing, mixed up, or started too early."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from cgap.training import queue  # noqa: E402
+from filelock import FileLock, Timeout  # noqa: E402
+
 from cgap.training.queue import is_complete, plan_jobs, run_queue  # noqa: E402
+from cgap.training.run import LOCK  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
 DENSE = """
@@ -63,25 +69,28 @@ def test_a_run_that_fails_holds_up_only_those_that_need_it(configs, tmp_path):
     assert any("taught-1: cannot start" in line for line in said)
 
 
-def test_an_interrupted_queue_stops_its_processes(configs, tmp_path, monkeypatch):
-    stopped = []
+def test_a_stopped_queue_stops_its_processes(tmp_path):
+    config, folders = tmp_path / "long.toml", [tmp_path / "long-1", tmp_path / "long-2"]
+    config.write_text(DENSE.replace("epochs = 1", "epochs = 10000"))
+    command = [sys.executable, "-m", "cgap", "queue", str(config), "--out", str(tmp_path), "--jobs", "2"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as stopped:
+        while not all((folder / "checkpoint.pt").exists() for folder in folders):
+            assert stopped.poll() is None
+            time.sleep(0.1)
+        assert all(map(in_use, folders))
+        stopped.send_signal(signal.SIGTERM)
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert not any(map(in_use, folders))
+    assert not (tmp_path / "long-3").exists()
 
-    class Endless:
-        returncode = None
 
-        def poll(self):
-            raise KeyboardInterrupt
-
-        def terminate(self):
-            stopped.append("terminated")
-
-        def wait(self):
-            stopped.append("gone")
-
-    monkeypatch.setattr(queue, "_start", lambda job: Endless())
-    with pytest.raises(KeyboardInterrupt):
-        run_queue(plan_jobs(configs[1:], [1, 2], tmp_path / "runs"), 2, lambda text: None)
-    assert stopped == ["terminated", "terminated", "gone", "gone"]
+def in_use(folder):
+    """Whether a process trains in a run folder."""
+    try:
+        with FileLock(folder / LOCK, blocking=False):
+            return False
+    except Timeout:
+        return True
 
 
 def test_what_cannot_be_queued_is_named(configs, tmp_path):

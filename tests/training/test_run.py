@@ -1,6 +1,8 @@
 """If these break, runs cannot be trusted: not resumable, not reproducible, or their records say something else."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -81,6 +83,23 @@ def test_an_occupied_folder_is_refused(finished, tiny_path, tmp_path):
     (tmp_path / "home" / "letter.txt").touch()
     with pytest.raises(UserError, match="not empty"):
         run.train(tiny_path, tmp_path / "home")
+
+
+def test_two_processes_do_not_train_in_one_folder(tiny_path, tmp_path, monkeypatch):
+    second = [sys.executable, "-m", "cgap", "train", str(tiny_path), "--out", str(tmp_path / "out"), "--resume"]
+    refused = []
+
+    def step(*_):
+        refused.append(subprocess.run(second, check=False, capture_output=True, text=True))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "train_step", step)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(tiny_path, tmp_path / "out")
+    assert [process.returncode for process in refused] == [2]
+    assert "another process is training in it" in " ".join(refused[0].stderr.split())
+    with pytest.raises(KeyboardInterrupt):  # gone on with: the folder is free again
+        run.train(tiny_path, tmp_path / "out", resume=True)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_path, tmp_path, monkeypatch):
