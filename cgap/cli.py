@@ -140,6 +140,33 @@ def train(
     print(f"run folder: {run_training(config, out, resume, fields)}")
 
 
+@app.command("fields")
+def list_fields(
+    section: Annotated[str, typer.Argument(help="Only this section and those inside it, such as plasticity.")] = "",
+) -> None:
+    """List the fields of a training run's configuration: what each means, may be, and is by default."""
+    require_torch("fields")
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from cgap.training.fields import all_fields
+
+    chosen = [
+        field for field in all_fields() if f"{field.name.strip('[]')}.".startswith(f"{section}." if section else "")
+    ]
+    if not chosen:
+        raise UserError(f"no section {section!r}; `cgap fields` lists them all")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("field", "may be", "default", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for field in chosen:
+        table.add_row(
+            escape(field.name), field.kind, escape(field.default), field.description, style="" if field.kind else "bold"
+        )
+    Console().print(table)
+
+
 @app.command("queue")
 def run_several(
     configs: Annotated[list[Path], typer.Argument(help="TOML files, each a run; see the folder configs/baselines/.")],

@@ -37,7 +37,7 @@ class RunSection(_Section):
 class ModelSection(_Section):
     """The network at its dense widths."""
 
-    name: str = Field(description="a network of `cgap.zoo`, or your own as MODULE:CALLABLE")
+    name: str = Field(description="lenet5, vgg16, vgg19, resnet20 to resnet110, or your own as MODULE:CALLABLE")
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
     widths_from: str | None = Field(None, description="a finished run's folder: start fresh at its final widths")
 
@@ -45,7 +45,10 @@ class ModelSection(_Section):
 class DataSection(_Section):
     """What it learns from."""
 
-    dataset: str = Field("cifar10", description="a name, 'sample' for trials with 300 shipped images, or folder:PATH")
+    dataset: str = Field(
+        "cifar10",
+        description="cifar10, cifar100, mnist, svhn, folder:PATH, or sample: 300 shipped images for trials",
+    )
     size: int = Field(32, ge=4, description="pixels that images of a folder are scaled to")
     held_out: int = Field(5000, ge=1, description="training images kept back for every choice")
     crop_padding: int = Field(4, ge=0, le=16, description="reflected border in pixels that random crops may reach into")
@@ -66,7 +69,7 @@ class AveragingSection(_Section):
     """Stochastic weight averaging: the network becomes the mean of its weights on a walk at constant learning rate."""
 
     epoch: int = Field(ge=0, description="at which it begins; it lasts to the end of the run")
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, description="of the walk")
     interval: int = Field(50, ge=1, description="optimiser steps between the weights that are averaged")
 
 
@@ -79,13 +82,13 @@ class EmaSection(_Section):
 class OptimiserSection(_Section):
     """SGD with Nesterov momentum; linear warm-up, then a cosine to zero, then optionally further ones and averaging."""
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(128, ge=2)
+    epochs: int = Field(ge=1, description="of the whole run")
+    batch_size: int = Field(128, ge=2, description="images; of all processes together")
     learning_rate: float = Field(0.1, gt=0, description="at the peak")
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; 0: none")
     weight_decay: float = Field(5e-4, ge=0, description="of convolution and linear weights only")
-    warmup_epochs: float = Field(1.0, ge=0)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    warmup_epochs: float = Field(1.0, ge=0, description="in which the rate rises from zero, as part of `epochs`")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label spread over all classes")
     restart: RestartSection | None = None
     averaging: AveragingSection | None = None
     ema: EmaSection | None = None
@@ -104,9 +107,9 @@ class OptimiserSection(_Section):
 class GrowthSection(_Section):
     """Growth events at `start`, `start + interval`, ... (in epochs)."""
 
-    start: float = Field(ge=0)
-    interval: float = Field(gt=0)
-    events: int = Field(ge=1)
+    start: float = Field(ge=0, description="epoch of the first event")
+    interval: float = Field(gt=0, description="epochs between events")
+    events: int = Field(ge=1, description="their number")
     target_macs: float = Field(gt=0, le=4, description="of the dense network's MACs, neared evenly")
     policy: Literal["pairs", "split", "naive"] = Field("pairs", description="how newborns keep the function")
     rate: float = Field(0.5, gt=0, description="most that one space grows in one event, of its width")
@@ -124,9 +127,9 @@ class WeightsSection(_Section):
 class PruningSection(_Section):
     """Pruning events from `start` to `end` (in epochs), every `interval`; at least one of the targets."""
 
-    start: float = Field(ge=0)
-    end: float = Field(gt=0)
-    interval: float = Field(gt=0)
+    start: float = Field(ge=0, description="epoch of the first event")
+    end: float = Field(gt=0, description="epoch of the last one")
+    interval: float = Field(gt=0, description="epochs between events")
     target_macs: float | None = Field(None, gt=0, description="of the dense network's MACs, at most, at the end")
     target_params: float | None = Field(None, gt=0, description="of the dense network's weights, at most, at the end")
     target_cycles: float | None = Field(None, gt=0, description="of the dense network's predicted cycles, likewise")

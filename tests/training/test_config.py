@@ -6,7 +6,9 @@ import pytest
 
 pytest.importorskip("torch")
 
+from cgap import cli
 from cgap.training.config import load_config, parse_config, with_changes
+from cgap.training.fields import all_fields
 from fpga_model.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -114,3 +116,37 @@ def test_fields_can_be_set_anew(tiny_path):
 def test_a_change_that_fits_nowhere_is_named(tiny_path, field, message):
     with pytest.raises(UserError, match=message):
         load_config(tiny_path, {field: "1"})
+
+
+def test_every_field_is_listed_with_its_meaning():
+    listed = {field.name: field for field in all_fields()}
+    assert all(field.description for field in listed.values())
+    assert listed["optimiser.epochs"].default == "required"
+    assert listed["optimiser.momentum"].kind == "number >= 0, < 1"
+    assert listed["plasticity.granule"].kind == "whole number >= 2, multiple of 2"
+    assert listed["plasticity.growth.policy"].kind == "pairs | split | naive"
+    assert listed["[plasticity.growth]"].default == listed["optimiser.restart.period"].default == "none"
+
+
+def test_the_command_lists_a_section(capsys):
+    cli.list_fields("optimiser.ema")
+    printed = capsys.readouterr().out
+    assert "optimiser.ema.decay" in printed
+    assert "optimiser.momentum" not in printed
+    with pytest.raises(UserError, match="no section 'ema'"):
+        cli.list_fields("ema")
+
+
+def test_listed_defaults_are_the_ones_taken():
+    """A configuration of every default, written as it is listed, is the one that leaves them all out."""
+    least = '[model]\nname = "resnet20"\n[optimiser]\nepochs = 1\n'
+    written = [
+        f"{field.name} = {field.default}"
+        for field in all_fields()
+        if field.kind and field.default not in ("none", "required") and field.name.count(".") == 1
+        and not field.name.startswith(("plasticity", "distillation"))
+    ]  # fmt: skip
+    assert len(written) > 10
+    assert parse_config("\n".join(['model.name = "resnet20"', "optimiser.epochs = 1", *written]), "x") == parse_config(
+        least, "x"
+    )
