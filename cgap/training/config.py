@@ -125,11 +125,11 @@ class WeightsSection(_Section):
 
 
 class PruningSection(_Section):
-    """Pruning events from `start` to `end` (in epochs), every `interval`; at least one of the targets."""
+    """Pruning events at `start + interval`, ..., `end` (in epochs), to at least one of the targets."""
 
-    start: float = Field(ge=0, description="epoch of the first event")
-    end: float = Field(gt=0, description="epoch of the last one")
-    interval: float = Field(gt=0, description="epochs between events")
+    start: float = Field(ge=0, description="epoch from which the budget falls, one interval before the first event")
+    end: float = Field(gt=0, description="epoch of the last event, at which the targets are met")
+    interval: float = Field(gt=0, description="epochs between events, rounded to a whole number of them")
     target_macs: float | None = Field(None, gt=0, description="of the dense network's MACs, at most, at the end")
     target_params: float | None = Field(None, gt=0, description="of the dense network's weights, at most, at the end")
     target_cycles: float | None = Field(None, gt=0, description="of the dense network's predicted cycles, likewise")
