@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cgap.training.compare import HEADINGS, Spread, compare_runs, markdown, rows  # noqa: E402
+from cgap.training.config import load_config  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
 
@@ -75,3 +76,21 @@ def test_the_tables_of_the_document_are_those_of_its_records():
         assert len(compared) > 1
         shown = [line for line in markdown(compared).splitlines() if line not in document]
         assert not shown, f"cgap compare-runs docs/results/{table.name}/*/ --markdown"
+
+
+RECORDS = sorted((Path(__file__).parents[2] / "docs" / "results" / "baselines").iterdir())
+
+
+@pytest.mark.parametrize("run", RECORDS, ids=lambda run: run.name)
+def test_records_are_of_the_configurations_that_ship(run):
+    name, _, seed = run.name.rpartition("-")
+    config = load_config(Path(__file__).parents[2] / "configs" / "baselines" / f"{name}.toml", {"run.seed": seed})
+    recorded = json.loads((run / "run.json").read_text())["config"]
+    assert contains(json.loads(config.model_dump_json()), recorded)
+
+
+def contains(config, recorded):
+    """Whether all that was recorded still holds; fields that came later are not in a record."""
+    if isinstance(config, dict) and isinstance(recorded, dict):
+        return all(key in config and contains(config[key], value) for key, value in recorded.items())
+    return config == recorded
