@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -66,15 +67,16 @@ def grow(
     generator: torch.Generator,
     optimizer: Optimizer | None = None,
     masks: Masks | None = None,
-    noise: float = 0.5,
+    noise: float | None = None,
     policy: str = "pairs",
 ) -> None:
     """Add `channels` newborns to space `name`, children of its most salient channels, as one of `POLICIES`.
 
     They begin as copies of their parents, batch norms with their statistics included, and the policy makes them
-    differ. Raises UserError for a number of channels that the policy cannot make.
+    differ, by `noise` or as much as is usual for it. Raises UserError for a number of channels that the policy cannot
+    make.
     """
-    litter, differ = POLICIES[policy]
+    litter = POLICIES[policy].litter
     if channels < litter or channels % litter:
         raise UserError(f"channel space {name}: newborns come in pairs, {channels} is not a number of pairs")
     ranked = state.score().argsort(descending=True, stable=True)
@@ -82,7 +84,7 @@ def grow(
     parents = ranked[torch.arange(channels // litter) % width].repeat_interleave(litter).tolist()
     index = IndexMap.append(width, channels, tuple(parents))
     surgery(model, spaces, name, index, optimizer=optimizer, state=state, masks=masks)
-    differ(model, spaces, name, parents, noise, generator)
+    POLICIES[policy].differ(model, spaces, name, parents, POLICIES[policy].noise if noise is None else noise, generator)
 
 
 def _pairs(
@@ -141,8 +143,16 @@ def _naive(
                 filters *= NAIVE_SCALE
 
 
-POLICIES = {"pairs": (2, _pairs), "split": (1, _split), "naive": (1, _naive)}
-"""How many children a parent has at once, and what makes them differ from it and from each other, by name."""
+@dataclass(frozen=True)
+class Policy:
+    """How many children a parent has at once, what makes them differ from it and from each other, and how much."""
+
+    litter: int
+    differ: Callable[[nn.Module, Spaces, str, list[int], float, torch.Generator], None]
+    noise: float
+
+
+POLICIES = {"pairs": Policy(2, _pairs, 2.0), "split": Policy(1, _split, 0.5), "naive": Policy(1, _naive, 0.5)}
 
 
 def _divide(

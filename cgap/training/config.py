@@ -114,7 +114,11 @@ class GrowthSection(_Section):
     policy: Literal["pairs", "split", "naive"] = Field("pairs", description="how newborns keep the function")
     rate: float = Field(0.5, gt=0, description="most that one space grows in one event, of its width")
     capacity: float = Field(1.0, gt=0, description="widest that one space may get, of its dense width")
-    noise: float = Field(0.5, ge=0, description="of a newborn's filter, relative to its parent's spread; of a split")
+    noise: float | None = Field(
+        None,
+        ge=0,
+        description="of a newborn's filter, relative to its parent's spread; of a split; none: 2 in pairs, else 0.5",
+    )
 
 
 class WeightsSection(_Section):
