@@ -69,10 +69,12 @@ def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):
 
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-RECORDS = sorted((RESULTS / "baselines").iterdir())
+RECORDS = [*sorted((RESULTS / "baselines").iterdir()), *sorted((RESULTS / "lenet5").iterdir())]
 
 
-@pytest.mark.parametrize("table", [["baselines/*"], ["baselines/dense-*", "baselines/cgap-*", "growth/*"]])
+@pytest.mark.parametrize(
+    "table", [["baselines/*"], ["baselines/dense-*", "baselines/cgap-*", "growth/*"], ["lenet5/*"]]
+)
 def test_the_tables_of_the_document_are_those_of_its_records(table):
     document = RESULTS.with_suffix(".md").read_text()
     compared = compare_runs([run for pattern in table for run in sorted(RESULTS.glob(pattern))])
@@ -83,7 +85,7 @@ def test_the_tables_of_the_document_are_those_of_its_records(table):
 @pytest.mark.parametrize("run", RECORDS, ids=lambda run: run.name)
 def test_records_are_of_the_configurations_that_ship(run):
     name, _, seed = run.name.rpartition("-")
-    config = load_config(Path(__file__).parents[2] / "configs" / "baselines" / f"{name}.toml", {"run.seed": seed})
+    config = load_config(next((Path(__file__).parents[2] / "configs").rglob(f"{name}.toml")), {"run.seed": seed})
     recorded = json.loads((run / "run.json").read_text())["config"]
     assert contains(json.loads(config.model_dump_json()), recorded)
 
