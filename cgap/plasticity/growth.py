@@ -76,15 +76,15 @@ def grow(
     differ, by `noise` or as much as is usual for it. Raises UserError for a number of channels that the policy cannot
     make.
     """
-    litter = POLICIES[policy].litter
-    if channels < litter or channels % litter:
+    chosen = POLICIES[policy]
+    if channels < chosen.litter or channels % chosen.litter:
         raise UserError(f"channel space {name}: newborns come in pairs, {channels} is not a number of pairs")
     ranked = state.score().argsort(descending=True, stable=True)
     width = spaces[name].width
-    parents = ranked[torch.arange(channels // litter) % width].repeat_interleave(litter).tolist()
+    parents = ranked[torch.arange(channels // chosen.litter) % width].repeat_interleave(chosen.litter).tolist()
     index = IndexMap.append(width, channels, tuple(parents))
     surgery(model, spaces, name, index, optimizer=optimizer, state=state, masks=masks)
-    POLICIES[policy].differ(model, spaces, name, parents, POLICIES[policy].noise if noise is None else noise, generator)
+    chosen.differ(model, spaces, name, parents, chosen.noise if noise is None else noise, generator)
 
 
 def _pairs(

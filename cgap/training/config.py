@@ -11,7 +11,10 @@ import tomlkit
 import tomlkit.exceptions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from cgap import zoo
+from cgap.data.datasets import names as dataset_names
 from cgap.plasticity import SALIENCIES
+from cgap.plasticity.growth import POLICIES
 from fpga_model.errors import UserError
 
 if sys.version_info >= (3, 11):
@@ -37,7 +40,7 @@ class RunSection(_Section):
 class ModelSection(_Section):
     """The network at its dense widths."""
 
-    name: str = Field(description="lenet5, vgg16, vgg19, resnet20 to resnet110, or your own as MODULE:CALLABLE")
+    name: str = Field(description=f"{', '.join(zoo.names())}, or your own as MODULE:CALLABLE")
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
     widths_from: str | None = Field(None, description="a finished run's folder: start fresh at its final widths")
 
@@ -47,7 +50,7 @@ class DataSection(_Section):
 
     dataset: str = Field(
         "cifar10",
-        description="cifar10, cifar100, mnist, svhn, folder:PATH, or sample: 300 shipped images for trials",
+        description=f"{', '.join(dataset_names())}, or folder:PATH; sample is 300 shipped images for trials",
     )
     size: int = Field(32, ge=4, description="pixels that images of a folder are scaled to")
     held_out: int = Field(5000, ge=1, description="training images kept back for every choice")
@@ -117,7 +120,8 @@ class GrowthSection(_Section):
     noise: float | None = Field(
         None,
         ge=0,
-        description="of a newborn's filter, relative to its parent's spread; of a split; none: 2 in pairs, else 0.5",
+        description="of a newborn's filter, relative to its parent's spread; of a split; none: "
+        + ", ".join(f"{usual.noise:g} in {name}" for name, usual in POLICIES.items()),
     )
 
 

@@ -59,9 +59,7 @@ def train(
     folder = out or Path("runs") / config.stem
     workers = join(settings.run)
     try:
-        with _alone_in(folder) if workers.first else nullcontext():
-            if workers.first:
-                _claim(folder, config, text, changes, resume)
+        with _claim(folder, config, text, changes, resume) if workers.first else nullcontext():
             workers.wait()
             _go_on(load_config(folder / "config.toml"), folder, changes, workers)
     finally:
@@ -113,20 +111,28 @@ def _go_on(settings: Config, folder: Path, changes: Mapping[str, str], workers: 
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Make the folder and keep other processes from training in it; refuse one that holds something else."""
+def _claim(folder: Path, path: Path, text: str, changes: Mapping[str, str], resume: bool) -> Iterator[None]:
+    """Make the folder, write the configuration there, and keep other processes from training in it.
+
+    Raises UserError if one trains there already, or if it holds another run or something else.
+    """
     remove_leftovers(folder)
     if not (folder / "config.toml").exists() and folder.exists() and any(f.name != LOCK for f in folder.iterdir()):
         raise UserError(f"{folder}: is not empty and not a run; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, blocking=False)
     try:
-        with FileLock(folder / LOCK, blocking=False):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise UserError(f"{folder}: another process is training in it; wait for its end, or stop it first") from error
+    try:
+        _configure(folder, path, text, changes, resume)
+        yield
+    finally:
+        lock.release()
 
 
-def _claim(folder: Path, path: Path, text: str, changes: Mapping[str, str], resume: bool) -> None:
+def _configure(folder: Path, path: Path, text: str, changes: Mapping[str, str], resume: bool) -> None:
     """Write the configuration into the folder; refuse one that holds another run."""
     copy = folder / "config.toml"
     if copy.exists():

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from filelock import FileLock, Timeout  # noqa: E402
 
+from cgap.training import queue  # noqa: E402
 from cgap.training.queue import is_complete, plan_jobs, run_queue  # noqa: E402
 from cgap.training.run import LOCK  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
@@ -69,7 +70,28 @@ def test_a_run_that_fails_holds_up_only_those_that_need_it(configs, tmp_path):
     assert any("taught-1: cannot start" in line for line in said)
 
 
-def test_a_stopped_queue_stops_its_processes(tmp_path):
+def test_an_interrupted_queue_stops_its_processes(configs, tmp_path, monkeypatch):
+    stopped = []
+
+    class Endless:
+        returncode = None
+
+        def poll(self):
+            raise KeyboardInterrupt
+
+        def terminate(self):
+            stopped.append("terminated")
+
+        def wait(self):
+            stopped.append("gone")
+
+    monkeypatch.setattr(queue, "_start", lambda job: Endless())
+    with pytest.raises(KeyboardInterrupt):
+        run_queue(plan_jobs(configs[1:], [1, 2], tmp_path / "runs"), 2, lambda text: None)
+    assert stopped == ["terminated", "terminated", "gone", "gone"]
+
+
+def test_a_terminated_queue_stops_its_processes(tmp_path):
     config, folders = tmp_path / "long.toml", [tmp_path / "long-1", tmp_path / "long-2"]
     config.write_text(DENSE.replace("epochs = 1", "epochs = 10000"))
     command = [sys.executable, "-m", "cgap", "queue", str(config), "--out", str(tmp_path), "--jobs", "2"]
