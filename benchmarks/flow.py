@@ -18,15 +18,15 @@ from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from cgap.build import CALIBRATION_IMAGES, Target, compile_model
-from cgap.emit import Header, emit_hls, write_vectors, write_weights
-from cgap.inputs import load_inputs
+from cgap.app.build import CALIBRATION_IMAGES, Target, compile_model
+from cgap.app.inputs import load_inputs
+from cgap.app.models import resolve
+from cgap.backends.hls import Header, emit_hls, write_vectors, write_weights
 from cgap.lowering import import_onnx, quantise
-from cgap.models import resolve
-from fpga_model.analytic import estimate
+from fpga_model.models.analytic import estimate
+from fpga_model.models.simulator import simulate
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.schedule import Kind
-from fpga_model.simulator import simulate
 
 
 def main() -> None:

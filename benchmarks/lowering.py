@@ -17,11 +17,11 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from benchmarks.flow import cpu_seconds
-from cgap.build import CALIBRATION_IMAGES
-from cgap.inputs import load_inputs, load_test_set
+from cgap.app.build import CALIBRATION_IMAGES
+from cgap.app.inputs import load_inputs, load_test_set
+from cgap.app.models import resolve
 from cgap.lowering import import_onnx, quantise
-from cgap.models import resolve
-from fpga_model.reference import run_reference
+from fpga_model.models.golden import run_reference
 from tests.lowering.models import residual_net
 
 

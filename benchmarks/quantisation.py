@@ -16,12 +16,12 @@ from itertools import pairwise
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from cgap.build import CALIBRATION_IMAGES
-from cgap.inputs import load_inputs, load_test_set
+from cgap.app.build import CALIBRATION_IMAGES
+from cgap.app.inputs import load_inputs, load_test_set
+from cgap.app.models import resolve
 from cgap.lowering import QuantiseOptions, import_onnx, quantise
-from cgap.lowering.quality import compare
-from cgap.models import resolve
-from fpga_model.reference import run_float, run_reference
+from cgap.lowering.quantisation.quality import compare
+from fpga_model.models.golden import run_float, run_reference
 
 BASE = QuantiseOptions()
 CHOICES = {

@@ -17,9 +17,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cgap import __version__, models
-from fpga_model.accelerator import Accelerator
+from cgap import __version__
+from cgap.app import models
 from fpga_model.errors import UserError
+from fpga_model.machine.accelerator import Accelerator
 
 # A network is many small matrix products. OpenBLAS's threads wait for one another by spinning, which on a busy
 # two-core machine took 20 times the processor time of one thread. Read when numpy is first imported.
@@ -248,7 +249,7 @@ def plot(
     ] = None,
 ) -> None:
     """Draw accuracy, cost and widths of a training run over its epochs."""
-    from cgap.plot import plot_run
+    from cgap.training.plot import plot_run
 
     output = output or run / "figure.png"
     plot_run(run, output)
@@ -262,7 +263,7 @@ def export(
 ) -> None:
     """Write the network of a training run as an ONNX file."""
     require_torch("export")
-    from cgap.lowering.export import export_run
+    from cgap.training.export import export_run
 
     export_run(run, output)
     print(f"wrote {output}")
@@ -318,9 +319,9 @@ def lower(
     """Quantise a network to fixed point and say what it costs, layer by layer."""
     from rich.console import Console
 
-    from cgap.lower import LowerRequest, lower_model, print_lowering
+    from cgap.app.lower import LowerRequest, lower_model, print_lowering
     from cgap.lowering import QuantiseOptions
-    from cgap.lowering.mixed import Target
+    from cgap.lowering.quantisation.mixed import Target
 
     options = QuantiseOptions.parse(calibration, percentile, weight_fractions, bias_correction, activations)
     target = None if min_snr is None and max_accuracy_drop is None else Target(min_snr, max_accuracy_drop)
@@ -350,8 +351,8 @@ def hls(
     """Emit a C-simulated HLS accelerator with its report."""
     from rich.console import Console
 
-    from cgap.build import HlsRequest, Target, build_hls
-    from cgap.report import print_report
+    from cgap.app.build import HlsRequest, Target, build_hls
+    from cgap.app.report import print_report
 
     target = Target.parse(platform, array, schedule, page_depth)
     request = HlsRequest(model, target, images, csim, test_set, images_file, out)
@@ -379,8 +380,8 @@ def sim(
     """Cycles and DRAM bytes of a network, analytic and simulated, without emitting anything."""
     from rich.console import Console
 
-    from cgap.build import Target, simulate_model
-    from cgap.report import print_report
+    from cgap.app.build import Target, simulate_model
+    from cgap.app.report import print_report
 
     report = simulate_model(model, Target.parse(platform, array, schedule, page_depth), images_file, trace)
     if as_json:
@@ -395,7 +396,7 @@ def list_platforms() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from fpga_model.platform import load_platform, platform_names
+    from fpga_model.machine.platform import load_platform, platform_names
 
     table = Table(box=None, pad_edge=False)
     table.add_column("platform")

@@ -9,9 +9,9 @@ from typing import Any
 import networkx as nx
 
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import ACCUMULATOR_BITS, Format
+from fpga_model.numerics.fixed_point import ACCUMULATOR_BITS, Format
+from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators import Input, Operator, operator_from_json, operator_to_json
-from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
 
 __all__ = ["FixedGraph", "FloatParameters", "Layer", "LayerGraph", "LayerNumbers", "Shape"]
 

@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import cgap
-from cgap import models
+from cgap.app import models
 from tests.lowering.models import residual_net
 
 if sys.version_info >= (3, 11):
@@ -110,10 +110,10 @@ def test_the_installed_command_works_from_any_folder(environment, tmp_path):
 
 def test_the_installed_package_reads_its_own_data(environment, tmp_path):
     script = (
-        "import sys, cgap, fpga_model, hls_templates, cgap.models\n"
+        "import sys, cgap, fpga_model, hls_templates, cgap.app.models\n"
         "for module in (cgap, fpga_model, hls_templates): print(module.__file__)\n"
-        "print(cgap.models.pretrained_folder())\n"
-        "print(*(entry.onnx for entry in cgap.models.pretrained()), sep='\\n')\n"
+        "print(cgap.app.models.pretrained_folder())\n"
+        "print(*(entry.onnx for entry in cgap.app.models.pretrained()), sep='\\n')\n"
     )
     for line in run_in(environment, tmp_path, "python", "-c", script).split():
         assert Path(line).is_relative_to(environment)

@@ -10,26 +10,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cgap.files import write_atomic
-from cgap.lowering.activations import fuse_activations
-from cgap.lowering.affine import WEIGHTED, fold_affine, lower_affine
-from cgap.lowering.concatenate import lower_concatenations
-from cgap.lowering.fuse import (
+from cgap.boundary.files import write_atomic
+from cgap.lowering.onnx.network import DOMAIN, Network, Node, StoredPair, shorten, to_onnx
+from cgap.lowering.onnx.read import read_model
+from cgap.lowering.passes.activations import fuse_activations
+from cgap.lowering.passes.affine import WEIGHTED, fold_affine, lower_affine
+from cgap.lowering.passes.concatenate import lower_concatenations
+from cgap.lowering.passes.fuse import (
     fold_divisions,
     fuse_shortcuts,
     lower_convolutions,
     lower_fully_connected,
     lower_pooling,
 )
-from cgap.lowering.layout import fold_padding, leave_to_host, lower_transpositions, remove_layout
-from cgap.lowering.network import DOMAIN, Network, Node, StoredPair, shorten, to_onnx
-from cgap.lowering.quantised import lower_sums, read_quantised
-from cgap.lowering.read import read_model
-from cgap.lowering.simplify import fold_constants, infer_shapes, remove_identities
-from cgap.lowering.support import check_lowered, check_supported
+from cgap.lowering.passes.layout import fold_padding, leave_to_host, lower_transpositions, remove_layout
+from cgap.lowering.passes.quantised import lower_sums, read_quantised
+from cgap.lowering.passes.simplify import fold_constants, infer_shapes, remove_identities
+from cgap.lowering.passes.support import check_lowered, check_supported
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import Format
 from fpga_model.graph import FloatParameters, Layer, LayerGraph, Shape
+from fpga_model.numerics.fixed_point import Format
 from fpga_model.operators import Concatenation, Convolution, FullyConnected, Input, Operator, Part, Pooling, Shortcut
 from fpga_model.operators.windows import pair
 

@@ -8,19 +8,19 @@ from dataclasses import replace
 import numpy as np
 
 from cgap.plasticity.spaces import Member, Spaces
-from fpga_model.accelerator import Accelerator
-from fpga_model.analytic import estimate
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, Layer, LayerGraph
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.platform import Platform
+from fpga_model.models.analytic import estimate
+from fpga_model.numerics.fixed_point import Format
+from fpga_model.numerics.tensors import LayerNumbers
 from fpga_model.operators import ComputeOperator, Convolution, Pooling
-from fpga_model.platform import Platform
+from fpga_model.operators.job import TileExtent
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.dram import is_packed
-from fpga_model.schedule.job import TileExtent
 from fpga_model.schedule.schedule import Kind, Schedule
 from fpga_model.schedule.tiling import LayerShape, candidates
-from fpga_model.tensors import LayerNumbers
 
 
 class CycleModel:

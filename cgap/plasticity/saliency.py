@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from cgap.imports import import_own
+from cgap.boundary.imports import import_own
 from fpga_model.errors import UserError
 
 if TYPE_CHECKING:

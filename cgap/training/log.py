@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cgap.files import write_atomic
+from cgap.boundary.files import write_atomic
 from cgap.training.board import Board
 
 

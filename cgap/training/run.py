@@ -14,15 +14,15 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cgap.boundary.files import remove_leftovers, write_atomic
 from cgap.data import dataset
-from cgap.files import remove_leftovers, write_atomic
 from cgap.plasticity import Cost
-from cgap.plot import can_plot, plot_run
 from cgap.training.batches import load_split, load_test
 from cgap.training.board import Board
 from cgap.training.config import CHANGEABLE, Config, load_config, parse_config, read_text, with_changes
 from cgap.training.log import MetricsLog, write_json
 from cgap.training.loop import evaluate, train_epochs
+from cgap.training.plot import can_plot, plot_run
 from cgap.training.record import code_version, machine, read_record
 from cgap.training.schedule import Schedule
 from cgap.training.state import RunState, new_state, restore

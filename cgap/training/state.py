@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from cgap import zoo
+from cgap.boundary.files import write_atomic
 from cgap.data import dataset
-from cgap.files import write_atomic
 from cgap.plasticity import (
     ChannelState,
     Cost,
@@ -33,9 +33,9 @@ from cgap.training.config import AcceleratorSection, Config, PlasticitySection, 
 from cgap.training.record import read_record
 from cgap.training.schedule import final_budget
 from cgap.training.workers import Workers
-from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
-from fpga_model.platform import load_platform
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.platform import load_platform
 
 FORMAT = 1
 EMA_WEIGHT = "ema_weight"
@@ -126,7 +126,7 @@ def cycle_model(
 ) -> CycleModel:
     """Cycles of a network on an accelerator, as a function of its widths. Raises UserError if there is no telling."""
     from cgap.lowering import import_onnx
-    from cgap.lowering.export import export_model  # which imports this module
+    from cgap.training.export import export_model  # which imports this module
 
     accelerator = Accelerator.parse(section.array, page_depth=section.page_depth)
     with TemporaryDirectory() as folder:

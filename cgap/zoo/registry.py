@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import nn
 
-from cgap.imports import import_own
+from cgap.boundary.imports import import_own
 from cgap.zoo.lenet import LeNet5
 from cgap.zoo.resnet import ResNet
 from cgap.zoo.vgg import VGG

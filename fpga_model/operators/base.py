@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import FloatArray, IntArray
-from fpga_model.schedule.commands import Convolve, PoolRows, Window
-from fpga_model.schedule.job import Job, TileExtent
-from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
+from fpga_model.machine.commands import Convolve, PoolRows, Window
+from fpga_model.numerics.fixed_point import FloatArray, IntArray
+from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
+from fpga_model.operators.job import Job, TileExtent
 
 
 class Operator(ABC):

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import FloatArray, IntArray, per_channel, requantise
+from fpga_model.machine.commands import Convolve, Pool, PoolRows, Window
+from fpga_model.numerics.fixed_point import FloatArray, IntArray, per_channel, requantise
+from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators.base import ComputeOperator, Operator, register
+from fpga_model.operators.job import Job, TileExtent
 from fpga_model.operators.pooling import pool_rows, rows_cycles
-from fpga_model.schedule.commands import Convolve, Pool, PoolRows, Window
-from fpga_model.schedule.job import Job, TileExtent
-from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,21 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fpga_model.accelerator import ceil_div
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import MAX_SHIFT, FloatArray, Format, IntArray, per_channel, requantise
+from fpga_model.machine.accelerator import ceil_div
+from fpga_model.machine.commands import Convolve, PoolRows, ShortcutRead, Waits, Window
+from fpga_model.machine.timing import (
+    CONVOLVE_FILL,
+    DRAIN_DEPTH,
+    array_groups,
+    fetch_cycles,
+    shortcut_reads,
+    step_cycles,
+)
+from fpga_model.numerics.fixed_point import MAX_SHIFT, FloatArray, Format, IntArray, per_channel, requantise
+from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators.base import ComputeOperator, Operator, register
+from fpga_model.operators.job import Job, TileExtent
 from fpga_model.operators.windows import (
     Kernel,
     Pad,
@@ -27,10 +38,6 @@ from fpga_model.operators.windows import (
     window_shape,
     windows,
 )
-from fpga_model.schedule.commands import Convolve, PoolRows, ShortcutRead, Waits, Window
-from fpga_model.schedule.job import Job, TileExtent
-from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
-from fpga_model.timing import CONVOLVE_FILL, DRAIN_DEPTH, array_groups, fetch_cycles, shortcut_reads, step_cycles
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fpga_model.accelerator import ceil_div
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import FloatArray, IntArray, per_channel, requantise
+from fpga_model.machine.accelerator import ceil_div
+from fpga_model.machine.commands import Convolve, Pool, PoolRows, Waits, Window
+from fpga_model.machine.timing import DRAIN_DEPTH, POOL_FILL, line_words
+from fpga_model.numerics.fixed_point import FloatArray, IntArray, per_channel, requantise
+from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators.base import ComputeOperator, Operator, register
+from fpga_model.operators.job import Job, TileExtent
 from fpga_model.operators.windows import Kernel, Pad, Steps, check_window, extent, pair, sliding, window_shape, windows
-from fpga_model.schedule.commands import Convolve, Pool, PoolRows, Waits, Window
-from fpga_model.schedule.job import Job, TileExtent
-from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
-from fpga_model.timing import DRAIN_DEPTH, POOL_FILL, line_words
 
 
 @register

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from fpga_model.fixed_point import FloatArray, IntArray
+from fpga_model.numerics.fixed_point import FloatArray, IntArray
+from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators.base import Operator, register
-from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
 
 
 @register

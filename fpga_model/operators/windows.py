@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import FLOAT32_EXACT
-from fpga_model.schedule.commands import Window
-from fpga_model.tensors import Shape
+from fpga_model.machine.commands import Window
+from fpga_model.numerics.fixed_point import FLOAT32_EXACT
+from fpga_model.numerics.tensors import Shape
 
 Kernel = tuple[int, int]
 """(Nky, Nkx)"""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph, Layer, LayerGraph
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.commands import Chunks, FeatureTile, Load, Store, Target, Waits
+from fpga_model.machine.hazards import Program
+from fpga_model.machine.platform import Platform
+from fpga_model.models.simulator import execute
 from fpga_model.operators import ComputeOperator, Input
-from fpga_model.platform import Platform
-from fpga_model.schedule.commands import Chunks, FeatureTile, Load, Store, Target, Waits
+from fpga_model.operators.job import Job
 from fpga_model.schedule.dram import (
     FEATURE,
     INPUT,
@@ -23,8 +26,6 @@ from fpga_model.schedule.dram import (
     tile_chunks,
     weight_words,
 )
-from fpga_model.schedule.hazards import Program
-from fpga_model.schedule.job import Job
 from fpga_model.schedule.memory import Placed, Ring, live_ranges, pages_at, place
 from fpga_model.schedule.schedule import Kind, Schedule
 from fpga_model.schedule.tiling import (
@@ -37,7 +38,6 @@ from fpga_model.schedule.tiling import (
     candidates,
     work_places,
 )
-from fpga_model.simulator import execute
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fpga_model.accelerator import Accelerator, ceil_div
 from fpga_model.graph import LayerGraph
+from fpga_model.machine.accelerator import Accelerator, ceil_div
+from fpga_model.machine.commands import Chunks, FeatureTile
+from fpga_model.machine.platform import Platform
+from fpga_model.numerics.tensors import Shape
 from fpga_model.operators import ComputeOperator
-from fpga_model.platform import Platform
-from fpga_model.schedule.commands import Chunks, FeatureTile
-from fpga_model.tensors import Shape
 
 PARAMETERS, INPUT, OUTPUT, FEATURE = "parameters", "input", "output", "feature"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fpga_model.accelerator import Accelerator
 from fpga_model.graph import LayerGraph
+from fpga_model.machine.accelerator import Accelerator
 
 Interval = tuple[int, int]
 """A half-open range of words."""

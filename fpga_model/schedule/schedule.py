@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-from fpga_model.accelerator import Accelerator
 from fpga_model.graph import FixedGraph, LayerGraph
-from fpga_model.platform import Platform
-from fpga_model.schedule.commands import Command, FeatureTile
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.commands import Command, FeatureTile
+from fpga_model.machine.platform import Platform
 from fpga_model.schedule.dram import DramImage, ParameterLayout
 from fpga_model.schedule.tiling import Tiling
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, permutations, product
 
-from fpga_model.accelerator import Accelerator, ceil_div
+from fpga_model.machine.accelerator import Accelerator, ceil_div
+from fpga_model.machine.commands import FeatureTile, Window
+from fpga_model.machine.platform import Platform
+from fpga_model.numerics.tensors import Shape
 from fpga_model.operators import ComputeOperator
-from fpga_model.platform import Platform
-from fpga_model.schedule.commands import FeatureTile, Window
 from fpga_model.schedule.dram import record_bytes, round_up, row_words, weight_bytes, weight_words
 from fpga_model.schedule.memory import Pages
-from fpga_model.tensors import Shape
 
 SOURCE, SHORTCUT, DESTINATION = "source", "shortcut", "destination"
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from cgap.emit import Header, emit_hls, write_vectors, write_weights
-from cgap.emit.csim import CsimResult, compile_bench, run_bench
-from fpga_model.accelerator import Accelerator
+from cgap.backends.hls import Header, emit_hls, write_vectors, write_weights
+from cgap.backends.hls.csim import CsimResult, compile_bench, run_bench
 from fpga_model.graph import FixedGraph
+from fpga_model.machine.accelerator import Accelerator
 from fpga_model.schedule.schedule import Kind, Schedule
-from tests.emit.networks import random_images, schedules
+from tests.backends.networks import random_images, schedules
 
 IMAGES = 3
 STRICT = ("-O1", "-Werror", "-pedantic")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cgap.build import Target, classify, compile_model
+from cgap.app.build import Target, classify, compile_model
+from cgap.app.inputs import load_test_set
 from cgap.data.download import find_cifar10
-from cgap.inputs import load_test_set
 
 
 @pytest.mark.slow

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cgap.emit.csim import FLAGS, find_ap_include, find_compiler, run_bench
+from cgap.backends.hls.csim import FLAGS, find_ap_include, find_compiler, run_bench
 from cgap.lowering import import_onnx, quantise
-from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import requantise
 from fpga_model.graph import FixedGraph
-from fpga_model.schedule.commands import Convolve
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.commands import Convolve
+from fpga_model.numerics.fixed_point import requantise
 from fpga_model.schedule.schedule import Kind
 from hw_tests.csim.conftest import IMAGES
-from tests.emit.networks import (
+from tests.backends.networks import (
     branch_network,
     grouped_network,
     joined_network,
@@ -214,7 +214,7 @@ def test_more_images_than_vectors_stop_the_bench(residual):
 
 
 def test_rounding_is_the_reference_s_rounding(grouped, tmp_path):
-    """The C++ twin of fpga_model.fixed_point.requantise: exhaustive on small widths, and at the extremes of 32 bits."""
+    """The C++ twin of `requantise`: exhaustive on small widths, and at the extremes of 32 bits."""
     binary = tmp_path / "rounding"
     source = Path(__file__).with_name("rounding.cpp")
     include = ["-isystem", str(find_ap_include()), "-I", str(grouped.folder / "hls")]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cgap.build import HlsRequest, Target, build_hls, compile_model
+from cgap.app.build import HlsRequest, Target, build_hls, compile_model
 
 RESIDENT = Target.parse("zcu104", "8x8x4", "resident")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cgap.build import HlsRequest, Target, build_hls, compile_model
-from cgap.emit import run_csim
+from cgap.app.build import HlsRequest, Target, build_hls, compile_model
+from cgap.backends.hls import run_csim
 
 IMAGES = 100
 RESIDENT = Target.parse("zcu104", "8x8x4", "resident")

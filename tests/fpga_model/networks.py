@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
-from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, Layer, LayerGraph
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.platform import Platform, load_platform
+from fpga_model.numerics.fixed_point import Format
+from fpga_model.numerics.tensors import LayerNumbers, Shape
 from fpga_model.operators import Concatenation, Convolution, FullyConnected, Input, Operator, Part, Pooling, Shortcut
 from fpga_model.operators.windows import extent
-from fpga_model.platform import Platform, load_platform
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.schedule import Kind, Schedule
-from fpga_model.tensors import LayerNumbers, Shape
 
 ARRAYS = ("8x8x4", "4x4x2", "8x8x16", "16x4x8")
 ROOMY = replace(load_platform("zcu104"), name="roomy", dsp=10**6, ramb36=10**6)

@@ -1,6 +1,7 @@
 """The timing contract (docs/microarchitecture.md, sections 3 to 7) as state machines that are stepped cycle by cycle.
 
-Written from that page alone, without the closed forms of fpga_model/timing.py, to which its results are compared.
+Written from that page alone, without the closed forms of fpga_model/machine/timing.py, to which its results are
+compared.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from fpga_model.accelerator import Accelerator
-from fpga_model.platform import Platform
-from fpga_model.schedule.commands import Chunks, Command, Convolve, Load, PoolRows, Store, Unit, Window
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.commands import Chunks, Command, Convolve, Load, PoolRows, Store, Unit, Window
+from fpga_model.machine.platform import Platform
 
 
 def burst_lengths(dram: Chunks, platform: Platform) -> list[int]:

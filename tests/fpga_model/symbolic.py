@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fpga_model.graph import Layer
+from fpga_model.machine.commands import Command, Convolve, FeatureTile, Load, PoolRows, Store, Target, Unit, Window
+from fpga_model.numerics.tensors import Shape
 from fpga_model.operators import Concatenation, Convolution
-from fpga_model.schedule.commands import Command, Convolve, FeatureTile, Load, PoolRows, Store, Target, Unit, Window
 from fpga_model.schedule.schedule import Schedule
-from fpga_model.tensors import Shape
 
 
 class Pixels(NamedTuple):

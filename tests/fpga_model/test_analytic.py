@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from fpga_model.accelerator import Accelerator
-from fpga_model.analytic import estimate
-from fpga_model.platform import load_platform
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.commands import Unit
+from fpga_model.machine.platform import load_platform
+from fpga_model.models.analytic import estimate
+from fpga_model.models.simulator import simulate
 from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.commands import Unit
 from fpga_model.schedule.schedule import Kind, Schedule
-from fpga_model.simulator import simulate
 from tests.fpga_model.networks import ARRAYS, ROOMY, mobilenet, resnet, schedules
 
 # The bounds that docs/analytic.md states; measured there.

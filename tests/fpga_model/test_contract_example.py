@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fpga_model.accelerator import Accelerator
-from fpga_model.platform import load_platform
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.commands import Convolve, Load
+from fpga_model.machine.platform import load_platform
+from fpga_model.machine.timing import bursts, fetch_cycles, group_drains
+from fpga_model.models.simulator import simulate
 from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.commands import Convolve, Load
 from fpga_model.schedule.schedule import Kind, Schedule
-from fpga_model.simulator import simulate
-from fpga_model.timing import bursts, fetch_cycles, group_drains
 from tests.fpga_model.networks import resnet
 
 LAYER = "stage1.block1.conv2"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import Format, per_channel, requantise, round_shift
+from fpga_model.numerics.fixed_point import Format, per_channel, requantise, round_shift
 
 
 def exact(value: int, shift: int) -> int:

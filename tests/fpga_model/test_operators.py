@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import Format, requantise
+from fpga_model.numerics.fixed_point import Format, requantise
+from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators import (
     Concatenation,
     Convolution,
@@ -27,7 +28,6 @@ from fpga_model.operators import (
 )
 from fpga_model.operators.base import _REGISTRY
 from fpga_model.operators.windows import extent
-from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
 
 Maps = Any
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fpga_model.accelerator import Accelerator, ramb36_blocks
 from fpga_model.errors import UserError
-from fpga_model.platform import load_platform, parse_platform, platform_names
+from fpga_model.machine.accelerator import Accelerator, ramb36_blocks
+from fpga_model.machine.platform import load_platform, parse_platform, platform_names
 
 TEXT = (resources.files("fpga_model") / "platforms" / "zcu104.toml").read_text("utf-8")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import fpga_model.reference as reference
+import fpga_model.models.golden as reference
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, FloatParameters, Layer, LayerGraph, LayerNumbers, Shape
+from fpga_model.models.golden import run_float, run_reference
+from fpga_model.numerics.fixed_point import Format
 from fpga_model.operators import Convolution, Input, Pooling, Shortcut
-from fpga_model.reference import run_float, run_reference
 
 
 @pytest.fixture

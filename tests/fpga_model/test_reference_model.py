@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.platform import load_platform
+from fpga_model.models.published import ReferenceCost, reference_estimate
+from fpga_model.numerics.tensors import Shape
 from fpga_model.operators import Convolution, Pooling, Shortcut
-from fpga_model.platform import load_platform
-from fpga_model.reference_model import ReferenceCost, reference_estimate
-from fpga_model.tensors import Shape
 from tests.fpga_model.networks import Network, conv, resnet
 
 ZCU104 = load_platform("zcu104")  # 16 bytes a cycle: the port is the narrower of port and DDR

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
-from fpga_model.platform import load_platform
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.commands import Load, Target, Unit
+from fpga_model.machine.platform import load_platform
+from fpga_model.models.simulator import port_conflicts, simulate
+from fpga_model.numerics.tensors import Shape
 from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.commands import Load, Target, Unit
 from fpga_model.schedule.schedule import Kind, Schedule
-from fpga_model.simulator import port_conflicts, simulate
-from fpga_model.tensors import Shape
 from tests.fpga_model import stepper
 from tests.fpga_model.networks import ROOMY, Network, conv, fitting, mobilenet, networks, resnet, schedules
 from tests.fpga_model.symbolic import Machine

@@ -1,4 +1,4 @@
-"""The closed forms of fpga_model/timing.py against state machines stepped cycle by cycle, and against hand counts."""
+"""The closed forms of machine/timing.py against state machines stepped cycle by cycle, and against hand counts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fpga_model.accelerator import Accelerator
-from fpga_model.operators import Convolution
-from fpga_model.platform import Platform, load_platform
-from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.commands import (
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.commands import (
     Chunks,
     Convolve,
     FeatureTile,
@@ -25,9 +22,8 @@ from fpga_model.schedule.commands import (
     Waits,
     Window,
 )
-from fpga_model.schedule.schedule import Kind
-from fpga_model.tensors import Shape
-from fpga_model.timing import (
+from fpga_model.machine.platform import Platform, load_platform
+from fpga_model.machine.timing import (
     bursts,
     command_cycles,
     convolve_cycles,
@@ -39,6 +35,10 @@ from fpga_model.timing import (
     step_cycles,
     store_cycles,
 )
+from fpga_model.numerics.tensors import Shape
+from fpga_model.operators import Convolution
+from fpga_model.schedule.build import build_schedule
+from fpga_model.schedule.schedule import Kind
 from tests.fpga_model import stepper
 from tests.fpga_model.networks import ROOMY, Network, conv, platforms, resnet, schedules
 

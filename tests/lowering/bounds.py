@@ -9,8 +9,8 @@ import onnxruntime
 
 from cgap.lowering import ImportedModel
 from fpga_model.graph import FixedGraph, Layer
+from fpga_model.models.golden import run_float, run_reference
 from fpga_model.operators import Convolution
-from fpga_model.reference import run_float, run_reference
 
 
 def error_bounds(model: ImportedModel, fixed: FixedGraph, real: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

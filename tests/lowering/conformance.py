@@ -24,11 +24,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cgap.lowering import import_onnx
-from cgap.lowering.layout import HOST
-from cgap.lowering.quantised import PAIR
-from cgap.lowering.support import RULES
+from cgap.lowering.passes.layout import HOST
+from cgap.lowering.passes.quantised import PAIR
+from cgap.lowering.passes.support import RULES
 from fpga_model.errors import UserError
-from fpga_model.reference import run_float
+from fpga_model.models.golden import run_float
 
 PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
 BEGIN, END = "<!-- begin: made by python -m tests.lowering.conformance -->", "<!-- end -->"

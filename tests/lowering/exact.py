@@ -15,7 +15,7 @@ from onnx.reference.op_run import OpRun
 
 from cgap.lowering import export_qdq
 from fpga_model.graph import FixedGraph
-from fpga_model.reference import run_reference
+from fpga_model.models.golden import run_reference
 
 
 def _along(numbers: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:

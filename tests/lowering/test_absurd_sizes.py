@@ -15,17 +15,18 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cgap.lowering import import_onnx, quantise, quantised, simplify, support
-from fpga_model.accelerator import Accelerator
+from cgap.lowering import import_onnx, quantise
+from cgap.lowering.passes import quantised, simplify, support
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, Layer, LayerGraph
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.platform import load_platform
+from fpga_model.models.golden import run_reference
+from fpga_model.numerics.fixed_point import Format
+from fpga_model.numerics.tensors import LayerNumbers, Shape
 from fpga_model.operators import Convolution, Input, Pooling
-from fpga_model.platform import load_platform
-from fpga_model.reference import run_reference
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.schedule import Kind
-from fpga_model.tensors import LayerNumbers, Shape
 from tests.lowering.models import Builder
 from tests.lowering.test_fuzz import SECONDS, in_time
 

@@ -10,19 +10,20 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from cgap.lowering import import_onnx, importer, quantise, support
-from cgap.lowering.network import DOMAIN, Edit, Network, Node, rewrite
-from cgap.lowering.qdq import write_operator
-from cgap.lowering.quantisation import highest_fractions, layer_numbers
-from fpga_model.accelerator import Accelerator
+from cgap.lowering import import_onnx, importer, quantise
+from cgap.lowering.onnx.network import DOMAIN, Edit, Network, Node, rewrite
+from cgap.lowering.onnx.qdq import write_operator
+from cgap.lowering.passes import support
+from cgap.lowering.quantisation.integers import highest_fractions, layer_numbers
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import FloatArray, Format, IntArray, requantise
 from fpga_model.graph import LayerGraph
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.platform import load_platform
+from fpga_model.numerics.fixed_point import FloatArray, Format, IntArray, requantise
+from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators import Operator, base
-from fpga_model.platform import load_platform
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.schedule import Kind
-from fpga_model.tensors import FloatParameters, LayerNumbers, Shape
 from tests.lowering.models import Builder
 from tests.lowering.test_import import assert_same
 from tests.lowering.test_qdq import mismatches, random_images

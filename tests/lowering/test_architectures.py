@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 
 from cgap.lowering import export_qdq, import_onnx, quantise
+from fpga_model.models.golden import run_float, run_reference
 from fpga_model.operators import Concatenation
-from fpga_model.reference import run_float, run_reference
 from tests.lowering.models import Builder
 from tests.lowering.test_operators import check
 from tests.lowering.test_qdq import random_images, session

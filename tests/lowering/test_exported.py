@@ -11,9 +11,9 @@ torch = pytest.importorskip("torch")
 
 from cgap import zoo  # noqa: E402
 from cgap.lowering import import_onnx  # noqa: E402
-from cgap.lowering.export import export_model  # noqa: E402
+from cgap.training.export import export_model  # noqa: E402
+from fpga_model.models.golden import run_float  # noqa: E402
 from fpga_model.operators import Convolution, Shortcut  # noqa: E402
-from fpga_model.reference import run_float  # noqa: E402
 
 
 def test_resnet20_comes_back_under_its_own_names(tmp_path: Path) -> None:

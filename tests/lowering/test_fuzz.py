@@ -19,9 +19,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from cgap.build import HlsRequest, Target, build_hls
+from cgap.app.build import HlsRequest, Target, build_hls
+from cgap.app.report import Costs
 from cgap.lowering import export_qdq, import_onnx, quantise
-from cgap.report import Costs
 from fpga_model.errors import UserError
 from fpga_model.schedule.build import build_schedule
 from tests.lowering.models import Builder, residual_net

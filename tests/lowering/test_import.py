@@ -13,8 +13,8 @@ import pytest
 from cgap.lowering import ImportedModel, import_onnx
 from cgap.lowering.importer import PASSES
 from fpga_model.graph import Shape
+from fpga_model.models.golden import run_float
 from fpga_model.operators import Convolution, FullyConnected, Pooling, Shortcut
-from fpga_model.reference import run_float
 from tests.lowering.models import Builder, residual_net
 
 

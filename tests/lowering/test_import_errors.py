@@ -12,8 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from cgap.lowering import import_onnx, simplify
-from cgap.lowering import read as read_module
+from cgap.lowering import import_onnx
+from cgap.lowering.onnx import read as read_module
+from cgap.lowering.passes import simplify
 from fpga_model.errors import UserError
 from tests.lowering.models import Builder, residual_net
 

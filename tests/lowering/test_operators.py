@@ -12,12 +12,12 @@ from onnx import TensorProto, helper
 
 from cgap.lowering import import_onnx, quantise
 from cgap.lowering.importer import ImportedModel
-from fpga_model.accelerator import Accelerator
 from fpga_model.errors import UserError
 from fpga_model.graph import LayerGraph
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.platform import load_platform
+from fpga_model.models.golden import run_reference
 from fpga_model.operators import Convolution, Pooling, Shortcut
-from fpga_model.platform import load_platform
-from fpga_model.reference import run_reference
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.schedule import Kind, Schedule
 from tests.lowering.models import Builder

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from cgap.lowering import ImportedModel, import_onnx, quantise
-from cgap.lowering.read import MIN_OPSET
+from cgap.lowering.onnx.read import MIN_OPSET
 from fpga_model.graph import FixedGraph
 from tests.lowering.models import Builder
 from tests.lowering.test_import import assert_same

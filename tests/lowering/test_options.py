@@ -11,17 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cgap.lowering import ImportedModel, QuantiseOptions, export_qdq, import_onnx, quantise
-from cgap.lowering.calibrate import activation_fractions, weight_fractions
-from cgap.lowering.qdq import doubtful_layers, unproven_layers
-from cgap.lowering.quality import measure
-from cgap.lowering.quantisation import stored_forms
-from fpga_model.accelerator import Accelerator
+from cgap.lowering.onnx.qdq import doubtful_layers, unproven_layers
+from cgap.lowering.quantisation.calibrate import activation_fractions, weight_fractions
+from cgap.lowering.quantisation.integers import stored_forms
+from cgap.lowering.quantisation.quality import measure
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, FloatParameters, Layer, LayerGraph, Shape
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.platform import load_platform
+from fpga_model.models.golden import run_float, run_reference
+from fpga_model.numerics.fixed_point import Format
 from fpga_model.operators import Concatenation, Convolution, Input, Pooling
-from fpga_model.platform import load_platform
-from fpga_model.reference import run_float, run_reference
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.schedule import Kind
 from tests.lowering.exact import exact_mismatches

@@ -12,7 +12,7 @@ torch_pruning = pytest.importorskip("torch_pruning")
 from torch import nn  # noqa: E402
 
 from cgap.lowering import quantise  # noqa: E402
-from cgap.lowering.export import export_model  # noqa: E402
+from cgap.training.export import export_model  # noqa: E402
 from fpga_model.operators import Convolution  # noqa: E402
 from tests.lowering.test_import import assert_same  # noqa: E402
 from tests.lowering.test_qdq import mismatches, random_images  # noqa: E402

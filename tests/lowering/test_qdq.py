@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cgap.lowering import export_qdq, import_onnx, quantise
-from cgap.lowering.qdq import unproven_layers
-from fpga_model.fixed_point import Format
+from cgap.lowering.onnx.qdq import unproven_layers
 from fpga_model.graph import FixedGraph, Layer, LayerGraph, LayerNumbers, Shape
+from fpga_model.models.golden import run_float, run_reference
+from fpga_model.numerics.fixed_point import Format
 from fpga_model.operators import Convolution, Input
-from fpga_model.reference import run_float, run_reference
 from tests.lowering.bounds import beyond_bounds
 from tests.lowering.models import Builder, residual_net
 from tests.lowering.networks import random_cnns, save

@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cgap.lowering import ImportedModel, QuantiseOptions, import_onnx, quantise
-from cgap.lowering.calibrate import fitting_fraction, squared_error, weight_fractions
-from cgap.lowering.qdq import unproven_layers
+from cgap.lowering.onnx.qdq import unproven_layers
+from cgap.lowering.quantisation.calibrate import fitting_fraction, squared_error, weight_fractions
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, FloatParameters, Layer, LayerGraph, Shape
+from fpga_model.models.golden import run_float, run_reference
+from fpga_model.numerics.fixed_point import Format
 from fpga_model.operators import Concatenation, Convolution, Input, Pooling, Shortcut
-from fpga_model.reference import run_float, run_reference
 from tests.lowering.models import Builder
 from tests.lowering.networks import random_cnns, save
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from onnx import TensorProto, helper
 
+from cgap.app.models import resolve
 from cgap.lowering import ImportedModel, QuantiseOptions, export_qdq, import_onnx, quantise
-from cgap.lowering.quality import against_file
-from cgap.models import resolve
-from fpga_model.accelerator import Accelerator
+from cgap.lowering.quantisation.quality import against_file
 from fpga_model.errors import UserError
-from fpga_model.fixed_point import Format
 from fpga_model.graph import FixedGraph, Shape
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.platform import load_platform
+from fpga_model.models.golden import run_reference
+from fpga_model.numerics.fixed_point import Format
 from fpga_model.operators import Convolution, Pooling
-from fpga_model.platform import load_platform
-from fpga_model.reference import run_reference
 from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.schedule import Kind
 from tests.lowering.models import Builder, residual_net

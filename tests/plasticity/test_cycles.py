@@ -5,20 +5,21 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cgap import models, zoo  # noqa: E402
-from cgap.build import Target, compile_model  # noqa: E402
+from cgap import zoo  # noqa: E402
+from cgap.app import models  # noqa: E402
+from cgap.app.build import Target, compile_model  # noqa: E402
 from cgap.lowering import import_onnx  # noqa: E402
 from cgap.plasticity import find_spaces  # noqa: E402
 from cgap.plasticity.cycles import CycleModel  # noqa: E402
 from cgap.training.config import AcceleratorSection  # noqa: E402
 from cgap.training.state import cycle_model  # noqa: E402
-from fpga_model.accelerator import Accelerator  # noqa: E402
-from fpga_model.analytic import estimate  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 from fpga_model.graph import Layer, LayerGraph  # noqa: E402
+from fpga_model.machine.accelerator import Accelerator  # noqa: E402
+from fpga_model.machine.platform import load_platform  # noqa: E402
+from fpga_model.models.analytic import estimate  # noqa: E402
+from fpga_model.numerics.tensors import Shape  # noqa: E402
 from fpga_model.operators import Concatenation, Input, Part  # noqa: E402
-from fpga_model.platform import load_platform  # noqa: E402
-from fpga_model.tensors import Shape  # noqa: E402
 
 ZCU104 = load_platform("zcu104")
 
@@ -43,7 +44,7 @@ def test_prediction_from_the_dense_network_is_what_the_pruned_one_is_reported_to
 
 def test_prediction_for_a_plain_network(tmp_path):
     """Pooling, a flatten and hidden layers, at a third of the dense network's cycles: within 1 %, measured +0.12 %."""
-    from cgap.lowering.export import export_model
+    from cgap.training.export import export_model
 
     model = zoo.build("lenet5")
     spaces = find_spaces(model, (1, 28, 28))

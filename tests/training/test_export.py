@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from cgap import zoo  # noqa: E402
-from cgap.lowering.export import export_model, export_run  # noqa: E402
+from cgap.training.export import export_model, export_run  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
 

@@ -6,9 +6,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cgap import plot  # noqa: E402
-from cgap.models import pretrained_folder  # noqa: E402
-from cgap.training import board, run  # noqa: E402
+from cgap.app.models import pretrained_folder  # noqa: E402
+from cgap.training import (  # noqa: E402
+    board,
+    plot,
+    run,
+)
 from cgap.training.log import MetricsLog  # noqa: E402
 from cgap.training.loop import short_widths  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402

@@ -19,7 +19,7 @@ from tests.training.test_run import log_of, same  # noqa: E402
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from cgap import files
+from cgap.boundary import files
 from cgap.training import run
 
 written, sync = 0, os.fsync

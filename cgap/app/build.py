@@ -1,0 +1,263 @@
+"""One build: from a model to everything under build/NAME."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cgap.app import models
+from cgap.app.inputs import Inputs, load_inputs, load_test_set
+from cgap.app.report import Accuracy, Costs, Csim, Network, build_report
+from cgap.app.trace import trace_json
+from cgap.backends.hls import Header, emit_hls, find_ap_include, find_compiler, run_csim, write_vectors, write_weights
+from cgap.boundary.files import replace_folder, safe_name, write_atomic
+from cgap.lowering import ImportedModel, export_qdq, import_onnx, quantise
+from cgap.lowering.onnx.qdq import doubtful_layers
+from cgap.lowering.onnx.runtime import run_onnx
+from cgap.lowering.quantisation.quality import Quality, measure
+from fpga_model.errors import UserError
+from fpga_model.graph import FixedGraph
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.platform import Platform, load_platform
+from fpga_model.models.golden import StoredTensors, run_reference
+from fpga_model.schedule.build import build_schedule
+from fpga_model.schedule.schedule import Kind, Schedule
+
+Say = Callable[[str], None]
+
+CALIBRATION_IMAGES = 100
+"""Enough for the fractions of a ResNet-20 to settle: all 300 of the sample give the same ones."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a network is built for."""
+
+    platform: Platform
+    accelerator: Accelerator
+    kind: Kind
+
+    @classmethod
+    def parse(cls, platform: str, array: str, schedule: str, page_depth: int = Accelerator.page_depth) -> Target:
+        """From the command line's words. Raises UserError."""
+        kinds = [kind.value for kind in Kind]
+        if schedule not in kinds:
+            raise UserError(f"no schedule {schedule!r}: choose {' or '.join(kinds)}")
+        return cls(load_platform(platform), Accelerator.parse(array, page_depth=page_depth), Kind(schedule))
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A network lowered to integers and scheduled.
+
+    `record` is the training record of a shipped model, else empty.
+    """
+
+    name: str
+    onnx: Path
+    record: dict[str, Any]
+    imported: ImportedModel
+    fixed: FixedGraph
+    inputs: Inputs
+    schedule: Schedule
+
+
+def build_name(model: str) -> str:
+    """The folder of a model under build/: its name, or its file's, made safe."""
+    return safe_name(Path(model).stem if model.endswith(".onnx") else model, set())
+
+
+def compile_model(model: str, target: Target, images: Path | None = None) -> Compiled:
+    """Import, quantise and schedule. Raises UserError for whatever is wrong with the input."""
+    onnx = models.resolve(model)
+    record = next((entry.record for entry in models.pretrained() if entry.onnx == onnx), {})
+    imported = import_onnx(onnx)
+    inputs = load_inputs(imported.graph.shape(imported.graph.input.name), images)
+    fixed = quantise(imported, inputs.images[:CALIBRATION_IMAGES])
+    schedule = build_schedule(fixed, target.accelerator, target.platform, target.kind)
+    return Compiled(build_name(model), onnx, record, imported, fixed, inputs, schedule)
+
+
+def network_figures(compiled: Compiled) -> Network:
+    """MACs and weights, of the dense network too if the model's record tells."""
+    dense = compiled.record.get("network", {})
+    graph = compiled.imported.graph
+    return Network(graph.macs(), graph.weights(), dense.get("dense_macs"), dense.get("dense_params"))
+
+
+def classify(onnx: Path, fixed: FixedGraph, inputs: Inputs, stored: StoredTensors | None) -> Accuracy:
+    """Float (onnxruntime on the model) and fixed (integer reference) accuracy; None without labels that fit.
+
+    The float accuracy is None, too, of a model that onnxruntime does not take, such as one with two nodes of one name.
+    `stored` are the integers of these images where they are known already.
+    """
+    output = fixed.graph.output.name
+    if inputs.labels is None or fixed.graph.shape(output).size <= int(inputs.labels.max()):
+        return Accuracy(0, None, None)
+    try:
+        logits = next(iter(run_onnx(onnx, inputs.images).values()))
+    except UserError:
+        logits = None
+    integers = stored or run_reference(fixed, inputs.integers(), keep=[output])
+
+    def right(scores: npt.NDArray[Any]) -> float:
+        rows = scores.reshape(len(scores), -1)
+        # A model that ends in ArgMax gives the class itself.
+        classes = rows[:, 0] if np.issubdtype(rows.dtype, np.integer) and rows.shape[1] == 1 else rows.argmax(1)
+        return float((classes == inputs.labels).mean())
+
+    return Accuracy(len(inputs.images), None if logits is None else right(logits), right(integers[output]))
+
+
+def kept_note(imported: ImportedModel, fixed: FixedGraph) -> str | None:
+    """What became of the integers of a network that was quantised before; None for one that was not."""
+    if not imported.quantised:
+        return None
+    kept = sum(fixed.format(name) == form for name, form in imported.pinned.items())
+    return f"of the tensors that the file stores as integers, {kept} of {len(imported.quantised)} keep them" + (
+        f"; {len(imported.dropped)} more are not stored" if imported.dropped else ""
+    )
+
+
+@dataclass(frozen=True)
+class HlsRequest:
+    """What `cgap hls` is asked for; `out` is build/NAME when None."""
+
+    model: str
+    target: Target
+    images: int = 100
+    csim: bool = True
+    test_set: bool = False
+    images_file: Path | None = None
+    out: Path | None = None
+
+
+def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
+    """Make the whole build folder; returns it with its report. A failure leaves an earlier folder as it was.
+
+    Raises:
+        UserError: the input is at fault, or what C simulation needs is missing.
+    """
+    if request.csim:
+        find_compiler()
+        find_ap_include()
+    say("importing, quantising and scheduling")
+    compiled = compile_model(request.model, request.target, request.images_file)
+    if compiled.imported.host:
+        say(f"left to the host, after the logits: {', '.join(compiled.imported.host)}")
+    note = kept_note(compiled.imported, compiled.fixed)
+    if note:
+        say(note)
+    test_set = load_test_set() if request.test_set else None
+    folder = request.out or Path("build") / compiled.name
+    with replace_folder(folder) as new:
+        costs = Costs.of(compiled.schedule)
+        layerwise = _layerwise(compiled)
+        say("emitting C++, weights and golden vectors")
+        _write_network(compiled, new)
+        _write_hls(compiled, layerwise, costs, new)
+        stored = write_vectors(compiled.fixed, compiled.inputs.first(request.images).integers(), new / "vectors")
+        quality = measure(compiled.imported, compiled.fixed, compiled.inputs.first(request.images).images, stored)
+        say("checking the integers against onnxruntime")
+        check_onnxruntime(compiled, stored, new)
+        if test_set is None:
+            accuracy = classify(compiled.onnx, compiled.fixed, compiled.inputs.first(request.images), stored)
+        else:
+            say(f"measuring accuracy on {len(test_set.images):,} images")
+            accuracy = classify(compiled.onnx, compiled.fixed, test_set, None)
+        csim = None
+        if request.csim:
+            say("compiling the C++ and simulating it")
+            csim = _simulate_cpp(compiled, new, say)
+        report = _report(compiled, accuracy, costs, csim, quality)
+        write_atomic(new / "report.json", json.dumps(report, indent=2) + "\n")
+        write_atomic(new / "trace.json", trace_json(costs.simulation, request.target.platform.clock_mhz))
+    return folder, report
+
+
+def simulate_model(model: str, target: Target, images: Path | None, trace: Path | None) -> dict[str, Any]:
+    """The report of a network that is scheduled and simulated but not emitted. Raises UserError."""
+    compiled = compile_model(model, target, images)
+    costs = Costs.of(compiled.schedule)
+    if trace is not None:
+        write_atomic(trace, trace_json(costs.simulation, target.platform.clock_mhz))
+    return _report(compiled, Accuracy(0, None, None), costs, None, {})
+
+
+def _report(
+    compiled: Compiled, accuracy: Accuracy, costs: Costs, csim: Csim | None, quality: dict[str, Quality]
+) -> dict[str, Any]:
+    sha256, dataset = compiled.imported.sha256, compiled.inputs.dataset
+    return build_report(compiled.name, dataset, sha256, network_figures(compiled), accuracy, costs, csim, quality)
+
+
+def _layerwise(compiled: Compiled) -> Schedule:
+    """The layerwise schedule, whose commands every layer runs when it is alone."""
+    schedule = compiled.schedule
+    if schedule.kind is Kind.LAYERWISE:
+        return schedule
+    return build_schedule(compiled.fixed, schedule.accelerator, schedule.platform, Kind.LAYERWISE)
+
+
+def _write_network(compiled: Compiled, folder: Path) -> None:
+    shutil.copyfile(compiled.onnx, folder / "model.onnx")
+    export_qdq(compiled.fixed, folder / "quantised.onnx")
+    write_atomic(folder / "graph.json", json.dumps(compiled.fixed.graph.to_json(), indent=1) + "\n")
+    write_atomic(folder / "schedule.json", compiled.schedule.to_json())
+
+
+def _write_hls(compiled: Compiled, layerwise: Schedule, costs: Costs, folder: Path) -> None:
+    schedule = compiled.schedule
+    accelerator = schedule.accelerator
+    array = f"{accelerator.Pox}x{accelerator.Poy}x{accelerator.Pof}"
+    model = compiled.name if compiled.record else compiled.onnx.name
+    options = f"--platform {schedule.platform.name} --array {array} --schedule {schedule.kind.value}"
+    if accelerator.page_depth != Accelerator.page_depth:
+        options += f" --page-depth {accelerator.page_depth}"
+    header = Header(compiled.name, compiled.imported.sha256, f"cgap hls {model} {options}")
+    figures = {}
+    for name in costs.simulation.layers:
+        closed, measured = costs.layer(name)
+        figures[name] = {
+            "cycles (analytic)": closed.cycles,
+            "cycles (simulated)": measured.cycles,
+            "bound": measured.bound,
+            "DRAM bytes read": measured.dram_read_bytes,
+            "DRAM bytes written": measured.dram_write_bytes,
+        }
+    emit_hls(schedule, layerwise, header, figures, folder / "hls")
+    write_weights(schedule, folder)
+
+
+def _simulate_cpp(compiled: Compiled, folder: Path, say: Say) -> Csim:
+    result = run_csim(folder, compiled.fixed.graph, workers=min(2, os.cpu_count() or 1))
+    for line in result.differences:
+        say(line)
+    return Csim(result.images, result.mismatches, result.seconds)
+
+
+def check_onnxruntime(compiled: Compiled, stored: StoredTensors, folder: Path) -> None:
+    """Compare every stored tensor of the integer reference with onnxruntime on the QDQ model.
+
+    Layers whose sums float32 is not proven to hold exactly are left out, and those behind them.
+
+    Raises:
+        RuntimeError: they differ, which is a defect of this program and not of its input.
+    """
+    probe = folder / "stored.onnx"
+    exported = export_qdq(compiled.fixed, probe, stored_outputs=True)
+    images = next(iter(stored.values()))
+    results = run_onnx(probe, compiled.inputs.images[: len(images)])
+    probe.unlink()
+    doubtful = doubtful_layers(compiled.fixed)
+    for name, tensor in exported.stored.items():
+        if name not in doubtful and not np.array_equal(results[tensor], stored[name]):
+            raise RuntimeError(f"layer {name!r}: onnxruntime and the integer reference differ")

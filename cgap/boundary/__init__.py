@@ -1,0 +1,1 @@
+"""What crosses between cgap and the outside: files, names, users' own code."""

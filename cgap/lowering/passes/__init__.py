@@ -1,0 +1,1 @@
+"""Named passes from ONNX nodes to layers."""

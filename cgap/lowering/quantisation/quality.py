@@ -1,0 +1,105 @@
+"""What quantisation costs: how often each stored tensor saturates, and how far it is from the real network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+
+from cgap.lowering.importer import ImportedModel
+from cgap.lowering.onnx.runtime import run_onnx
+from cgap.lowering.quantisation.calibrate import BATCH, real_batches
+from fpga_model.errors import UserError
+from fpga_model.graph import FixedGraph
+from fpga_model.models.golden import StoredTensors, run_reference
+from fpga_model.numerics.fixed_point import FloatArray, Format, IntArray
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One stored tensor over some images.
+
+    Attributes:
+        values: how many it held.
+        saturated: how many of them saturated.
+        signal: sum of the squares of the real values.
+        error: sum of the squared differences between what the stored integers stand for and the real values.
+    """
+
+    values: int = 0
+    saturated: int = 0
+    signal: float = 0.0
+    error: float = 0.0
+
+    @property
+    def snr_db(self) -> float | None:
+        """Signal-to-noise ratio in dB; None where there is no signal, or no noise at all."""
+        return 10 * math.log10(self.signal / self.error) if self.signal and self.error else None
+
+    def __add__(self, other: Quality) -> Quality:
+        return Quality(
+            self.values + other.values,
+            self.saturated + other.saturated,
+            self.signal + other.signal,
+            self.error + other.error,
+        )
+
+
+def compare(stored: IntArray, form: Format, real: npt.NDArray[Any], saturated: int = 0) -> Quality:
+    """The quality of stored integers of `form` where `real` values of the same shape were meant."""
+    exact = real.astype(np.float64)
+    difference = form.value(stored) - exact
+    return Quality(stored.size, saturated, float(np.vdot(exact, exact)), float(np.vdot(difference, difference)))
+
+
+def measure(
+    model: ImportedModel, fixed: FixedGraph, images: FloatArray, stored: StoredTensors | None = None
+) -> dict[str, Quality]:
+    """Run the real and the integer network on `images` [N, C, H, W] and compare every stored tensor, by layer name.
+
+    `stored` are the integers of these images where they are known already.
+    """
+    stored = stored or run_reference(fixed, fixed.format(fixed.graph.input.name).quantise(images))
+    found: dict[str, Quality] = {}
+    for index, real in enumerate(real_batches(model, images)):
+        part = slice(index * BATCH, (index + 1) * BATCH)
+        for name, values in real.items():
+            found[name] = found.get(name, Quality()) + compare(stored[name][part], fixed.format(name), values)
+    return {name: replace(quality, saturated=stored.saturated[name]) for name, quality in found.items()}
+
+
+def against_file(path: Path, model: ImportedModel, fixed: FixedGraph, images: FloatArray) -> dict[str, Quality] | None:
+    """How far the tensors that the file quantises, and the network not as the file, are from the file's own values.
+
+    Args:
+        path: the file that `model` was imported from.
+        images: real-valued images [N, C, H, W].
+
+    Returns:
+        By layer name; None if onnxruntime cannot run the file.
+    """
+    other = {name: pair.real for name, pair in model.quantised.items() if pair.form != fixed.format(name)}
+    if not other:
+        return {}
+    proto = onnx.load(path)
+    present = {info.name for info in proto.graph.output}
+    wanted = [real for real in dict.fromkeys(other.values()) if real not in present]
+    proto.graph.output.extend(helper.make_tensor_value_info(real, TensorProto.FLOAT, None) for real in wanted)
+    integers = fixed.format(fixed.graph.input.name).quantise(images)
+    stored = run_reference(fixed, integers, other)
+    with TemporaryDirectory() as folder:
+        probe = Path(folder) / "probe.onnx"
+        onnx.save(proto, probe)
+        try:
+            results = run_onnx(probe, images.astype(np.float32))
+        except UserError:
+            return None
+    real = {name: results[tensor].reshape(stored[name].shape) for name, tensor in other.items()}
+    return {name: compare(stored[name], fixed.format(name), real[name], stored.saturated[name]) for name in other}

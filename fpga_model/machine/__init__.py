@@ -1,0 +1,1 @@
+"""The one accelerator: its parameters, platform, instruction set and timing (docs/microarchitecture.md)."""

@@ -1,0 +1,1 @@
+"""What runs a network or a schedule: integer reference, simulator, analytic model, published model."""

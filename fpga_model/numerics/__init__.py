@@ -1,0 +1,1 @@
+"""Numbers: fixed point, tensors, and what a layer holds."""

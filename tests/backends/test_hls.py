@@ -1,0 +1,195 @@
+"""If these fail, emitted files differ from run to run, grow with the network, or can be broken by a name."""
+
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+
+import jinja2
+import pytest
+
+from cgap.backends.common.templates import environment, figure, plain
+from cgap.backends.hls import Header, emit_hls
+from cgap.backends.hls.emit import ENGINE_FILES
+from cgap.backends.hls.engine import engine_for
+from fpga_model import operators
+from fpga_model.errors import UserError
+from fpga_model.graph import Layer, LayerGraph
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.commands import Load, Target
+from fpga_model.machine.platform import load_platform
+from fpga_model.numerics.tensors import Shape
+from fpga_model.operators import ComputeOperator, Convolution, Input
+from fpga_model.schedule.schedule import Kind
+from tests.backends.networks import branch_network, number, residual_network, schedules
+
+HEADER = Header("model \\\nname */", "ab" * 32, "cgap hls model")
+
+
+def is_concrete(candidate):
+    """Whether this is the class of an operator that the accelerator computes."""
+    return inspect.isclass(candidate) and issubclass(candidate, ComputeOperator) and hasattr(candidate, "kind")
+
+
+def emitted(fixed, folder, accelerator=None, figures=None):
+    both = schedules(fixed, accelerator or Accelerator())
+    emit_hls(both[Kind.RESIDENT], both[Kind.LAYERWISE], HEADER, figures or {}, folder)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def chain(depth):
+    graph = LayerGraph("chain")
+    graph.add(Layer("layer0", Input(Shape(4, 8, 8))))
+    for k in range(depth):
+        graph.add(Layer(f"layer{k + 1}", Convolution(4, 4, (3, 3), (1, 1), (1, 1, 1, 1)), (f"layer{k}",)))
+    return number(graph, 5)
+
+
+def test_the_same_network_gives_the_same_bytes(tmp_path):
+    first = emitted(residual_network(), tmp_path / "a")
+    assert first == emitted(residual_network(), tmp_path / "b")
+    assert set(ENGINE_FILES) <= set(first)
+    assert not [name for name in first if ".part" in name]
+
+
+def test_every_file_says_what_it_is_and_how_to_make_it_again(tmp_path):
+    for name, content in emitted(residual_network(), tmp_path).items():
+        head = content.decode("ascii").splitlines()[:6]
+        comment = "#" if name in ("Makefile", "run_hls.tcl") else "//"
+        assert all(line.startswith(comment) for line in head), name
+        assert "ab" * 32 in head[3], name
+        assert "cgap hls model" in head[5], name
+
+
+def test_a_layer_has_a_file_under_its_name_with_plan_and_figures(tmp_path):
+    figures = {"block.0/conv1": {"cycles (simulated)": 12345, "cycles (rtl)": None}}
+    files = emitted(residual_network(), tmp_path, figures=figures)
+    text = files["layers/block_0_conv1.h"].decode()
+    for expected in (
+        "layer block.0/conv1",
+        "convolution, 5 -> 7 maps, kernel 3x3",
+        "Tof 7 maps x Toy 13 rows",
+        "stem [5x13x17] on chip: page",
+        "cycles (simulated): 12,345",
+        "cycles (rtl): not measured",
+        "what a vendor's HLS makes of this code is yours to measure",
+    ):
+        assert expected in text
+    assert "void layer_block_0_conv1(" in files["tops/block_0_conv1.cpp"].decode()
+
+
+def test_code_does_not_grow_with_depth(tmp_path):
+    """Only tables do: the engine, the top and the test bench's code are the same for 2 layers as for 6."""
+    tables = {"config.h", "program.h", "testbench.h", "accelerator.h", "run_hls.tcl"}
+    shallow, deep = emitted(chain(2), tmp_path / "a"), emitted(chain(6), tmp_path / "b")
+    for name in set(ENGINE_FILES) - tables:
+        without_sizes = [re.sub(rb"depth=\d+", b"", files[name]) for files in (shallow, deep)]
+        assert without_sizes[0] == without_sizes[1], name
+
+
+def test_names_cannot_leave_comments_or_strings(tmp_path):
+    files = emitted(branch_network(), tmp_path)
+    for name, content in files.items():
+        text = content.decode("ascii")
+        assert "#error" not in text, name
+        assert "??" not in text, name
+        if not name.endswith((".tcl", "Makefile")):
+            assert "\\\n" not in text, name
+
+
+@pytest.mark.parametrize("operator", [c for c in vars(operators).values() if is_concrete(c)], ids=lambda c: c.kind)
+def test_every_operator_has_its_template(operator):
+    assert environment("hls").get_template(f"operators/{operator.template}.j2")
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\\", "??/", "a*/", '"', "é", "{{ x }}", "`", "$(x)", "\x00"])
+def test_plain_text_has_nothing_that_ends_a_comment_or_a_string(text):
+    assert re.fullmatch(r"[A-Za-z0-9 ._/:;,+()<>\[\]='-]*", plain(text))
+
+
+def test_figures_are_written_as_people_read_them():
+    assert [figure(value) for value in (1234567, 0.5, None, "compute\n")] == [
+        "1,234,567",
+        "0.5",
+        "not measured",
+        "compute_",
+    ]
+
+
+def test_a_name_that_a_template_is_not_given_is_an_error():
+    with pytest.raises(jinja2.UndefinedError):
+        environment("hls").get_template("config.h.j2").render()
+
+
+def test_an_array_without_an_axi_port_is_refused():
+    with pytest.raises(UserError, match="Pox = 1 "):
+        emitted(chain(1), None, Accelerator(Pox=1))
+
+
+def test_a_platform_that_holds_the_machine_but_not_the_doubled_pages_of_the_cpp_is_named():
+    """The C++ keeps two copies of the feature pages: a part that is too small for them must not be promised."""
+    schedule = schedules(chain(1), Accelerator())[Kind.RESIDENT]
+    accelerator, platform = schedule.accelerator, schedule.platform
+    small = dataclasses.replace(platform, name="small", ramb36=accelerator.ramb36())
+    small.check(accelerator)
+    with pytest.raises(UserError, match="platform small is too small for the emitted"):
+        engine_for([schedule.commands], accelerator, small)
+
+
+def test_loads_of_part_of_a_beat_are_a_defect_that_is_found():
+    schedule = schedules(chain(1), Accelerator())[Kind.RESIDENT]
+    load = next(c for c in schedule.commands if isinstance(c, Load) and c.target is Target.WEIGHT)
+    for broken in (
+        dataclasses.replace(load, address=1),
+        dataclasses.replace(load, dram=dataclasses.replace(load.dram, bytes=load.dram.bytes - 4)),
+    ):
+        with pytest.raises(ValueError, match="beat"):
+            engine_for([(broken,)], schedule.accelerator, schedule.platform)
+
+
+def test_both_schedules_must_be_of_one_network(tmp_path):
+    first, second = schedules(chain(1), Accelerator()), schedules(chain(2), Accelerator())
+    with pytest.raises(ValueError, match="same network"):
+        emit_hls(first[Kind.RESIDENT], second[Kind.LAYERWISE], HEADER, {}, tmp_path)
+
+
+def test_the_script_names_part_clock_and_every_top(tmp_path):
+    script = emitted(residual_network(), tmp_path)["run_hls.tcl"].decode()
+    platform = load_platform("zcu104")
+    assert f"set_part {{{platform.part}}}" in script
+    assert f"-period {1000 / platform.clock_mhz:.3f}" in script
+    assert "layer_block_1_conv2" in script
+
+
+def test_the_script_runs_every_step_for_every_top(tmp_path, monkeypatch):
+    """Run by a Tcl interpreter, with the tool's commands replaced by ones that write down their arguments."""
+    tkinter = pytest.importorskip("tkinter")
+    monkeypatch.chdir(tmp_path)  # the script changes the folder of the whole process
+    emitted(residual_network(), tmp_path)
+    script = tmp_path / "run_hls.tcl"
+    for name, steps in (("accelerator", "csim csynth cosim export"), ("layer_fc", "csim")):
+        monkeypatch.setenv("TOP", name)
+        monkeypatch.setenv("STEPS", steps)
+        calls = run_tcl(tkinter, script)
+        assert ["set_top", name] in calls
+        sources = [Path(call[-3]) for call in calls if call[0] == "add_files"]
+        assert len(sources) == 2
+        assert all(source.is_file() for source in sources)
+        done = [call[0] for call in calls]
+        assert [step for step in steps.split() if f"{step}_design" in done] == steps.split()
+    assert "--layer 7" in next(call for call in calls if call[0] == "csim_design")[-1]
+    monkeypatch.setenv("TOP", "layer_none")
+    with pytest.raises(tkinter.TclError, match="no top layer_none: choose accelerator or one of layer_stem"):
+        run_tcl(tkinter, script)
+
+
+def run_tcl(tkinter, script):
+    """Calls of the tool's commands that the script makes."""
+    calls = []
+    tcl = tkinter.Tcl()
+    steps = ("csim_design", "csynth_design", "cosim_design", "export_design")
+    commands = ("open_project", "set_top", "add_files", "open_solution", "set_part", "create_clock", *steps, "exit")
+    for command in commands:
+        tcl.createcommand(command, lambda *words, name=command: calls.append([name, *words]))
+    tcl.eval(f"source {{{script}}}")
+    return calls
