@@ -10,6 +10,7 @@ from torch import nn
 from cgap.boundary.imports import import_own
 from cgap.zoo.lenet import LeNet5
 from cgap.zoo.resnet import ResNet
+from cgap.zoo.resnet9 import ResNet9
 from cgap.zoo.vgg import VGG
 from fpga_model.errors import UserError
 
@@ -17,6 +18,7 @@ DEPTHS = (20, 32, 44, 56, 110)
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "lenet5": LeNet5,
     **{f"vgg{depth}": partial(VGG, depth) for depth in (16, 19)},
+    "resnet9": ResNet9,
     **{f"resnet{depth}": partial(ResNet, depth) for depth in DEPTHS},
 }
 

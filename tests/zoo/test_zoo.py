@@ -16,6 +16,8 @@ from fpga_model.errors import UserError  # noqa: E402
         ("lenet5", (1, 28, 28), 416_520, 61_470),
         ("vgg16", (3, 32, 32), 313_201_664, 14_715_584),
         ("vgg19", (3, 32, 32), 398_136_320, 20_024_000),
+        # 24 filters on 3 maps at 32x32, then five layers of the same MACs, two of them at 16x16 and two at 4x4
+        ("resnet9", (3, 32, 32), 663_552 + 5 * 10_616_832 + 1_920, 925_320),
         ("resnet110", (3, 32, 32), 252_887_680, 1_719_856),
     ],
 )
@@ -25,7 +27,8 @@ def test_costs(name, shape, macs, params):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("lenet5", (1, 28, 28)), ("vgg19", (3, 32, 32)), ("resnet110", (3, 32, 32))]
+    ("name", "shape"),
+    [("lenet5", (1, 28, 28)), ("resnet9", (3, 32, 32)), ("vgg19", (3, 32, 32)), ("resnet110", (3, 32, 32))],
 )
 def test_it_grows_without_changing_and_is_pruned_to_half(name, shape):
     torch.manual_seed(0)
@@ -52,6 +55,11 @@ def test_it_grows_without_changing_and_is_pruned_to_half(name, shape):
     assert after.params <= target.params
     assert CostModel(model, find_spaces(model, shape), shape)({}) == after
     assert model(x).shape == (2, 10)
+
+
+def test_resnet9_says_which_widths_it_takes():
+    with pytest.raises(UserError, match=r"resnet9: widths \[24, 48\] must be four"):
+        zoo.build("resnet9", widths=[24, 48])
 
 
 def test_other_numbers_of_classes_and_unknown_options():
