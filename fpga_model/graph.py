@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ class LayerGraph:
     def __init__(self, name: str) -> None:
         self.name = name
         self.digraph: nx.DiGraph[str] = nx.DiGraph()
+        self._named: tuple[str, ...] = ()
 
     def add(self, layer: Layer) -> None:
         """Append a layer.
@@ -117,25 +118,46 @@ class LayerGraph:
             raise UserError(f"network {self.name!r} has no input layer")
         return first
 
+    def name_outputs(self, names: Iterable[str]) -> None:
+        """Say which layers are outputs, in the order in which the network's user knows them.
+
+        Raises:
+            UserError: there is no layer of such a name, or it is the input.
+        """
+        named = tuple(dict.fromkeys(names))
+        for name in named:
+            if isinstance(self.layer(name).operator, Input):
+                raise UserError(f"network {self.name!r}: its input {name!r} is no output")
+        self._named = named
+
+    @property
+    def outputs(self) -> tuple[Layer, ...]:
+        """The layers whose tensors leave the network: those named (others may read them, too), then those that nobody
+        reads, in topological order."""
+        ends = (name for name, degree in self.digraph.out_degree() if degree == 0)
+        return tuple(self.layer(name) for name in dict.fromkeys((*self._named, *ends)))
+
     @property
     def output(self) -> Layer:
-        """The one layer whose tensor nobody reads.
+        """The output of a network that has one.
 
         Raises:
             UserError: there is not exactly one; the message names them.
         """
-        ends = [name for name, degree in self.digraph.out_degree() if degree == 0]
+        ends = self.outputs
         if len(ends) != 1:
-            raise UserError(f"network {self.name!r} needs one output, it has {len(ends)}: {', '.join(map(repr, ends))}")
-        return self.layer(ends[0])
+            names = ", ".join(repr(layer.name) for layer in ends)
+            raise UserError(f"network {self.name!r} needs one output, it has {len(ends)}: {names}")
+        return ends[0]
 
     def validate(self) -> None:
         """Check what can only be known when every layer is there.
 
         Raises:
-            UserError: not one input and one output.
+            UserError: no input, or nothing computed from it.
         """
-        _ = self.input, self.output
+        if self.outputs == (self.input,):
+            raise UserError(f"network {self.name!r} computes nothing")
 
     def macs(self) -> int:
         """Multiply-accumulate operations for one image."""
@@ -149,6 +171,7 @@ class LayerGraph:
         """Structure without tensors, for `json.dump`."""
         return {
             "name": self.name,
+            "outputs": [layer.name for layer in self.outputs],
             "layers": [
                 {
                     "name": layer.name,
@@ -170,6 +193,7 @@ class LayerGraph:
         try:
             graph = cls(str(document["name"]))
             entries = [(str(e["name"]), e["operator"], tuple(map(str, e["inputs"]))) for e in document["layers"]]
+            outputs = [str(name) for name in document["outputs"]]
         except (KeyError, TypeError) as error:
             raise UserError(f"not a layer graph: {error!r}") from error
         for name, settings, inputs in entries:
@@ -178,6 +202,7 @@ class LayerGraph:
             except UserError as error:
                 raise UserError(f"layer {name!r}: {error}") from error
             graph.add(Layer(name, operator, inputs))
+        graph.name_outputs(outputs)
         graph.validate()
         return graph
 

@@ -94,13 +94,16 @@ def network_figures(compiled: Compiled) -> Network:
 
 
 def classify(onnx: Path, fixed: FixedGraph, inputs: Inputs, stored: StoredTensors | None) -> Accuracy:
-    """Float (onnxruntime on the model) and fixed (integer reference) accuracy; None without labels that fit.
+    """Float (onnxruntime on the model) and fixed (integer reference) accuracy; None without labels that fit, or with
+    several outputs, of which nobody says which are the classes.
 
     The float accuracy is None, too, of a model that onnxruntime does not take, such as one with two nodes of one name.
     `stored` are the integers of these images where they are known already.
     """
+    if inputs.labels is None or len(fixed.graph.outputs) != 1:
+        return Accuracy(0, None, None)
     output = fixed.graph.output.name
-    if inputs.labels is None or fixed.graph.shape(output).size <= int(inputs.labels.max()):
+    if fixed.graph.shape(output).size <= int(inputs.labels.max()):
         return Accuracy(0, None, None)
     try:
         logits = next(iter(run_onnx(onnx, inputs.images).values()))

@@ -98,6 +98,8 @@ def lower_model(request: LowerRequest, say: Callable[[str], None]) -> tuple[Path
 
 def _labels(imported: ImportedModel, inputs: Inputs) -> npt.NDArray[np.integer] | None:
     """The classes of the images, if the network tells as many apart."""
+    if len(imported.graph.outputs) != 1:
+        return None
     classes = imported.graph.shape(imported.graph.output.name).size
     return None if inputs.labels is None or classes <= int(inputs.labels.max()) else inputs.labels
 

@@ -141,7 +141,7 @@ def limits(schedule: Schedule) -> dict[str, Any]:
     """What no schedule on this array and port can beat: MACs over units; weights, image and logits over the bus."""
     graph, accelerator, platform = schedule.graph, schedule.accelerator, schedule.platform
     compute = -(-graph.macs() // accelerator.macs)
-    values = graph.weights() + graph.shape(graph.input.name).size + graph.shape(graph.output.name).size
+    values = graph.weights() + sum(graph.shape(layer.name).size for layer in (graph.input, *graph.outputs))
     least = values * accelerator.bits // 8
     cycles = max(compute, least / platform.bytes_per_cycle)
     return {"compute_cycles": compute, "dram_bytes": least, "latency_ms": cycles / platform.clock_mhz / 1e3}

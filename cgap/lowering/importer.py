@@ -93,7 +93,7 @@ def import_onnx(path: Path | str, dump: Path | None = None) -> ImportedModel:
     """Import a network.
 
     Args:
-        path: an ONNX file with one input, images [N, C, H, W], and one output.
+        path: an ONNX file with one input, images [N, C, H, W].
         dump: folder that receives the network as an ONNX file after every pass, for looking at.
 
     Raises:
@@ -146,6 +146,11 @@ def to_layers(network: Network) -> tuple[LayerGraph, dict[str, FloatParameters]]
             parameters[name] = _parameters(name, weights.reshape(operator.weight_shape), bias)
     if not network.nodes:
         raise UserError(f"network {network.name!r} computes nothing")
+    for tensor in network.outputs:
+        if tensor == network.input or tensor not in layer_of:
+            what = "is the image itself" if tensor == network.input else "depends on no image"
+            raise UserError(f"network {network.name!r}: its output {shorten(tensor)!r} {what}; leave it out")
+    graph.name_outputs(layer_of[tensor] for tensor in network.outputs)
     graph.validate()
     return graph, parameters
 

@@ -65,11 +65,25 @@ def test_layers_that_do_not_fit_are_named(layer: Layer, message: str) -> None:
         residual_graph().add(layer)
 
 
-def test_a_network_has_one_output() -> None:
+def test_several_outputs() -> None:
+    """What was named comes first, read by others or not; then what nobody reads. `output` is for one alone."""
     graph = residual_graph()
+    assert graph.outputs == (graph.output,)
     graph.add(Layer("side", Pooling("max", (2, 2), (2, 2)), ("first",)))
-    with pytest.raises(UserError, match="needs one output, it has 2: 'fc', 'side'"):
-        graph.validate()
+    graph.name_outputs(["third", "side", "third"])
+    graph.validate()
+    assert [layer.name for layer in graph.outputs] == ["third", "side", "fc"]
+    with pytest.raises(UserError, match="needs one output, it has 3: 'third', 'side', 'fc'"):
+        _ = graph.output
+    document = json.loads(json.dumps(graph.to_json()))
+    assert LayerGraph.from_json(document).outputs == graph.outputs
+    assert document["outputs"] == ["third", "side", "fc"]
+
+
+@pytest.mark.parametrize(("name", "message"), [("gone", "no layer 'gone'"), ("image", "'image' is no output")])
+def test_outputs_are_layers_that_compute(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        residual_graph().name_outputs(["fc", name])
 
 
 def test_an_empty_network_has_no_input() -> None:
@@ -98,6 +112,10 @@ def _no_layers(document: dict[str, Any]) -> None:
     del document["layers"]
 
 
+def _unknown_output(document: dict[str, Any]) -> None:
+    document["outputs"] = ["gone"]
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -105,6 +123,7 @@ def _no_layers(document: dict[str, Any]) -> None:
         (_cycle, "'first' reads 'third', which no earlier layer makes"),
         (_unknown_kind, "layer 'pool': unknown operator 'mystery'"),
         (_no_layers, "not a layer graph"),
+        (_unknown_output, "no layer 'gone'"),
     ],
 )
 def test_spoilt_documents_are_refused(spoil: Any, message: str) -> None:

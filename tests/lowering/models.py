@@ -73,21 +73,22 @@ class Builder:
         bias = self.random.normal(0, 0.1, channels).astype(np.float32)
         return self.node("Gemm", data, self.constant(weights), self.constant(bias), name=name, transB=1)
 
-    def model(self, output: str) -> onnx.ModelProto:
+    def model(self, output: str | Sequence[str]) -> onnx.ModelProto:
+        outputs = [output] if isinstance(output, str) else list(output)
         graph = helper.make_graph(
             self.nodes,
             "model",
             [helper.make_tensor_value_info("image", TensorProto.FLOAT, self.image)],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
             self.initialisers,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=10)
-        inferred = onnx.shape_inference.infer_shapes(model).graph.output[0].type
-        graph.output[0].type.CopyFrom(inferred)
+        for info, inferred in zip(graph.output, onnx.shape_inference.infer_shapes(model).graph.output, strict=True):
+            info.type.CopyFrom(inferred.type)
         model.graph.CopyFrom(graph)
         return model
 
-    def save(self, output: str, path: Path) -> Path:
+    def save(self, output: str | Sequence[str], path: Path) -> Path:
         path.write_bytes(self.model(output).SerializeToString())
         return path
 

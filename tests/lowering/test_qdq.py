@@ -126,6 +126,33 @@ def test_logits_are_the_dequantised_last_tensor(resnet20: FixedGraph, tmp_path: 
     assert np.array_equal(logits, resnet20.format("fc").value(stored).reshape(3, 10))
 
 
+def test_every_output_is_stored_and_returned(tmp_path: Path) -> None:
+    """Three heads, one of them read by another, one through a Sigmoid that the host runs; two names for one tensor."""
+    net = Builder(("N", 3, 8, 8))
+    data = net.node("Relu", net.conv("image", 3, 6))
+    inner = net.conv(data, 6, 4)
+    mean = net.node("Flatten", net.node("GlobalAveragePool", data))
+    ends = [net.node("Sigmoid", net.conv(inner, 4, 2)), inner, net.dense(mean, 6, 5), net.node("Identity", inner)]
+    path = net.save(ends, tmp_path / "net.onnx")
+    model = import_onnx(path)
+    names = [layer.name for layer in model.graph.outputs]
+    assert names == ["conv_5", "conv_2", "fc"]
+    assert model.host == ("'sigmoid_6' (Sigmoid)",)
+    images = random_images(Shape(3, 8, 8), 4)
+    real = run_float(model.graph, model.parameters, images / 128.0, keep=names)
+    given = session(path).run(None, {"image": images / np.float32(128)})
+    for name, expected in zip(names, (np.log(given[0] / (1 - given[0])), *given[1:]), strict=False):
+        assert np.allclose(real[name].reshape(expected.shape), expected, atol=1e-4), name
+    fixed = quantise(model, images / 128.0)
+    assert set(mismatches(fixed, images, tmp_path / "qdq.onnx").values()) == {0}
+    exported = export_qdq(fixed, tmp_path / "qdq.onnx")
+    assert exported.outputs == {name: name for name in names}
+    stored = run_reference(fixed, images, keep=names)
+    results = session(tmp_path / "qdq.onnx").run(list(names), {"image": images / np.float32(128)})
+    for name, result in zip(names, results, strict=True):
+        assert np.array_equal(result, fixed.format(name).value(stored[name]).reshape(result.shape)), name
+
+
 def test_the_same_network_gives_the_same_bytes(resnet20: FixedGraph, tmp_path: Path) -> None:
     for name in ("a", "b"):
         export_qdq(resnet20, tmp_path / name)

@@ -75,23 +75,24 @@ class StoredPair:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A graph of nodes in topological order, with one input and one output.
+    """A graph of nodes in topological order, with one input and any number of outputs.
 
     Attributes:
         name: of the network.
-        input, output: tensor names.
+        input: name of the tensor that is given.
+        outputs: names of the tensors that are wanted, in the file's order; a pass may make two of them the same.
         nodes: in topological order.
         constants: initialisers and what has been computed from them.
         shapes: of tensors, the batch axis first; absent where unknown, -1 for an unknown size.
         opset: version of ONNX's operators.
-        host: nodes behind the output that the host runs, as messages call them.
+        host: nodes behind the outputs that the host runs, as messages call them.
         pairs: how the file stores a tensor, where it does; the nodes that said so are gone.
         dropped: dequantised tensors whose pair contradicts another, and is ignored.
     """
 
     name: str
     input: str
-    output: str
+    outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     constants: Mapping[str, npt.NDArray[Any]]
     shapes: Mapping[str, tuple[int, ...]]
@@ -120,9 +121,13 @@ class Network:
         """Nodes that read `tensor`, once per use."""
         return self._readers.get(tensor, [])
 
+    def wanted(self, tensors: Iterable[str]) -> bool:
+        """Whether anything reads one of `tensors`, or it is an output."""
+        return any(self.readers(tensor) or tensor in self.outputs for tensor in tensors if tensor)
+
     def only_reader(self, tensor: str) -> bool:
-        """Whether `tensor` is used exactly once, and is not the network's output."""
-        return len(self.readers(tensor)) == 1 and tensor != self.output
+        """Whether `tensor` is used exactly once, and is no output of the network."""
+        return len(self.readers(tensor)) == 1 and tensor not in self.outputs
 
     def constant(self, node: Node, index: int) -> npt.NDArray[Any] | None:
         """The constant that `node` reads as input `index`; None when absent or not constant."""
@@ -211,14 +216,14 @@ def _apply(network: Network, edits: Iterable[Edit]) -> Network:
         nodes=tuple(
             replace(node, inputs=tuple(rename.get(tensor, tensor) for tensor in node.inputs)) for node in nodes if node
         ),
-        output=rename.get(network.output, network.output),
+        outputs=tuple(rename.get(tensor, tensor) for tensor in network.outputs),
         constants=constants,
     )
 
 
 def prune(network: Network) -> Network:
-    """Drop nodes and constants that the output does not depend on."""
-    needed = {network.output}
+    """Drop nodes and constants that no output depends on."""
+    needed = set(network.outputs)
     nodes: list[Node] = []
     for node in reversed(network.nodes):
         if needed.intersection(node.outputs):
@@ -237,7 +242,7 @@ def replace_outputs(node: Node, last: Node) -> Node:
 
 
 def from_onnx(model: onnx.ModelProto, name: str) -> Network:
-    """The main graph of a checked model with one input and one output (see `read`); `Constant` nodes are resolved."""
+    """The main graph of a checked model with one input (see `read`); `Constant` nodes are resolved."""
     graph = model.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = []
@@ -257,7 +262,7 @@ def from_onnx(model: onnx.ModelProto, name: str) -> Network:
     return Network(
         name=name,
         input=next(info.name for info in graph.input if info.name not in constants),
-        output=graph.output[0].name,
+        outputs=tuple(info.name for info in graph.output),
         nodes=tuple(nodes),
         constants=constants,
         shapes={info.name: shape for info in infos if (shape := declared_shape(info)) is not None},
@@ -276,7 +281,7 @@ def to_onnx(network: Network) -> onnx.ModelProto:
             ],
             network.name,
             [helper.make_tensor_value_info(network.input, TensorProto.FLOAT, network.shapes[network.input])],
-            [helper.make_tensor_value_info(network.output, TensorProto.FLOAT, None)],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in dict.fromkeys(network.outputs)],
             [numpy_helper.from_array(np.asarray(value), name) for name, value in network.constants.items()],
         ),
         opset_imports=[

@@ -28,10 +28,12 @@ class QdqModel:
     """What an exported QDQ file holds.
 
     Attributes:
+        outputs: name of the real-valued output, by layer name: "logits" for the only one, else the layer's own.
         stored: name of the tensor with the stored integers, by layer name.
         unproven: layers whose accumulators could leave float32's exact range, where onnxruntime's sums might round.
     """
 
+    outputs: dict[str, str]
     stored: dict[str, str]
     unproven: list[str]
 
@@ -39,9 +41,10 @@ class QdqModel:
 def export_qdq(fixed: FixedGraph, path: Path, stored_outputs: bool = False) -> QdqModel:
     """Write the network for onnxruntime.
 
-    It reads the same real-valued image as the original network and returns its real-valued `logits`. Run with graph
-    optimisations disabled it repeats the stored integers bit for bit in all layers that are not `unproven`; with them,
-    onnxruntime may take integer kernels, which saturate inside on processors without VNNI.
+    It reads the same real-valued image as the original network and returns its real-valued outputs, named as
+    `QdqModel.outputs` says. Run with graph optimisations disabled it repeats the stored integers bit for bit in all
+    layers that are not `unproven`; with them, onnxruntime may take integer kernels, which saturate inside on
+    processors without VNNI.
 
     Args:
         fixed: the quantised network.
@@ -53,7 +56,7 @@ def export_qdq(fixed: FixedGraph, path: Path, stored_outputs: bool = False) -> Q
         writer.write(layer)
     content: bytes = writer.model(stored_outputs).SerializeToString(deterministic=True)
     write_atomic(path, content)
-    return QdqModel(dict(writer.stored), unproven_layers(fixed))
+    return QdqModel(dict(writer.outputs), dict(writer.stored), unproven_layers(fixed))
 
 
 def unproven_layers(fixed: FixedGraph) -> list[str]:
@@ -82,6 +85,8 @@ class _Writer:
 
     def __post_init__(self) -> None:
         self.image = self.fixed.graph.input.name
+        names = [layer.name for layer in self.fixed.graph.outputs]
+        self.outputs = {name: name for name in names} if len(names) > 1 else {names[0]: "logits"}
         # Names of layers are kept for the nodes that compute them.
         self.taken.update(layer.name for layer in self.fixed.graph.layers)
 
@@ -130,12 +135,13 @@ class _Writer:
 
     def model(self, stored_outputs: bool) -> onnx.ModelProto:
         graph = self.fixed.graph
-        image, last = graph.shape(self.image), graph.shape(graph.output.name)
-        result = self.real(graph.output.name)
-        flat = last.pixels == 1
-        ending = "Flatten" if flat else "Identity"
-        self.nodes.append(helper.make_node(ending, [result], ["logits"], self.tensor("logits.layout")))
-        outputs = [_value("logits", TensorProto.FLOAT, [last.channels] if flat else _sizes(last))]
+        image, outputs = graph.shape(self.image), []
+        for name, called in self.outputs.items():
+            result, shape = self.real(name), graph.shape(name)
+            flat = shape.pixels == 1
+            ending = "Flatten" if flat else "Identity"
+            self.nodes.append(helper.make_node(ending, [result], [called], self.tensor(f"{called}.layout")))
+            outputs.append(_value(called, TensorProto.FLOAT, [shape.channels] if flat else _sizes(shape)))
         if stored_outputs:
             for name, tensor in self.stored.items():
                 kind = helper.np_dtype_to_tensor_dtype(self.fixed.format(name).dtype)

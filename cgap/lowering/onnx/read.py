@@ -29,8 +29,8 @@ def read_model(path: Path) -> tuple[Network, str]:
         The network, and the SHA-256 of the file.
 
     Raises:
-        UserError: the file is missing, too large, not ONNX, or not a network with one image as input and one
-            output whose every weight is there and finite.
+        UserError: the file is missing, too large, not ONNX, or not a network with one image as input whose every
+            weight is there and finite.
     """
     content = _read_bytes(path)
     try:
@@ -188,13 +188,14 @@ def _check_finite(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _fix_interface(model: onnx.ModelProto, path: Path) -> None:
-    """Require one image in and one tensor out; a symbolic batch axis becomes 1; other shapes are derived anew."""
+    """Require one image in and something out; a symbolic batch axis becomes 1; other shapes are derived anew."""
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [info for info in graph.input if info.name not in weights]
-    for what, infos in (("input", inputs), ("output", list(graph.output))):
-        if len(infos) != 1:
-            raise UserError(f"{path} needs one {what}, it has {len(infos)}: {[shorten(info.name) for info in infos]}")
+    if len(inputs) != 1:
+        raise UserError(f"{path} needs one input, it has {len(inputs)}: {[shorten(info.name) for info in inputs]}")
+    if not graph.output:
+        raise UserError(f"{path} is not a valid ONNX model: it has no output")
     image = inputs[0]
     shape = declared_shape(image)
     if image.type.tensor_type.elem_type != TensorProto.FLOAT or shape is None or len(shape) != 4:
@@ -209,5 +210,6 @@ def _fix_interface(model: onnx.ModelProto, path: Path) -> None:
         raise UserError(f"{path}: images of {list(shape[1:])} are too large; at most {MAX_ELEMENTS} numbers are taken")
     if shape[0] < 1:
         image.type.tensor_type.shape.dim[0].dim_value = 1
-    graph.output[0].type.tensor_type.ClearField("shape")
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
     del graph.value_info[:]

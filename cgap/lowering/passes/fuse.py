@@ -265,7 +265,7 @@ def fold_divisions(network: Network) -> Network:
 
 def _takes_division(network: Network, tensor: str) -> bool:
     """Whether everything that reads `tensor` has weights for it, or is pooling, which passes a factor on."""
-    return tensor != network.output and all(
+    return tensor not in network.outputs and all(
         node.is_a("Pooling", domain=DOMAIN) or (node.is_a(*WEIGHTED, domain=DOMAIN) and tensor not in node.inputs[3:])
         for node in network.readers(tensor)
     )

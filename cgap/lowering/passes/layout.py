@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cgap.lowering.onnx.network import DOMAIN, Edit, Network, Node, rewrite
+from cgap.lowering.onnx.network import DOMAIN, Edit, Network, Node, prune, rewrite
 
-HOST = ("Softmax", "LogSoftmax", "ArgMax", "Identity")
-"""Operators that, at the end of a network, leave the order of the classes as it is or only name the best."""
+HOST = ("Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "ArgMin", "TopK", "Identity")
+"""Operators that, at the end of a network, leave the order of scores as it is, or only name the best."""
 LAYOUT = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 """Operators that leave every number where it is in memory."""
 
 
 def leave_to_host(network: Network) -> Network:
-    """Pass: drop what follows the logits; the accelerator's output are the logits, and the host does the rest."""
-    left: list[str] = []
-    while True:
-        node = network.producer(network.output)
-        if node is None or not node.is_a(*HOST) or network.producer(node.inputs[0]) is None:
-            return replace(network, host=tuple(left))
-        if node.op != "Identity":
-            left.insert(0, f"{node.label} ({node.op})")
-        nodes = tuple(other for other in network.nodes if other is not node)
-        network = replace(network, nodes=nodes, output=node.inputs[0])
+    """Pass: drop what follows the logits; the accelerator's outputs are the logits, and the host does the rest."""
+    left: dict[str, None] = {}
+    outputs = []
+    for tensor in network.outputs:
+        behind: list[str] = []
+        while (node := network.producer(tensor)) is not None and node.is_a(*HOST) and network.producer(node.inputs[0]):
+            if node.op != "Identity":
+                behind.insert(0, f"{node.label} ({node.op})")
+            tensor = node.inputs[0]
+        left.update(dict.fromkeys(behind))
+        outputs.append(tensor)
+    return prune(replace(network, outputs=tuple(outputs), host=tuple(left)))
 
 
 def fold_padding(network: Network) -> Network:

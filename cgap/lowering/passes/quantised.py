@@ -120,8 +120,8 @@ def read_quantised(network: Network) -> Network:
             tensor = _stored_tensor(network, data, rename)
             if pairs.setdefault(tensor, pair).form != pair.form:
                 dropped.append(node.output)
-    output = rename.get(network.output, network.output)
-    network = replace(network, nodes=tuple(nodes), constants=constants, output=output)
+    outputs = tuple(rename.get(tensor, tensor) for tensor in network.outputs)
+    network = replace(network, nodes=tuple(nodes), constants=constants, outputs=outputs)
     return prune(replace(network, pairs=pairs, dropped=tuple(dropped)))
 
 

@@ -192,7 +192,7 @@ def remove_identities(network: Network) -> Network:
 
 def _drops_nothing(network: Network, node: Node) -> bool:
     training = network.constant(node, 2)
-    return not (training is not None and np.any(training)) and not any(map(network.readers, node.outputs[1:]))
+    return not (training is not None and np.any(training)) and not network.wanted(node.outputs[1:])
 
 
 def _keeps_float(_network: Network, node: Node) -> bool:

@@ -190,7 +190,7 @@ def _conv(network: Network, node: Node) -> str | None:
 
 @supports("MaxPool", "AveragePool")
 def _pool(network: Network, node: Node) -> str | None:
-    if len(node.outputs) > 1 and network.readers(node.outputs[1]):
+    if network.wanted(node.outputs[1:]):
         return "the indices of the maxima are read; only the maxima are supported"
     kernel = list(node.attributes["kernel_shape"])
     reason = _check_window(network, node, kernel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,7 +41,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Score:
-    """The logits of an integer network beside the real ones: SNR (infinite without error), accuracy drop in points."""
+    """The logits of an integer network beside the real ones: SNR (infinite without error; of several outputs the
+    worst's), accuracy drop in points."""
 
     snr_db: float
     drop: float | None
@@ -79,8 +80,8 @@ class _Trials:
         options: QuantiseOptions,
     ) -> None:
         self.model, self.images, self.labels, self.options = model, images, labels, options
-        self.output = model.graph.output.name
-        self.real = run_float(model.graph, model.parameters, images.astype(np.float32), [self.output])[self.output]
+        self.outputs = [layer.name for layer in model.graph.outputs]
+        self.real = run_float(model.graph, model.parameters, images.astype(np.float32), self.outputs)
         self.fractions = {}
         for bits in (8, 16):
             forms = stored_forms(model, replace(options, bits=bits, layer_bits={}))
@@ -94,16 +95,18 @@ class _Trials:
         calibrated = {name: self.fractions[form.bits][name] for name, form in forms.items()}
         fixed = to_integers(self.model, self.images, forms, calibrated, options)
         form = fixed.format(fixed.graph.input.name)
-        stored = run_reference(fixed, form.quantise(self.images), [self.output])[self.output]
-        quality = compare(stored, fixed.format(self.output), self.real)
-        score = Score(float("inf") if quality.snr_db is None else quality.snr_db, self._drop(stored))
-        return Mixed(options, fixed, score, {})
+        stored = run_reference(fixed, form.quantise(self.images), self.outputs)
+        found = [compare(stored[name], fixed.format(name), self.real[name]).snr_db for name in self.outputs]
+        worst = min((float("inf") if snr is None else snr for snr in found), default=float("inf"))
+        return Mixed(options, fixed, Score(worst, self._drop(stored)), {})
 
-    def _drop(self, stored: npt.NDArray[np.integer]) -> float | None:
+    def _drop(self, stored: Mapping[str, npt.NDArray[np.integer]]) -> float | None:
         if self.labels is None:
             return None
+        name = self.model.graph.output.name
         real, fixed = (
-            float((logits.reshape(len(logits), -1).argmax(1) == self.labels).mean()) for logits in (self.real, stored)
+            float((logits[name].reshape(len(logits[name]), -1).argmax(1) == self.labels).mean())
+            for logits in (self.real, stored)
         )
         return 100 * (real - fixed)
 
