@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cgap.boundary.files import safe_name
+from cgap.boundary.names import safe_name
 from fpga_model.graph import LayerGraph
 
 # A layer called like a file of the test vectors or of the engine must not take its place.

@@ -6,8 +6,6 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from cgap.boundary.locks import scratch
+from cgap.boundary.processes import ToolError, run_tool, run_tools
 from fpga_model.errors import UserError
 from fpga_model.graph import LayerGraph
 
@@ -26,7 +26,6 @@ EXIT_DIFFERENT = 1
 """Exit code of a test bench that found differences; any other but 0 means that it could not run."""
 DIFFERENCE = "difference: "
 """How a test bench begins a line about a pixel that is not what it should be."""
-TAIL_LINES = 15
 
 BENCHES = {"accelerator": ("tb.cpp", "accelerator.cpp"), "layers": ("tb_layers.cpp", "tops/tops.cpp")}
 """Sources of the test benches: of the whole network, and of every layer's own top."""
@@ -126,9 +125,15 @@ def compile_bench(
     compiler, include = find_compiler(), find_ap_include(ap_include)
     paths = ["-I", str(hls), "-isystem", str(include)]
     sources = [str(hls / source) for source in BENCHES[bench]]
-    done = _run([*compiler, *FLAGS, *options, *paths, "-o", str(binary), *sources])
-    if done.returncode != 0:
-        raise UserError(f"{compiler[0]} cannot compile the emitted C++ in {hls}:\n{_tail(done.stdout)}")
+    failed = f"{compiler[0]} cannot compile the emitted C++ in {hls}"
+    with scratch() as folder:  # where the compiler's own temporary files go, too
+        printed = run_tool(
+            [*compiler, *FLAGS, *options, *paths, "-o", str(binary), *sources],
+            failed,
+            environment={"TMPDIR": str(folder)},
+        )
+    if not binary.is_file():
+        raise ToolError(f"{failed}: it made no program", 0, printed)
 
 
 def run_bench(binary: Path, build: Path, graph: LayerGraph, images: int | None = None, workers: int = 1) -> CsimResult:
@@ -149,13 +154,13 @@ def run_bench(binary: Path, build: Path, graph: LayerGraph, images: int | None =
     shares = _shares(images, max(1, workers))
     paths = ["--weights", str(build / "weights.bin"), "--vectors", str(build / "vectors")]
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="cgap-csim-") as folder:
-        results = [Path(folder) / f"result{k}.json" for k in range(len(shares))]
+    with scratch() as folder:
+        results = [folder / f"result{k}.json" for k in range(len(shares))]
         commands = [
             [str(binary), *paths, "--result", str(result), "--first", str(first), "--images", str(count)]
             for result, (first, count) in zip(results, shares, strict=True)
         ]
-        outputs = _run_all(commands)
+        outputs = run_tools(commands, "the C simulation failed", accept=(0, EXIT_DIFFERENT))
         documents = [json.loads(result.read_text("utf-8")) for result in results]
     return _combine(graph, documents, outputs, time.perf_counter() - start)
 
@@ -184,8 +189,8 @@ def run_csim(
     Raises:
         UserError: compiler, headers or vectors are missing, or a program fails.
     """
-    with tempfile.TemporaryDirectory(prefix="cgap-csim-") as folder:
-        binary = Path(folder) / bench
+    with scratch() as folder:
+        binary = folder / bench
         start = time.perf_counter()
         compile_bench(build / "hls", binary, bench, ap_include, (optimise,))
         compile_seconds = time.perf_counter() - start
@@ -197,22 +202,6 @@ def _shares(images: int, workers: int) -> list[tuple[int, int]]:
     """(first, count) of each worker's images."""
     bounds = [images * k // workers for k in range(workers + 1)]
     return [(a, b - a) for a, b in pairwise(bounds) if b > a] or [(0, images)]
-
-
-def _run_all(commands: Sequence[Sequence[str]]) -> list[str]:
-    """Run programs side by side and return what they print. Raises UserError if one cannot do its work."""
-    running = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for command in commands
-    ]
-    try:
-        outputs = [process.communicate()[0] for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    for process, output in zip(running, outputs, strict=True):
-        if process.returncode not in (0, EXIT_DIFFERENT):
-            raise UserError(f"the C simulation failed (exit code {process.returncode}):\n{_tail(output)}")
-    return outputs
 
 
 def _combine(graph: LayerGraph, documents: list[dict[str, Any]], outputs: list[str], seconds: float) -> CsimResult:
@@ -230,11 +219,3 @@ def _combine(graph: LayerGraph, documents: list[dict[str, Any]], outputs: list[s
         layers=layers,
         differences=tuple(line.removeprefix(DIFFERENCE) for line in lines),
     )
-
-
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.splitlines()[-TAIL_LINES:])

@@ -1,0 +1,59 @@
+"""Locks between processes, which hold in every container and end with the process that holds them."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cgap.boundary.files import writing
+from fpga_model.errors import UserError
+
+
+@contextmanager
+def locked(path: Path, taken: str) -> Iterator[None]:
+    """Hold the lock file at `path`, which is there only as long as it is held or until a killed holder's successor.
+
+    Raises UserError(`taken`) if another process holds it.
+    """
+    lock = FileLock(path, timeout=0)
+    with writing(path):
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise UserError(taken) from error
+    try:
+        yield
+    finally:
+        # Before it is released: who opened it meanwhile finds that it has no name any more, and makes another.
+        Path(path).unlink(missing_ok=True)
+        lock.release()
+
+
+_PREFIX = "cgap-"
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary folder. What killed processes left of theirs is removed before."""
+    root = Path(tempfile.gettempdir())
+    _sweep(root)
+    name = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+    name.rmdir()  # for its name alone: the lock is to be there first
+    with locked(name.with_suffix(".lock"), f"{name}: is in use"):
+        name.mkdir(mode=0o700)
+        try:
+            yield name
+        finally:
+            shutil.rmtree(name, ignore_errors=True)
+
+
+def _sweep(root: Path) -> None:
+    for lock in root.glob(f"{_PREFIX}*.lock"):
+        with suppress(OSError, UserError):
+            if lock.lstat().st_uid == os.getuid():
+                with locked(lock, "in use"):
+                    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
