@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,9 @@ from cgap.app.inputs import Inputs, load_inputs, load_test_set
 from cgap.app.report import Accuracy, Costs, Csim, Network, build_report
 from cgap.app.trace import trace_json
 from cgap.backends.hls import Header, emit_hls, find_ap_include, find_compiler, run_csim, write_vectors, write_weights
-from cgap.boundary.files import replace_folder, safe_name, write_atomic
+from cgap.boundary.files import write_atomic
+from cgap.boundary.folders import Origin, replace_folder
+from cgap.boundary.names import safe_name
 from cgap.lowering import ImportedModel, export_qdq, import_onnx, quantise
 from cgap.lowering.onnx.qdq import doubtful_layers
 from cgap.lowering.onnx.runtime import run_onnx
@@ -75,6 +76,12 @@ def build_name(model: str) -> str:
     return safe_name(Path(model).stem if model.endswith(".onnx") else model, set())
 
 
+def origin(onnx: Path, imported: ImportedModel) -> Origin:
+    """What a folder is made from, as its marker says it."""
+    shipped = onnx.parent == models.pretrained_folder()
+    return Origin(f"{onnx.stem} (shipped)" if shipped else str(onnx.resolve()), imported.sha256)
+
+
 def compile_model(model: str, target: Target, images: Path | None = None) -> Compiled:
     """Import, quantise and schedule. Raises UserError for whatever is wrong with the input."""
     onnx = models.resolve(model)
@@ -93,7 +100,7 @@ def network_figures(compiled: Compiled) -> Network:
     return Network(graph.macs(), graph.weights(), dense.get("dense_macs"), dense.get("dense_params"))
 
 
-def classify(onnx: Path, fixed: FixedGraph, inputs: Inputs, stored: StoredTensors | None) -> Accuracy:
+def classify(model: bytes, fixed: FixedGraph, inputs: Inputs, stored: StoredTensors | None) -> Accuracy:
     """Float (onnxruntime on the model) and fixed (integer reference) accuracy; None without labels that fit, or with
     several outputs, of which nobody says which are the classes.
 
@@ -106,7 +113,7 @@ def classify(onnx: Path, fixed: FixedGraph, inputs: Inputs, stored: StoredTensor
     if fixed.graph.shape(output).size <= int(inputs.labels.max()):
         return Accuracy(0, None, None)
     try:
-        logits = next(iter(run_onnx(onnx, inputs.images).values()))
+        logits = next(iter(run_onnx(model, inputs.images).values()))
     except UserError:
         logits = None
     integers = stored or run_reference(fixed, inputs.integers(), keep=[output])
@@ -161,7 +168,7 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         say(note)
     test_set = load_test_set() if request.test_set else None
     folder = request.out or Path("build") / compiled.name
-    with replace_folder(folder) as new:
+    with replace_folder(folder, origin(compiled.onnx, compiled.imported), say) as new:
         costs = Costs.of(compiled.schedule)
         layerwise = _layerwise(compiled)
         say("emitting C++, weights and golden vectors")
@@ -172,10 +179,12 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         say("checking the integers against onnxruntime")
         check_onnxruntime(compiled, stored, new)
         if test_set is None:
-            accuracy = classify(compiled.onnx, compiled.fixed, compiled.inputs.first(request.images), stored)
+            accuracy = classify(
+                compiled.imported.content, compiled.fixed, compiled.inputs.first(request.images), stored
+            )
         else:
             say(f"measuring accuracy on {len(test_set.images):,} images")
-            accuracy = classify(compiled.onnx, compiled.fixed, test_set, None)
+            accuracy = classify(compiled.imported.content, compiled.fixed, test_set, None)
         csim = None
         if request.csim:
             say("compiling the C++ and simulating it")
@@ -211,7 +220,7 @@ def _layerwise(compiled: Compiled) -> Schedule:
 
 
 def _write_network(compiled: Compiled, folder: Path) -> None:
-    shutil.copyfile(compiled.onnx, folder / "model.onnx")
+    write_atomic(folder / "model.onnx", compiled.imported.content)
     export_qdq(compiled.fixed, folder / "quantised.onnx")
     write_atomic(folder / "graph.json", json.dumps(compiled.fixed.graph.to_json(), indent=1) + "\n")
     write_atomic(folder / "schedule.json", compiled.schedule.to_json())
@@ -258,7 +267,7 @@ def check_onnxruntime(compiled: Compiled, stored: StoredTensors, folder: Path) -
     probe = folder / "stored.onnx"
     exported = export_qdq(compiled.fixed, probe, stored_outputs=True)
     images = next(iter(stored.values()))
-    results = run_onnx(probe, compiled.inputs.images[: len(images)])
+    results = run_onnx(probe.read_bytes(), compiled.inputs.images[: len(images)])
     probe.unlink()
     doubtful = doubtful_layers(compiled.fixed)
     for name, tensor in exported.stored.items():

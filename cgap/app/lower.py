@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from cgap.app import models
-from cgap.app.build import CALIBRATION_IMAGES, build_name, classify, kept_note
+from cgap.app.build import CALIBRATION_IMAGES, build_name, classify, kept_note, origin
 from cgap.app.inputs import Inputs, load_inputs
 from cgap.app.report import accuracy_line, decibels
-from cgap.boundary.files import replace_folder, write_atomic
+from cgap.boundary.files import write_atomic
+from cgap.boundary.folders import replace_folder
 from cgap.lowering import ImportedModel, QuantiseOptions, export_qdq, import_onnx, quantise
 from cgap.lowering.quantisation.mixed import Score, Target, choose_bits
 from cgap.lowering.quantisation.quality import Quality, against_file, measure
@@ -74,9 +75,9 @@ def lower_model(request: LowerRequest, say: Callable[[str], None]) -> tuple[Path
     stored = run_reference(fixed, inputs.integers())
     name = build_name(request.model)
     folder = request.out or Path("build") / f"{name}_lowered"
-    with replace_folder(folder) as new:
+    with replace_folder(folder, origin(onnx, imported), say) as new:
         exported = export_qdq(fixed, new / "quantised.onnx")
-        accuracy = classify(onnx, fixed, inputs, stored)
+        accuracy = classify(imported.content, fixed, inputs, stored)
         report = {
             "model": name,
             "dataset": inputs.dataset,
@@ -86,7 +87,7 @@ def lower_model(request: LowerRequest, say: Callable[[str], None]) -> tuple[Path
             "target": None if request.target is None else asdict(request.target),
             "accuracy": {"images": accuracy.images, "float": accuracy.real, "fixed": accuracy.fixed},
             "layers": _layers(fixed, measure(imported, fixed, inputs.images, stored), exported.unproven, alone),
-            "file": _file(onnx, imported, fixed, inputs),
+            "file": _file(imported, fixed, inputs),
         }
         write_atomic(new / "graph.json", json.dumps(fixed.to_json(), indent=1) + "\n")
         write_atomic(new / "report.json", json.dumps(report, indent=2) + "\n")
@@ -133,10 +134,10 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _file(onnx: Path, imported: ImportedModel, fixed: FixedGraph, inputs: Inputs) -> dict[str, Any]:
+def _file(imported: ImportedModel, fixed: FixedGraph, inputs: Inputs) -> dict[str, Any]:
     """What became of the tensors that the file itself stores as integers; their SNR is against the file's values."""
     kept = [name for name, form in imported.pinned.items() if fixed.format(name) == form]
-    quality = against_file(onnx, imported, fixed, inputs.images)
+    quality = against_file(imported, fixed, inputs.images)
     changed = [name for name in imported.quantised if name not in kept]
     return {
         "kept": kept,

@@ -93,6 +93,14 @@ def _remove_stale(folder: Path, prefix: str) -> None:
                 Path(entry.path).unlink()
 
 
+def free_name(path: Path) -> Path:
+    """A name beside `path` under which what has its name can be kept."""
+    count = 1
+    while os.path.lexists(kept := path.with_name(f"{path.name}.kept{count if count > 1 else ''}")):
+        count += 1
+    return kept
+
+
 def read_bounded(path: Path, limit: int) -> bytes:
     """The bytes of a regular file of at most `limit` bytes. Pipes and devices are refused without waiting for them.
 
@@ -110,10 +118,13 @@ def read_bounded(path: Path, limit: int) -> bytes:
         found = os.fstat(number)
         if not stat.S_ISREG(found.st_mode):
             raise UserError(f"{path}: is not a regular file")
-        content = b"" if found.st_size > limit else file.read(limit + 1)
-        if max(len(content), found.st_size) > limit:
-            raise UserError(f"{path}: larger than {_size(limit)}, which is more than is read")
-    return content
+        blocks, left = [], limit + 1
+        while found.st_size <= limit and left and (block := file.read(min(left, MIB))):
+            blocks.append(block)
+            left -= len(block)
+    if found.st_size > limit or not left:
+        raise UserError(f"{path}: larger than {_size(limit)}; no larger file is read")
+    return b"".join(blocks)
 
 
 def _size(count: int) -> str:

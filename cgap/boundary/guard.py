@@ -4,6 +4,7 @@ Started by `processes`, as a script and with the standard library alone: `guard.
 end of a pipe that nothing is ever written to: it closes when its other end's holder closes it or dies, also of SIGKILL.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -49,10 +50,8 @@ def _end(child: int) -> None:
 
 
 def _kill(group: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left in it; macOS says so of zombies
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):  # nobody is left in it; macOS says so of zombies
-        pass
 
 
 if __name__ == "__main__":

@@ -78,19 +78,19 @@ def run_tools(
     running: list[tuple[Tool, IO[bytes]]] = []
     try:
         for command in commands:
-            output = tempfile.TemporaryFile()  # noqa: SIM115 - a file, so that no program waits for a full pipe
+            output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - a file: no program waits for a full pipe
             running.append((Tool(command, output, cwd, environment), output))
         results = []
-        for tool, output in running:
-            code, text = tool.wait(), _end_of(output)
+        for tool, printed in running:
+            code, text = tool.wait(), _end_of(printed)
             if code not in accept:
                 raise ToolError(f"{failed} ({_reason(code)})", code, text)
             results.append(text)
         return results
     finally:
-        for tool, output in running:
+        for tool, printed in running:
             tool.stop()
-            output.close()
+            printed.close()
 
 
 def _end_of(file: IO[bytes]) -> str:
@@ -168,7 +168,7 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def ended_like_interrupted() -> Iterator[None]:
-    """Within the block, SIGTERM and SIGHUP end this process as Ctrl-C does: cleaning up, with exit code 128 + number."""
+    """Within the block, SIGTERM and SIGHUP end this process as Ctrl-C does: cleaning up, with code 128 + number."""
     before = {number: signal.signal(number, _end) for number in _ENDED if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield

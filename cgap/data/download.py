@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import os
 import shutil
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path, PurePosixPath
 
+from cgap.boundary.files import free_name
 from cgap.data.places import cache_folder, places
 from fpga_model.errors import UserError
 
@@ -105,6 +107,22 @@ def unpack_cifar10(archive: Path, final: Path, md5: str = MD5) -> None:
         missing = sorted(MEMBERS - {p.name for p in unpacked.iterdir()} - {"batches.meta.txt"})
         if missing:
             raise UserError(f"{archive.name}: {missing[0]} is missing from the archive")
-        if final.exists():
-            shutil.rmtree(final)
-        unpacked.replace(final)
+        _place(unpacked, final)
+
+
+def _place(unpacked: Path, final: Path) -> None:
+    """Move the unpacked files into their folder, beside whatever is there; a file of one's name is kept as NAME.kept.
+
+    `test_batch.bin`, by which the folder is found, comes last.
+    """
+    try:
+        unpacked.rename(final)
+        return
+    except OSError:
+        if not final.is_dir():
+            raise
+    for path in sorted(unpacked.iterdir(), key=lambda path: path.name == "test_batch.bin"):
+        place = final / path.name
+        if os.path.lexists(place) and not (place.is_file() and filecmp.cmp(path, place, shallow=False)):
+            place.rename(free_name(place))
+        path.replace(place)

@@ -70,10 +70,11 @@ class ImportedModel:
     Attributes:
         graph: its layers.
         parameters: float64 weights and biases of the layers that have some, by layer name.
-        sha256: of the ONNX file.
+        sha256: of `content`.
         host: nodes after the logits that the accelerator does not run, such as a softmax, as messages call them.
         quantised: how the file itself stores the output of a layer, by layer name, where it does.
         dropped: dequantised tensors of the file that no layer stores, or that two pairs store differently.
+        content: the ONNX file as it was read, with the data in it that lay in other files.
     """
 
     graph: LayerGraph
@@ -82,6 +83,7 @@ class ImportedModel:
     host: tuple[str, ...] = ()
     quantised: Mapping[str, StoredPair] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    content: bytes = field(default=b"", repr=False)
 
     @property
     def pinned(self) -> dict[str, Format]:
@@ -100,7 +102,7 @@ def import_onnx(path: Path | str, dump: Path | None = None) -> ImportedModel:
         UserError: the file cannot be read or the network cannot be lowered; the message names what is at fault.
     """
     path = Path(path)
-    network, sha256 = read_model(path)
+    network, file = read_model(path)
     _dump(network, dump, 0, "read")
     for index, step in enumerate(PASSES, start=1):
         network = step(network)
@@ -109,7 +111,9 @@ def import_onnx(path: Path | str, dump: Path | None = None) -> ImportedModel:
     names = {network.input: network.input, **_layer_names(network)}
     quantised = {names[tensor]: pair for tensor, pair in network.pairs.items() if tensor in names}
     gone = [pair.real for tensor, pair in network.pairs.items() if tensor not in names]
-    return ImportedModel(graph, parameters, sha256, network.host, quantised, (*network.dropped, *gone))
+    return ImportedModel(
+        graph, parameters, file.sha256, network.host, quantised, (*network.dropped, *gone), file.content
+    )
 
 
 def _dump(network: Network, folder: Path | None, index: int, step: str) -> None:

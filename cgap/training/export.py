@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
 from cgap.boundary.files import write_atomic
+from cgap.lowering.onnx.runtime import start_session
 from cgap.training.state import load_run
 from fpga_model.errors import UserError
 
@@ -160,8 +160,7 @@ def _check(model: nn.Module, data: bytes, input_shape: tuple[int, ...]) -> None:
     """Raise UserError unless onnxruntime computes the network's logits from the exported bytes."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, *input_shape))
     image = ((pixels - 128) / 128).astype(np.float32)
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    (logits,) = session.run([OUTPUT], {INPUT: image})
+    (logits,) = start_session(data).run([OUTPUT], {INPUT: image})
     training = model.training
     model.eval()
     with torch.no_grad():

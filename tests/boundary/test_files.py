@@ -126,7 +126,7 @@ def test_only_regular_files_within_the_limit_are_read(tmp_path):
 
 def test_text_says_what_is_wrong_with_it(tmp_path):
     (tmp_path / "x").write_bytes(b"\xff")
-    with pytest.raises(UserError, match="x: cannot be read .*utf-8"):
+    with pytest.raises(UserError, match=r"x: cannot be read .*utf-8"):
         read_text(tmp_path / "x", 10)
-    with pytest.raises(UserError, match="nothing: cannot be read .No such file"):
+    with pytest.raises(UserError, match=r"nothing: cannot be read .No such file"):
         read_text(tmp_path / "nothing", 10)

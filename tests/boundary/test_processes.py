@@ -25,7 +25,14 @@ def test_a_program_is_run_with_its_folder_and_variables(tmp_path):
 
 def test_programs_run_side_by_side_and_answer_in_order(tmp_path):
     """Each waits for the other's file."""
-    code = "import sys, time, pathlib as p; a, b = map(p.Path, sys.argv[1:]); a.touch()\nwhile not b.exists(): time.sleep(.01)\nprint(a)"
+    code = textwrap.dedent("""
+        import sys, time, pathlib
+        mine, other = map(pathlib.Path, sys.argv[1:])
+        mine.touch()
+        while not other.exists():
+            time.sleep(0.01)
+        print(mine)
+    """)
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
     assert run_tools([[*PYTHON, code, a, b], [*PYTHON, code, b, a]], "fails") == [f"{a}\n", f"{b}\n"]
 

@@ -154,6 +154,21 @@ def test_bad_archive_leaves_no_folder(tmp_path, members, message):
     assert not list((tmp_path / "new").iterdir())
 
 
+def test_what_is_in_the_folder_already_stays(tmp_path):
+    md5 = archive(tmp_path / "a.tar.gz", WHOLE)
+    final = tmp_path / "final"
+    (final / "mine").mkdir(parents=True)
+    (final / "mine" / "notes.txt").write_text("years of work")
+    (final / "data_batch_1.bin").write_text("cut short")
+    (final / "data_batch_2.bin").write_bytes(b"data_batch_2.bin")
+    for _ in range(2):
+        download.unpack_cifar10(tmp_path / "a.tar.gz", final, md5)
+        assert {path.name for path in final.iterdir()} == {*download.MEMBERS, "mine", "data_batch_1.bin.kept"}
+        assert (final / "mine" / "notes.txt").read_text() == "years of work"
+        assert (final / "data_batch_1.bin.kept").read_text() == "cut short"
+        assert (final / "data_batch_1.bin").read_bytes() == b"data_batch_1.bin"
+
+
 def test_wrong_md5_is_refused(tmp_path):
     archive(tmp_path / "a.tar.gz", WHOLE)
     with pytest.raises(UserError, match="MD5"):

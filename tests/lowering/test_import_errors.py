@@ -69,7 +69,7 @@ def test_flipped_bytes_never_crash(tmp_path: Path) -> None:
 
 def test_file_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_module, "MAX_BYTES", 1000)
-    assert "at most 1000 bytes" in refused(residual_net(tmp_path / "net.onnx"))
+    assert "larger than 1,000 bytes" in refused(residual_net(tmp_path / "net.onnx"))
 
 
 def test_all_unsupported_nodes_are_listed_at_once(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_other_scales_are_chosen_anew_and_measured(scale: float, zero: np.generi
     assert model.pinned == {"image": Format(8, 7)}
     images = random_images(Shape(3, 8, 8), 5) / 128.0
     fixed = quantise(model, images)
-    found = against_file(path, model, fixed, images)
+    found = against_file(model, fixed, images)
     assert found is not None
     assert found.keys() == {"conv_4"}
     if scale > 1e-9:
@@ -228,7 +228,7 @@ def test_a_model_of_onnxruntimes_own_quantiser(tmp_path: Path) -> None:
     assert [layer.operator for layer in model.graph.layers] == [layer.operator for layer in original.graph.layers]
     assert model.pinned == {"image": Format(8, 7)}  # -1 to 127/128 are 2^-7 apart, as luck has it
     fixed = quantise(model, images)
-    found = against_file(made, model, fixed, images)
+    found = against_file(model, fixed, images)
     assert found is not None
     assert set(found) == {layer.name for layer in model.graph.layers} - {"image"}
     output = found[model.graph.output.name].snr_db

@@ -1,5 +1,6 @@
 """If these break, a kill, a diverging loss or a bad file costs a run, or a resumed one is not the same run."""
 
+import fcntl
 import json
 import os
 import signal
@@ -55,14 +56,13 @@ def test_a_run_killed_in_the_middle_of_a_checkpoint_resumes_bit_for_bit(finished
 def test_a_run_killed_before_its_configuration_is_whole_starts_anew(tiny_path, tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    (out / f".config.toml.{int(gone.stdout)}.0123abcd.part").write_text("[run")
-    alive = out / f".config.toml.{os.getppid()}.0123abcd.part"
-    alive.touch()
-    with pytest.raises(UserError, match="not empty"):
-        run.train(tiny_path, out, resume=True)
-    assert list(out.iterdir()) == [alive]
-    alive.unlink()
+    (out / ".config.toml.0123abcd.part").write_text("[run")
+    alive = out / ".config.toml.4567abcd.part"
+    with alive.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="not empty"):
+            run.train(tiny_path, out, resume=True)
+        assert list(out.iterdir()) == [alive]
     monkeypatch.setattr(loop, "train_step", lambda *_: pytest.fail("started"))
     with pytest.raises(pytest.fail.Exception, match="started"):
         run.train(tiny_path, out, resume=True)

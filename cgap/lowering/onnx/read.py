@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, checker, external_data_helper, helper, inliner, numpy_helper
+from onnx import AttributeProto, TensorProto, checker, external_data_helper, helper, inliner, numpy_helper
 
+from cgap.boundary.files import read_bounded
 from cgap.lowering.onnx.network import Network, declared_shape, from_onnx, shorten
 from fpga_model.errors import UserError
 
@@ -19,18 +22,30 @@ MAX_BYTES = 1 << 30
 """Largest model, external data included."""
 MAX_ELEMENTS = 1 << 28
 """Most numbers in one tensor, weights or one image's feature maps."""
+MAX_NODES = 100_000
+"""Most nodes of a network, after its local functions are inlined."""
 MIN_OPSET = 9
 
 
-def read_model(path: Path) -> tuple[Network, str]:
-    """Read and check an ONNX file.
+@dataclass(frozen=True, eq=False)
+class ModelFile:
+    """A model as it was read, once.
 
-    Returns:
-        The network, and the SHA-256 of the file.
+    Attributes:
+        content: the whole of it as one ONNX file: what was read, with the data in it that lay in other files.
+        sha256: of `content`.
+    """
+
+    content: bytes
+    sha256: str
+
+
+def read_model(path: Path) -> tuple[Network, ModelFile]:
+    """Read and check an ONNX file, and the files beside it in which it keeps its weights, each once.
 
     Raises:
-        UserError: the file is missing, too large, not ONNX, or not a network with one image as input whose every
-            weight is there and finite.
+        UserError: the file is missing, too large, not ONNX, or not a network with one image as input and an
+            output whose every weight is there and finite.
     """
     content = _read_bytes(path)
     try:
@@ -39,20 +54,23 @@ def read_model(path: Path) -> tuple[Network, str]:
         raise UserError(f"{path} is not an ONNX file") from error
     if not model.ir_version or not model.graph.node:
         raise UserError(f"{path} is not an ONNX model: it holds no graph")
-    _check_text(model.graph, path)
+    _check_text(model, path)
+    check_node_count(model, path)
+    if load_external_data(model, path):
+        content = model.SerializeToString(deterministic=True)
     try:
         if model.functions:
             model = inliner.inline_local_functions(model)
-        _load_external_data(model, path)
         _check_sizes(model, path)
         _check_sources(model, path)
         checker.check_model(model)
     except (checker.ValidationError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is not a valid ONNX model: {first_line(error)}") from error
     _check_opset(model, path)
+    _check_attributes(model, path)
     _check_finite(model, path)
     _fix_interface(model, path)
-    return from_onnx(model, path.stem), hashlib.sha256(content).hexdigest()
+    return from_onnx(model, path.stem), ModelFile(content, hashlib.sha256(content).hexdigest())
 
 
 def first_line(error: Exception) -> str:
@@ -65,63 +83,169 @@ def _read_bytes(path: Path) -> bytes:
     try:
         if not path.is_file():
             raise UserError(f"{path}: no such file" if not path.exists() else f"{path} is not a file")
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path} has {path.stat().st_size} bytes; models of at most {MAX_BYTES} bytes are read")
-        return path.read_bytes()
+        return read_bounded(path, MAX_BYTES)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _check_text(graph: onnx.GraphProto, path: Path) -> None:
+def _check_text(model: onnx.ModelProto, path: Path) -> None:
     """Names are text; protobuf hands out as bytes what is not."""
-    names = [entry.name for entry in (*graph.initializer, *graph.input, *graph.output, *graph.value_info)]
-    for node in graph.node:
-        names += [node.name, node.op_type, *node.input, *node.output]
-    if not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path} is not a valid ONNX model: a name in it is not UTF-8 text")
+    for names in _names(model.graph), *map(_function_names, model.functions):
+        if not all(isinstance(name, str) for name in names):
+            raise UserError(f"{path} is not a valid ONNX model: a name in it is not UTF-8 text")
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
+def _function_names(function: onnx.FunctionProto) -> Iterator[str]:
+    yield from (function.name, function.domain, function.overload)
+    yield from (*function.input, *function.output, *function.attribute)
+    yield from _node_names(function.node)
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str]:
+    yield from (entry.name for entry in (*graph.initializer, *graph.input, *graph.output, *graph.value_info))
+    yield from (sparse.values.name for sparse in graph.sparse_initializer)
+    yield from _node_names(graph.node)
+
+
+def _node_names(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    for node in nodes:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield from (attribute.name, attribute.ref_attr_name, attribute.t.name)
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _names(graph)
+
+
+def check_node_count(model: onnx.ModelProto, path: Path) -> None:
+    """Count the nodes that there will be when local functions are inlined, before they are.
+
+    Raises UserError if there are too many, or if functions call one another in a circle.
+    """
+    functions = {(f.domain, f.name, f.overload): f for f in model.functions}
+    counts: dict[tuple[str, str, str], int] = {}
+    open_calls: set[tuple[str, str, str]] = set()
+
+    def count(nodes: Iterable[onnx.NodeProto]) -> int:
+        total = 0
+        for node in nodes:
+            total += 1 + sum(count(graph.node) for a in node.attribute for graph in (a.g, *a.graphs) if graph.node)
+            called = (node.domain, node.op_type, node.overload)
+            if called in functions:
+                if called in open_calls:
+                    raise UserError(f"{path} is not a valid ONNX model: function {shorten(called[1])!r} calls itself")
+                if called not in counts:
+                    open_calls.add(called)
+                    counts[called] = count(functions[called].node)
+                    open_calls.remove(called)
+                total += counts[called]
+            if total > MAX_NODES:
+                raise UserError(f"{path}: more than {MAX_NODES:,} nodes, its functions' included; no more are taken")
+        return total
+
+    try:
+        count(model.graph.node)
+    except RecursionError as error:
+        raise UserError(f"{path}: its functions call one another too deeply") from error
+
+
+def _tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
             for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
+                yield from _graph_tensors(inner)
 
 
-def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Read weights kept beside the model, from files inside its folder only."""
-    external = [tensor for tensor in _tensors(model.graph) if external_data_helper.uses_external_data(tensor)]
-    folder = path.resolve().parent
-    total = 0
-    for tensor in external:
-        entries = {item.key: item.value for item in tensor.external_data}
-        location = Path(entries.get("location", ""))
-        where = f"{path}: initialiser {shorten(tensor.name)!r} lies in {shorten(str(location))!r}"
-        try:
-            target = (folder / location).resolve()
-            inside = not location.is_absolute() and target.is_relative_to(folder)
-            size = target.stat().st_size if inside and target.is_file() else -1
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"{where}, which is not a usable file name") from error
-        if not inside:
-            raise UserError(f"{where}, outside the model's folder; weights are read from inside it only")
-        if size < 0:
-            raise UserError(f"{where}, and there is no such file")
-        total += _elements(tensor, path) * 8
-        if size > MAX_BYTES or total > 8 * MAX_BYTES:
-            raise UserError(f"{where}: external data beyond {MAX_BYTES} bytes is not read")
-        try:
-            external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-        except (OSError, ValueError, RuntimeError, checker.ValidationError) as error:
-            raise UserError(f"{where}, which cannot be read: {first_line(error)}") from error
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _tensors(graph.node)
+
+
+def load_external_data(model: onnx.ModelProto, path: Path) -> bool:
+    """Read weights kept beside the model, from files inside its folder only; returns whether there were any.
+
+    Everything is checked before anything is read: of each file as much is read as its tensor's shape asks for.
+    """
+    tensors = [*_graph_tensors(model.graph), *(t for function in model.functions for t in _tensors(function.node))]
+    external = [tensor for tensor in tensors if external_data_helper.uses_external_data(tensor)]
+    pieces = [_locate(tensor, path) for tensor in external]
+    total = sum(piece.length for piece in pieces)
+    if total > MAX_BYTES:
+        raise UserError(f"{path}: {total:,} bytes of external data; at most {MAX_BYTES:,} are read")
+    for tensor, piece in zip(external, pieces, strict=True):
+        tensor.raw_data = piece.read()
         tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
+    return bool(external)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A tensor's bytes in a file; `where` says so in messages."""
+
+    file: Path
+    offset: int
+    length: int
+    where: str
+
+    def read(self) -> bytes:
+        try:
+            with self.file.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.length)
+        except OSError as error:
+            raise UserError(f"{self.where}, which cannot be read: {error.strerror}") from error
+        if len(data) != self.length:
+            raise UserError(f"{self.where}, which became shorter while it was read")
+        return data
+
+
+def _locate(tensor: TensorProto, path: Path) -> _Piece:
+    """The checked place of a tensor's data; its file need not hold more than its shape asks for."""
+    entries = {item.key: item.value for item in tensor.external_data}
+    location = Path(entries.get("location", ""))
+    where = f"{path}: initialiser {shorten(tensor.name)!r} lies in {shorten(str(location))!r}"
+    folder = path.resolve().parent
+    try:
+        file = (folder / location).resolve()
+        inside = not location.is_absolute() and file.is_relative_to(folder)
+        size = file.stat().st_size if inside and file.is_file() else -1
+        offset = int(entries.get("offset", 0))
+        length = int(entries.get("length", max(0, size - offset)))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{where}, which is not a usable place: {first_line(error)}") from error
+    if not inside:
+        raise UserError(f"{where}, outside the model's folder; weights are read from inside it only")
+    if size < 0:
+        raise UserError(f"{where}, and there is no such file")
+    if tensor.data_type in (TensorProto.STRING, TensorProto.UNDEFINED):
+        raise UserError(f"{where}, but it holds no numbers")
+    expected = math.ceil(_elements(tensor, path) * _bits(tensor, path) / 8)
+    if length != expected or not 0 <= offset <= size - length:
+        raise UserError(
+            f"{where}, bytes {offset} to {offset + length} of {size}; its shape {list(tensor.dims)} takes {expected}"
+        )
+    return _Piece(file, offset, length, where)
+
+
+def _bits(tensor: TensorProto, path: Path) -> int:
+    """Of one number, as files hold it."""
+    name = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in TensorProto.DataType.values() else ""
+    packed = next((bits for mark, bits in (("INT4", 4), ("FLOAT4", 4), ("INT2", 2)) if mark in name), None)
+    return packed or 8 * _kind(tensor, path).itemsize
+
+
+def _kind(tensor: TensorProto, path: Path) -> np.dtype[Any]:
+    try:
+        return helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    except KeyError as error:
+        raise UserError(f"{path}: tensor {shorten(tensor.name)!r} has no known number type") from error
 
 
 def _elements(tensor: TensorProto, path: Path) -> int:
@@ -135,14 +259,11 @@ def _elements(tensor: TensorProto, path: Path) -> int:
 
 
 def _check_sizes(model: onnx.ModelProto, path: Path) -> None:
-    for tensor in _tensors(model.graph):
+    for tensor in _graph_tensors(model.graph):
         count = _elements(tensor, path)
         if not tensor.HasField("raw_data"):
             continue
-        try:
-            kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        except KeyError as error:
-            raise UserError(f"{path}: tensor {shorten(tensor.name)!r} has no known number type") from error
+        kind = _kind(tensor, path)
         if kind.itemsize > 1 and len(tensor.raw_data) != count * kind.itemsize:
             raise UserError(
                 f"{path}: the data of tensor {shorten(tensor.name)!r} do not fill its shape {list(tensor.dims)}"
@@ -163,6 +284,25 @@ def _check_sources(model: onnx.ModelProto, path: Path) -> None:
     ]
     if missing:
         raise UserError(f"{path}: missing initialisers: {'; '.join(missing)}")
+
+
+_KINDS = {
+    AttributeProto.SPARSE_TENSOR: "a sparse tensor",
+    AttributeProto.SPARSE_TENSORS: "sparse tensors",
+    AttributeProto.TYPE_PROTO: "a type",
+    AttributeProto.TYPE_PROTOS: "types",
+}
+"""Kinds of attributes that nothing is made of here."""
+
+
+def _check_attributes(model: onnx.ModelProto, path: Path) -> None:
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.type in _KINDS:
+                raise UserError(
+                    f"{path}: node {shorten(node.name or node.op_type)!r} ({shorten(node.op_type)}): attribute "
+                    f"{shorten(attribute.name)!r} holds {_KINDS[attribute.type]}, which is not supported"
+                )
 
 
 def _check_opset(model: onnx.ModelProto, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,25 +13,32 @@ from fpga_model.errors import UserError
 BATCH = 50
 
 
-def run_onnx(path: Path, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
-    """All outputs of a model with one input, on images [N, C, H, W], by name. Graph optimisations are off, so that
-    what runs is what the file says.
+def start_session(model: bytes, *, optimise: bool = True) -> Any:
+    """An onnxruntime session of a model on one processor, which sends nothing to anybody."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def run_onnx(model: bytes, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+    """All outputs of an ONNX file with one input, on images [N, C, H, W], by name. Graph optimisations are off, so
+    that what runs is what the file says.
 
     Raises:
         UserError: onnxruntime refuses the file or fails on it.
     """
-    parts = list(_batches(path, images))
+    parts = list(_batches(model, images))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _batches(path: Path, images: npt.NDArray[np.float32]) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
+def _batches(model: bytes, images: npt.NDArray[np.float32]) -> Iterator[dict[str, npt.NDArray[Any]]]:
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = start_session(model, optimise=False)
         source = session.get_inputs()[0]
         names = [output.name for output in session.get_outputs()]
         batch = source.shape[0] if isinstance(source.shape[0], int) else BATCH
@@ -42,4 +48,4 @@ def _batches(path: Path, images: npt.NDArray[np.float32]) -> Iterator[dict[str, 
             results = session.run(None, {source.name: padded})
             yield {name: result[: len(given)] for name, result in zip(names, results, strict=True)}
     except Exception as error:  # onnxruntime's exceptions share no base class
-        raise UserError(f"{path}: onnxruntime cannot run it: {str(error).splitlines()[0]}") from error
+        raise UserError(f"onnxruntime cannot run the model: {str(error).splitlines()[0]}") from error

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -75,11 +73,11 @@ def measure(
     return {name: replace(quality, saturated=stored.saturated[name]) for name, quality in found.items()}
 
 
-def against_file(path: Path, model: ImportedModel, fixed: FixedGraph, images: FloatArray) -> dict[str, Quality] | None:
+def against_file(model: ImportedModel, fixed: FixedGraph, images: FloatArray) -> dict[str, Quality] | None:
     """How far the tensors that the file quantises, and the network not as the file, are from the file's own values.
 
     Args:
-        path: the file that `model` was imported from.
+        model: as imported, with the content of its file.
         images: real-valued images [N, C, H, W].
 
     Returns:
@@ -88,18 +86,15 @@ def against_file(path: Path, model: ImportedModel, fixed: FixedGraph, images: Fl
     other = {name: pair.real for name, pair in model.quantised.items() if pair.form != fixed.format(name)}
     if not other:
         return {}
-    proto = onnx.load(path)
+    proto = onnx.load_model_from_string(model.content)
     present = {info.name for info in proto.graph.output}
     wanted = [real for real in dict.fromkeys(other.values()) if real not in present]
     proto.graph.output.extend(helper.make_tensor_value_info(real, TensorProto.FLOAT, None) for real in wanted)
     integers = fixed.format(fixed.graph.input.name).quantise(images)
     stored = run_reference(fixed, integers, other)
-    with TemporaryDirectory() as folder:
-        probe = Path(folder) / "probe.onnx"
-        onnx.save(proto, probe)
-        try:
-            results = run_onnx(probe, images.astype(np.float32))
-        except UserError:
-            return None
+    try:
+        results = run_onnx(proto.SerializeToString(), images.astype(np.float32))
+    except UserError:
+        return None
     real = {name: results[tensor].reshape(stored[name].shape) for name, tensor in other.items()}
     return {name: compare(stored[name], fixed.format(name), real[name], stored.saturated[name]) for name in other}
