@@ -11,10 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cgap.boundary.files import write_atomic
+from cgap.lowering.onnx.axes import MAPS, FileTensor
 from cgap.lowering.onnx.network import DOMAIN, Network, Node, StoredPair, shorten, to_onnx
 from cgap.lowering.onnx.read import read_model
+from cgap.lowering.passes import arrange_operators  # noqa: F401 - fills the table of handlers
 from cgap.lowering.passes.activations import fuse_activations
 from cgap.lowering.passes.affine import WEIGHTED, fold_affine, lower_affine
+from cgap.lowering.passes.arrange import arrange
+from cgap.lowering.passes.borders import lower_bordered_averages, lower_cuts, resolve_ceil_mode
 from cgap.lowering.passes.concatenate import lower_concatenations
 from cgap.lowering.passes.fuse import (
     fold_divisions,
@@ -23,9 +27,9 @@ from cgap.lowering.passes.fuse import (
     lower_fully_connected,
     lower_pooling,
 )
-from cgap.lowering.passes.layout import fold_padding, leave_to_host, lower_transpositions, remove_layout
+from cgap.lowering.passes.layout import fold_padding, leave_to_host
 from cgap.lowering.passes.quantised import lower_sums, read_quantised
-from cgap.lowering.passes.simplify import fold_constants, infer_shapes, remove_identities
+from cgap.lowering.passes.simplify import derive_shapes, fold_constants, remove_identities
 from cgap.lowering.passes.support import check_lowered, check_supported
 from fpga_model.errors import UserError
 from fpga_model.graph import FloatParameters, Layer, LayerGraph, Shape
@@ -35,29 +39,28 @@ from fpga_model.operators.windows import pair
 
 Pass = Callable[[Network], Network]
 
-# Shapes are inferred again once the constants that exporters compute them with are known.
 PASSES: tuple[Pass, ...] = (
-    leave_to_host,
-    infer_shapes,
-    fold_constants,
-    infer_shapes,
-    fold_constants,
+    derive_shapes,
+    resolve_ceil_mode,
     remove_identities,
+    leave_to_host,
     read_quantised,
     fold_constants,
+    arrange,
     check_supported,
     fold_padding,
-    lower_transpositions,
+    lower_bordered_averages,
     lower_sums,
     lower_convolutions,
     lower_fully_connected,
     fold_affine,
     lower_affine,
     fuse_shortcuts,
+    lower_cuts,
+    fuse_shortcuts,
     fuse_activations,
     lower_pooling,
     lower_concatenations,
-    remove_layout,
     check_lowered,
     fold_divisions,
 )
@@ -75,6 +78,8 @@ class ImportedModel:
         quantised: how the file itself stores the output of a layer, by layer name, where it does.
         dropped: dequantised tensors of the file that no layer stores, or that two pairs store differently.
         content: the ONNX file as it was read, with the data in it that lay in other files.
+        file_image: the input as the file has it, where that is not the maps [N, C, H, W] themselves.
+        results: the outputs as the file has them, each with its layer's name.
     """
 
     graph: LayerGraph
@@ -84,6 +89,15 @@ class ImportedModel:
     quantised: Mapping[str, StoredPair] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     content: bytes = field(default=b"", repr=False)
+    file_image: FileTensor | None = None
+    results: tuple[tuple[str, FileTensor], ...] = ()
+
+    @property
+    def image(self) -> FileTensor:
+        """The input as the file has it."""
+        name, shape = self.graph.input.name, self.graph.shape(self.graph.input.name)
+        maps = shape.channels, shape.height, shape.width
+        return self.file_image or FileTensor(name, (1, *maps), maps, MAPS)
 
     @property
     def pinned(self) -> dict[str, Format]:
@@ -111,8 +125,19 @@ def import_onnx(path: Path | str, dump: Path | None = None) -> ImportedModel:
     names = {network.input: network.input, **_layer_names(network)}
     quantised = {names[tensor]: pair for tensor, pair in network.pairs.items() if tensor in names}
     gone = [pair.real for tensor, pair in network.pairs.items() if tensor not in names]
+    if network.image is None or len(network.results) != len(network.outputs):
+        raise UserError(f"network {network.name!r}: its outputs {list(network.outputs)} cannot be lowered")
+    results = tuple((names[tensor], found) for tensor, found in zip(network.outputs, network.results, strict=True))
     return ImportedModel(
-        graph, parameters, file.sha256, network.host, quantised, (*network.dropped, *gone), file.content
+        graph=graph,
+        parameters=parameters,
+        sha256=file.sha256,
+        host=network.host,
+        quantised=quantised,
+        dropped=(*network.dropped, *gone),
+        content=file.content,
+        file_image=network.image,
+        results=results,
     )
 
 

@@ -4,9 +4,8 @@
 
 A node test is one operator with its inputs and outputs. Here its first input becomes the image, the others become
 initialisers; tensors of one shape that are added, multiplied or concatenated become channels of one image and are cut
-out of it again. An identity convolution stands before the operator, so that it has a layer to join. Data of one or
-three axes, of operators that treat every number alone, get axes of one element in front; data of three axes that are
-concatenated or sliced get one behind.
+out of it again. An identity convolution, or matrix, stands before the operator, so that it has a layer to join. Data of
+one axis, of operators that treat every number alone, get axes of one element in front.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ BEGIN, END = "<!-- begin: made by python -m tests.lowering.conformance -->", "<!
 PASSED, HOST_RUN, REFUSED, WRONG = "passed", "host", "refused", "wrong"
 ELEMENTWISE = ("Add", "Clip", "Div", "Dropout", "Identity", "LeakyRelu", "Mul", "Relu", "Sub")
 STACKED = ("Add", "Concat", "Div", "Mul", "Sub")
-ALONG_CHANNELS = ("Concat", "Slice")
+ALONG_AXES = ("Concat", "Slice")
 OPERATORS = sorted({*RULES, *HOST, "Identity", "Dropout"} - {*PAIR})
 """Without those that are read in pairs: alone they are nothing that a layer does."""
 
@@ -84,31 +83,26 @@ def network(model: onnx.ModelProto, inputs: list[Any], output: Any) -> tuple[onn
     data, rest = [_lift(node, values) for values in (inputs if stacked else inputs[:1])], [] if stacked else inputs[1:]
     initialisers = [numpy_helper.from_array(v, n) for n, v in zip(names[len(data) :], rest, strict=True)]
     for attribute in node.attribute:
-        if attribute.name == "axis" and node.op_type in ALONG_CHANNELS:
+        if attribute.name == "axis" and node.op_type in ALONG_AXES:
             attribute.i %= inputs[0].ndim  # counted from the end, it would be another axis of lifted data
     image = np.concatenate(data, axis=1) if stacked else data[0]
-    rows = image.ndim == 2
-    shape = [*image.shape, 1, 1] if rows else list(image.shape)
     feed, nodes = names[0], []
-    if image.ndim in (2, 4) and image.dtype == np.float32:
-        feed = "the image"
-        nodes.append(helper.make_node("Conv", [feed, "eye"], ["maps"], "before"))
-        initialisers.append(_eye(shape[1], "eye"))
-        for index, name in enumerate(names[: len(data)]):
-            part = f"maps {index}" if stacked else "maps"
-            if stacked:
-                bounds = [index * data[0].shape[1], (index + 1) * data[0].shape[1], 1]
-                arguments = [f"{part} {what}" for what in ("from", "to", "axis")]
-                initialisers += [
-                    numpy_helper.from_array(np.array([at]), n) for n, at in zip(arguments, bounds, strict=True)
-                ]
-                nodes.append(helper.make_node("Slice", ["maps", *arguments], [part], part))
-            nodes.append(helper.make_node("Flatten" if rows else "Identity", [part], [name], f"{part} as data"))
+    if image.dtype == np.float32 and image.ndim in (2, 3, 4):
+        feed, whole = "the image", "maps" if stacked else names[0]
+        nodes.append(helper.make_node("MatMul" if image.ndim == 2 else "Conv", [feed, "eye"], [whole], "before"))
+        initialisers.append(_eye(image.shape[1], image.ndim, "eye"))
+        for index, name in enumerate(names[: len(data)] if stacked else []):
+            bounds = [index * data[0].shape[1], (index + 1) * data[0].shape[1], 1]
+            arguments = [f"{name} {what}" for what in ("from", "to", "axis")]
+            initialisers += [
+                numpy_helper.from_array(np.array([at]), n) for n, at in zip(arguments, bounds, strict=True)
+            ]
+            nodes.append(helper.make_node("Slice", [whole, *arguments], [name], f"{name} as data"))
     nodes.append(node)
     made = list(_lift(node, output).shape)
     kinds = [helper.np_dtype_to_tensor_dtype(values.dtype) for values in (image, output)]
     results = [helper.make_tensor_value_info(graph.output[0].name, kinds[1], made), *graph.output[1:]]
-    images = [helper.make_tensor_value_info(feed, kinds[0], shape)]
+    images = [helper.make_tensor_value_info(feed, kinds[0], image.shape)]
     body = helper.make_graph(nodes, "node", images, results, initialisers)
     return helper.make_model(body, opset_imports=model.opset_import, ir_version=10), image
 
@@ -121,21 +115,20 @@ def _alike(inputs: list[Any]) -> bool:
 
 def _lift(node: onnx.NodeProto, data: Any) -> Any:
     """Data with axes of one element more, where the operator does not care."""
-    if node.op_type in ELEMENTWISE and data.ndim in (1, 3):
-        return data.reshape([1, *data.shape] if data.ndim == 3 else [1, *data.shape, 1, 1])
-    return data[..., None] if node.op_type in ALONG_CHANNELS and data.ndim == 3 else data
+    return data[None] if node.op_type in ELEMENTWISE and data.ndim == 1 else data
 
 
-def _eye(channels: int, name: str) -> TensorProto:
-    return numpy_helper.from_array(np.eye(channels, dtype=np.float32).reshape(channels, channels, 1, 1), name)
+def _eye(channels: int, axes: int, name: str) -> TensorProto:
+    return numpy_helper.from_array(
+        np.eye(channels, dtype=np.float32).reshape(channels, channels, *[1] * (axes - 2)), name
+    )
 
 
 def _compare(path: Path, image: Any, data: Any, expected: Any, rtol: float) -> tuple[str, str]:
     model = import_onnx(path)
-    shape = model.graph.shape(model.graph.input.name)
-    images = image.reshape(-1, shape.channels, shape.height, shape.width).astype(np.float64)
-    made = run_float(model.graph, model.parameters, images)[model.graph.output.name]
-    wanted = data if model.host else expected
+    real = run_float(model.graph, model.parameters, model.image.from_file(image).astype(np.float64))
+    layer, found = model.results[0]
+    wanted, made = data if model.host else expected, found.to_file(real[layer])
     if made.size != wanted.size or not np.allclose(made.reshape(wanted.shape), wanted, rtol=rtol, atol=1e-5):
         return WRONG, "its result differs"
     return (HOST_RUN, "") if model.host else (PASSED, "")

@@ -13,7 +13,8 @@ import pytest
 from cgap.lowering import import_onnx, importer, quantise
 from cgap.lowering.onnx.network import DOMAIN, Edit, Network, Node, rewrite
 from cgap.lowering.onnx.qdq import write_operator
-from cgap.lowering.passes import support
+from cgap.lowering.passes import arrange, support
+from cgap.lowering.passes.arrange_operators import each_number
 from cgap.lowering.quantisation.integers import highest_fractions, layer_numbers
 from fpga_model.errors import UserError
 from fpga_model.graph import LayerGraph
@@ -95,6 +96,7 @@ def _(_operator: Negation, writer: Any, name: str, inputs: list[str], _numbers: 
 def added(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enters the operator in the registries for one test."""
     monkeypatch.setitem(base._REGISTRY, Negation.kind, Negation)
+    monkeypatch.setitem(arrange.HANDLERS, "Neg", each_number)
     monkeypatch.setitem(support.RULES, "Neg", _rule)
     monkeypatch.setitem(importer.BUILDERS, "Negation", lambda node, weights, inputs: Negation())
     place = importer.PASSES.index(importer.lower_pooling)

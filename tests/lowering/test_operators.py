@@ -242,14 +242,6 @@ def test_transposition_of_single_pixels_is_layout(tmp_path: Path) -> None:
     check(net, tmp_path)
 
 
-def test_transposition_that_moves_numbers_is_refused(tmp_path: Path) -> None:
-    net = Builder(("N", 3, 8, 8))
-    moved = net.node("Transpose", net.conv("image", 3, 4), perm=[0, 2, 3, 1], name="nhwc")
-    path = net.save(net.dense(net.node("Flatten", moved), 256, 3), tmp_path / "net.onnx")
-    with pytest.raises(UserError, match=r"'nhwc' \(Transpose\): it moves numbers"):
-        import_onnx(path)
-
-
 @pytest.mark.parametrize("ending", [("Softmax",), ("LogSoftmax",), ("Softmax", "ArgMax"), ("ArgMax",)])
 def test_what_follows_the_logits_is_left_to_the_host(ending: tuple[str, ...], tmp_path: Path) -> None:
     net = Builder(("N", 3, 8, 8))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from cgap.lowering.onnx.axes import MAPS, Axes, FileTensor
 from fpga_model.numerics.fixed_point import Format
 
 DOMAIN = "cgap"
@@ -67,10 +68,14 @@ class StoredPair:
     Attributes:
         real: name in the file of the dequantised tensor.
         form: of the stored integers; None where the accelerator has none such.
+        at: the tensor that the pair stands behind, in the file's layout.
+        axes: how that tensor lies in the stored maps.
     """
 
     real: str
     form: Format | None
+    at: str = ""
+    axes: Axes = MAPS
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +93,12 @@ class Network:
         host: nodes behind the outputs that the host runs, as messages call them.
         pairs: how the file stores a tensor, where it does; the nodes that said so are gone.
         dropped: dequantised tensors whose pair contradicts another, and is ignored.
+        output_names: what the file calls the outputs.
+        image: the input as the file has it, once all tensors are maps.
+        results: the outputs as the file has them, once all tensors are maps.
+        problems: nodes that are known not to be lowered, and why.
+        kept: outputs of nodes that could not be seen as maps.
+        misread: those of them that read maps, so that the sizes of what they read mean nothing.
     """
 
     name: str
@@ -100,6 +111,12 @@ class Network:
     host: tuple[str, ...] = ()
     pairs: Mapping[str, StoredPair] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    image: FileTensor | None = None
+    results: tuple[FileTensor, ...] = ()
+    problems: tuple[tuple[Node, str], ...] = ()
+    kept: frozenset[str] = frozenset()
+    misread: frozenset[str] = frozenset()
 
     @cached_property
     def _producers(self) -> dict[str, Node]:
@@ -263,6 +280,7 @@ def from_onnx(model: onnx.ModelProto, name: str) -> Network:
         name=name,
         input=next(info.name for info in graph.input if info.name not in constants),
         outputs=tuple(info.name for info in graph.output),
+        output_names=tuple(info.name for info in graph.output),
         nodes=tuple(nodes),
         constants=constants,
         shapes={info.name: shape for info in infos if (shape := declared_shape(info)) is not None},

@@ -338,9 +338,12 @@ def _fix_interface(model: onnx.ModelProto, path: Path) -> None:
         raise UserError(f"{path} is not a valid ONNX model: it has no output")
     image = inputs[0]
     shape = declared_shape(image)
-    if image.type.tensor_type.elem_type != TensorProto.FLOAT or shape is None or len(shape) != 4:
-        raise UserError(f"{path}: input {shorten(image.name)!r} must be float32 images [N, C, H, W], it is {shape}")
-    for axis, size in zip("CHW", shape[1:], strict=True):
+    if image.type.tensor_type.elem_type != TensorProto.FLOAT or shape is None or not 2 <= len(shape) <= 4:
+        raise UserError(
+            f"{path}: input {shorten(image.name)!r} must be float32 images of two to four axes, such as [N, C, H, W], "
+            f"it is {shape}"
+        )
+    for axis, size in enumerate(shape[1:], start=1):
         if size < 1:
             raise UserError(
                 f"{path}: input {shorten(image.name)!r} has no fixed size on axis {axis} "

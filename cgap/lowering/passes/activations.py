@@ -10,7 +10,6 @@ import numpy as np
 
 from cgap.lowering.onnx.network import DOMAIN, Edit, Network, Node, replace_outputs, rewrite
 from cgap.lowering.passes.affine import WEIGHTED, channels_of, depthwise, repeat
-from cgap.lowering.passes.layout import LAYOUT
 from fpga_model.numerics.fixed_point import MAX_SHIFT
 
 Settings = dict[str, float]
@@ -95,8 +94,7 @@ ACTIVATIONS: dict[str, Activation] = {kind.op: kind() for kind in (Relu, LeakyRe
 def fuse_activations(network: Network) -> Network:
     """Pass: an activation joins the layer that makes its input, or becomes a layer that changes nothing else.
 
-    Maxima and changes of layout between the layer and the activation do not matter: an activation never changes the
-    order of two numbers.
+    Maxima between the layer and the activation do not matter: an activation never changes the order of two numbers.
     """
 
     def match(network: Network, node: Node) -> Edit | None:
@@ -124,12 +122,12 @@ def _settings(network: Network, node: Node) -> Settings | None:
 
 
 def _layer_before(network: Network, tensor: str) -> Node | None:
-    """The layer with weights behind which nothing but maxima and changes of layout lead to `tensor` alone."""
+    """The layer with weights behind which nothing but maxima lead to `tensor` alone."""
     while network.only_reader(tensor):
         node = network.producer(tensor)
         if node is None or node.is_a(*WEIGHTED, domain=DOMAIN):
             return node
-        if not node.is_a("MaxPool", "GlobalMaxPool", *LAYOUT):
+        if not node.is_a("MaxPool", "GlobalMaxPool"):
             return None
         tensor = node.inputs[0]
     return None

@@ -17,7 +17,10 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """A node that multiplies every channel of `data` by `factor` [C], then adds `offset` [C]."""
+    """A node that multiplies every channel of `data` by `factor` [C], then adds `offset` [C].
+
+    Or every number of the maps: then both are [C * H * W], which only a dense layer behind can take.
+    """
 
     data: str
     factor: Values
@@ -82,6 +85,8 @@ def _backward(network: Network, node: Node) -> Edit | None:
     if affine is None or layer is None:
         return None
     weights, bias = (network.constants[name] for name in layer.inputs[1:3])
+    if len(affine.factor) != len(weights):
+        return None
     along = affine.factor.reshape(-1, *[1] * (weights.ndim - 1))
     with np.errstate(all="ignore"):  # what is not finite is reported with the layer's name
         return _reweighted(network, (layer, node), layer, weights * along, bias * affine.factor + affine.offset)
@@ -97,11 +102,17 @@ def _forward(network: Network, node: Node) -> Edit | None:
         return None
     weights, bias = (network.constants[name] for name in layer.inputs[1:3])
     groups = layer.attributes.get("groups", 1)
-    if weights.shape[1] * groups != len(affine.factor):
+    pixels = 1
+    if layer.is_a("FullyConnected", domain=DOMAIN):
+        pixels, rest = divmod(weights.shape[1], len(affine.factor))
+        if rest:
+            return None
+    elif weights.shape[1] * groups != len(affine.factor):
         return None
 
     def per_weight(values: Values) -> Values:
-        """[Nif] -> [Nof, Nif/groups, 1, 1], or [Nof, Nif] for rows."""
+        """[Nif] -> [Nof, Nif/groups, 1, 1], or [Nof, Nif * H * W] for a dense layer."""
+        values = np.repeat(values, pixels)
         rows = np.repeat(values.reshape(groups, -1), len(weights) // groups, axis=0)
         return rows.reshape(*rows.shape, *[1] * (weights.ndim - 2))
 
@@ -116,6 +127,8 @@ def _alone(network: Network, node: Node) -> Edit | None:
     affine = read_affine(network, node)
     before = None if affine is None else network.producer(affine.data)
     if affine is None or (before is not None and read_affine(network, before) is not None):
+        return None
+    if len(affine.factor) != channels_of(network, affine.data):
         return None
     layer, constants = depthwise(network, node, affine)
     return Edit((node,), layer, constants=constants)
@@ -151,14 +164,16 @@ def _arithmetic(network: Network, node: Node) -> Affine | None:
 
 
 def per_channel(network: Network, value: npt.NDArray[Any], data: str) -> Values | None:
-    """`value` as one number for each channel of `data`; None if it differs inside a channel."""
+    """`value` as one number for each channel of `data`, or for each number of its maps; None if it does not fit."""
     channels, shape = channels_of(network, data), network.shape(data)
     if channels is None or shape is None:
         return None
-    try:
-        return np.broadcast_to(value, (1, channels, 1, 1)[: len(shape)]).reshape(-1).astype(np.float64)
-    except ValueError:
-        return None
+    for sizes in ((1, channels, 1, 1)[: len(shape)], (1, *shape[1:])):
+        try:
+            return np.broadcast_to(value, sizes).reshape(-1).astype(np.float64)
+        except ValueError:
+            continue
+    return None
 
 
 def _sum(value: Values, _constant_first: bool) -> tuple[Values, Values] | None:

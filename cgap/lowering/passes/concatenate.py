@@ -1,9 +1,8 @@
-"""The pass that turns concatenations, slices and splits of channels into gatherings of stored channels."""
+"""The pass that turns concatenations and slices of channels into gatherings of stored channels."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from cgap.lowering.onnx.network import DOMAIN, Edit, Network, Node, rewrite
 from cgap.lowering.passes.affine import channels_of
@@ -13,19 +12,8 @@ Range = tuple[str, int, int]
 
 
 def lower_concatenations(network: Network) -> Network:
-    """Pass: Concat, Slice and Split along the channels become Concatenation; nested ones, read once, become one."""
-    nodes = [part for node in network.nodes for part in (_split(network, node) if node.is_a("Split") else [node])]
-    return rewrite(replace(network, nodes=tuple(nodes)), _gather)
-
-
-def _split(network: Network, node: Node) -> list[Node]:
-    """One slice for each output."""
-    parts, first = [], 0
-    for output in node.outputs:
-        count = network.shapes[output][1]
-        parts.append(_concatenation(node.name, output, [(node.inputs[0], first, count)]))
-        first += count
-    return parts
+    """Pass: Concat and Slice along the channels become Concatenation; nested ones, read once, become one."""
+    return rewrite(network, _gather)
 
 
 def _gather(network: Network, node: Node) -> Edit | None:

@@ -37,9 +37,10 @@ def lower_convolutions(network: Network) -> Network:
         bias = network.constant(node, 2)
         strides = node.attributes.get("strides", [1, 1])
         weights = spread(weights, node.attributes.get("dilations", [1, 1]))
+        weights, pads = _within_kernel(weights, list(window_pads(network, node, list(weights.shape[2:]), strides)))
         settings = {
             "stride": strides,
-            "pad": list(window_pads(network, node, list(weights.shape[2:]), strides)),
+            "pad": pads,
             "groups": node.attributes.get("group", 1),
             "relu": 0,
         }
@@ -55,6 +56,17 @@ def spread(weights: npt.NDArray[Any], dilations: list[int]) -> npt.NDArray[Any]:
     wide = np.zeros((*weights.shape[:2], rows, columns), weights.dtype)
     wide[:, :, :: dilations[0], :: dilations[1]] = weights
     return wide
+
+
+def _within_kernel(weights: npt.NDArray[Any], pads: list[int]) -> tuple[npt.NDArray[Any], list[int]]:
+    """A kernel with lines of zeros, such that it is wider than the padding: no window may see nothing but padding."""
+    top, left, bottom, right = pads
+    lines = [(0, 0), (0, 0)]
+    for size, before, after in zip(weights.shape[2:], (top, left), (bottom, right), strict=True):
+        # Zeros before the kernel allow for more padding behind it, and the other way round.
+        lines.append((max(0, after - size + 1), max(0, before - size + 1)))
+    (front, back), (first, last) = lines[2:]
+    return np.pad(weights, lines), [top + front, left + first, bottom + back, right + last]
 
 
 def lower_fully_connected(network: Network) -> Network:
@@ -149,18 +161,10 @@ def _no_step(_network: Network, _node: Node) -> Step | None:
 
 
 def _pad_step(network: Network, node: Node) -> Step | None:
-    pads = network.argument(node, "pads", 1)
-    shape = network.shape(node.inputs[0])
-    if pads is None or shape is None or len(shape) != 4:
+    pads = node.attributes["pads"]
+    if min(pads) < 0 or any(pads[axis] or pads[axis + 4] for axis in (0, 2, 3)) or node.attributes.get("value", 0.0):
         return None
-    axes = network.argument(node, "axes", 3) or [0, 1, 2, 3]
-    if len(pads) != 2 * len(axes):
-        return None
-    first = {axis % 4: pads[index] for index, axis in enumerate(axes)}
-    last = {axis % 4: pads[len(axes) + index] for index, axis in enumerate(axes)}
-    if min(pads) < 0 or any(first.get(axis, 0) or last.get(axis, 0) for axis in (0, 2, 3)):
-        return None
-    return node.inputs[0], 1, 1, first.get(1, 0)
+    return node.inputs[0], 1, 1, pads[1]
 
 
 def _concat_step(network: Network, node: Node) -> Step | None:
@@ -211,7 +215,7 @@ def lower_pooling(network: Network) -> Network:
     """Pass: pooling operators become Pooling; a mean is a sum that still owes its division."""
 
     def match(network: Network, node: Node) -> Edit | None:
-        if not node.is_a("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean"):
+        if not node.is_a("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"):
             return None
         shape = network.shape(node.inputs[0])
         assert shape is not None

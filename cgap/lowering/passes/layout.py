@@ -1,30 +1,38 @@
-"""Passes over what only moves numbers: padding, transposition, reshaping, and what is left to the host."""
+"""Passes over the edges: padding around maps, and what is left to the host behind the outputs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from cgap.lowering.onnx.network import DOMAIN, Edit, Network, Node, prune, rewrite
+import numpy as np
 
-HOST = ("Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "ArgMin", "TopK", "Identity")
-"""Operators that, at the end of a network, leave the order of scores as it is, or only name the best."""
-LAYOUT = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
-"""Operators that leave every number where it is in memory."""
+from cgap.lowering.onnx.network import Edit, Network, Node, prune, rewrite
+from cgap.lowering.passes.arrange import hosted_outputs, tail
+from cgap.lowering.passes.support import MAX_KERNEL, only_maxima_read
+from fpga_model.errors import UserError
+
+HOST = ("Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "ArgMin", "TopK", "Exp", "NonMaxSuppression")
+"""What heads end in: it leaves the order of scores as it is, names the best, or decodes boxes."""
 
 
 def leave_to_host(network: Network) -> Network:
-    """Pass: drop what follows the logits; the accelerator's outputs are the logits, and the host does the rest."""
-    left: dict[str, None] = {}
-    outputs = []
-    for tensor in network.outputs:
-        behind: list[str] = []
-        while (node := network.producer(tensor)) is not None and node.is_a(*HOST) and network.producer(node.inputs[0]):
-            if node.op != "Identity":
-                behind.insert(0, f"{node.label} ({node.op})")
-            tensor = node.inputs[0]
-        left.update(dict.fromkeys(behind))
-        outputs.append(tensor)
-    return prune(replace(network, outputs=tuple(outputs), host=tuple(left)))
+    """Pass: drop what follows the logits or scores; the accelerator's outputs are those, and the host does the rest.
+
+    The host's part begins with one of `HOST` and is all that is computed from it, if no weights follow.
+    """
+    hosted: dict[str, Node] = {}
+    behind = tail(network)
+    for node in network.nodes:
+        data = [tensor for tensor in node.inputs if tensor and tensor not in network.constants]
+        begins = node.is_a(*HOST) and node.inputs[0] != network.input
+        if node.output in behind and (begins or any(tensor in hosted for tensor in data)):
+            hosted.update(dict.fromkeys(filter(None, node.outputs), node))
+    found = hosted_outputs(network, hosted)
+    if not found:
+        raise UserError(f"network {network.name!r} computes nothing that the host could not do alone")
+    outputs, names = zip(*found, strict=True)
+    left = tuple(f"{node.label} ({node.op})" for node in dict.fromkeys(hosted.values()))
+    return prune(replace(network, outputs=outputs, output_names=names, host=left))
 
 
 def fold_padding(network: Network) -> Network:
@@ -32,84 +40,50 @@ def fold_padding(network: Network) -> Network:
 
     def match(network: Network, node: Node) -> Edit | None:
         source = network.producer(node.inputs[0])
-        if not node.is_a("Conv", "AveragePool") or source is None or not source.is_a("Pad"):
+        if not node.is_a("Conv", "AveragePool", "MaxPool") or source is None or not source.is_a("Pad"):
             return None
-        around = spatial_padding(network, source)
+        around = spatial_padding(source)
         own = list(node.attributes.get("pads", [0] * 4))
-        counted = node.op == "Conv" or not any(own) or node.attributes.get("count_include_pad", 0)
-        if around is None or not counted or node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", ""):
+        if around is None or node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", ""):
+            return None
+        if node.is_a("MaxPool") and not _harmless(network, source):
+            return None
+        if node.is_a("AveragePool") and any(own) and not node.attributes.get("count_include_pad", 0):
             return None
         pads = [first + second for first, second in zip(around, own, strict=True)]
-        weights = network.constant(node, 1)
-        kernel = list(node.attributes["kernel_shape"] if weights is None else weights.shape[2:])
-        steps = node.attributes.get("dilations", [1, 1]) if node.op == "Conv" else [1, 1]
-        spans = [(size - 1) * step for size, step in zip(kernel, steps, strict=True)]
-        if any(pad > spans[index % 2] for index, pad in enumerate(pads)):
+        kernel = [MAX_KERNEL] * 2 if node.is_a("Conv") else node.attributes["kernel_shape"]
+        if any(pad >= kernel[index % 2] for index, pad in enumerate(pads)) or node.attributes.get("ceil_mode", 0):
             return None
-        settings = {"pads": pads} if node.op == "Conv" else {"pads": pads, "count_include_pad": 1}
+        settings = {"pads": pads, "count_include_pad": 1} if node.is_a("AveragePool") else {"pads": pads}
         return Edit((node,), replace(node, inputs=(source.inputs[0], *node.inputs[1:])).with_attributes(**settings))
 
     return rewrite(network, match)
 
 
-def spatial_padding(network: Network, node: Node) -> list[int] | None:
-    """(top, left, bottom, right) of a padding of maps [N, C, H, W] by zeros; None if it does anything else."""
-    pads, shape = network.argument(node, "pads", 1), network.shape(node.inputs[0])
-    axes = network.argument(node, "axes", 3) or [0, 1, 2, 3]
-    if pads is None or shape is None or len(shape) != 4 or len(pads) != 2 * len(axes) or min(pads) < 0:
-        return None
-    amounts = [0] * 8
-    for index, axis in enumerate(axes):
-        amounts[axis % 4], amounts[axis % 4 + 4] = pads[index], pads[index + len(axes)]
-    return None if amounts[0] or amounts[1] or amounts[4] or amounts[5] else [amounts[i] for i in (2, 3, 6, 7)]
+def _harmless(network: Network, node: Node) -> bool:
+    """Whether what a padding adds is never larger than what a window has besides."""
+    return only_maxima_read(network, node) or (
+        node.attributes.get("value", 0.0) == 0 and _nonnegative(network, node.inputs[0])
+    )
 
 
-def keeps_order(network: Network, node: Node) -> bool:
-    """Whether a transposition leaves all numbers where they are: only axes of one element move past others."""
-    shape = network.shape(node.inputs[0])
-    if shape is None:
+def _nonnegative(network: Network, tensor: str) -> bool:
+    """Whether a tensor is known to hold no negative number."""
+    node = network.producer(tensor)
+    if node is None:
         return False
-    order = node.attributes.get("perm", list(reversed(range(len(shape)))))
-    if sorted(order) != list(range(len(shape))):
-        return False
-    # The batch axis counts as one that moves, whatever its size.
-    moving = [axis for axis in order if axis == 0 or shape[axis] != 1]
-    return moving == sorted(moving)
+    if node.is_a("Relu"):
+        return True
+    if node.is_a("Clip"):
+        low = network.constant(node, 1)
+        return node.attributes.get("min", -1.0) >= 0 or (low is not None and bool(np.all(low >= 0)))
+    passes = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "Slice", "Concat")
+    return node.is_a(*passes) and all(_nonnegative(network, name) for name in node.inputs)
 
 
-def lower_transpositions(network: Network) -> Network:
-    """Pass: a transposition that moves no number becomes a reshape."""
-
-    def match(network: Network, node: Node) -> Edit | None:
-        if not node.is_a("Transpose") or not keeps_order(network, node):
-            return None
-        return Edit((node,), Node(node.name, "Reshape", node.inputs, node.outputs))
-
-    return rewrite(network, match)
-
-
-def remove_layout(network: Network) -> Network:
-    """Pass: drop what only changes how an image's numbers are arranged, in order, for a dense layer or the host."""
-
-    def match(network: Network, node: Node) -> Edit | None:
-        if not node.is_a(*LAYOUT):
-            return None
-        source, made = network.shapes[node.inputs[0]], network.shapes[node.output]
-        before = network.producer(node.inputs[0])
-        if source[:1] != made[:1]:
-            return None
-        if before is not None and before.is_a(*LAYOUT):
-            if network.shapes[before.inputs[0]][:1] != made[:1]:
-                return None
-            return Edit((node,), Node(node.name, "Reshape", (before.inputs[0],), (node.output,)))
-        flat = all(reader.is_a("FullyConnected", domain=DOMAIN) for reader in network.readers(node.output))
-        if (_maps(source) and _maps(source) == _maps(made)) or flat:
-            return Edit((node,), rename={node.output: node.inputs[0]})
+def spatial_padding(node: Node) -> list[int] | None:
+    """(top, left, bottom, right) of a padding of maps [N, C, H, W]; None if it pads anything else, or cuts."""
+    amounts = node.attributes["pads"]
+    if amounts[0] or amounts[1] or amounts[4] or amounts[5] or min(amounts) < 0:
         return None
-
-    return rewrite(network, match)
-
-
-def _maps(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """[C, H, W] of a tensor [N, C, H, W] or [N, C]."""
-    return (*shape[1:], 1, 1)[:3] if len(shape) in (2, 4) else ()
+    return [amounts[index] for index in (2, 3, 6, 7)]

@@ -109,7 +109,7 @@ def read_quantised(network: Network) -> Network:
         elif node.is_a("QuantizeLinear"):
             quantisers[node.output] = node
         elif quantiser is not None and _same(_scale(constants, quantiser, quantisers), scale):
-            data, pair = quantiser.inputs[0], StoredPair(node.output, scale.form)
+            data = quantiser.inputs[0]
             if scale.cuts_negative and data not in nonnegative and data != network.input and data not in cut:
                 nodes[-1] = Node(quantiser.name, "Relu", (data,), node.outputs)
                 nonnegative.add(node.output)
@@ -117,7 +117,7 @@ def read_quantised(network: Network) -> Network:
             else:
                 nodes.pop()
                 data = rename[node.output] = cut.get(data, data) if scale.cuts_negative else data
-            tensor = _stored_tensor(network, data, rename)
+            tensor, pair = _stored_tensor(network, data, rename), StoredPair(node.output, scale.form, data)
             if pairs.setdefault(tensor, pair).form != pair.form:
                 dropped.append(node.output)
     outputs = tuple(rename.get(tensor, tensor) for tensor in network.outputs)

@@ -28,8 +28,24 @@ MAX_FOLDED = 1 << 24
 """Most numbers in a tensor that is computed at import."""
 MAX_FOLLOWED = 1 << 10
 """Most numbers of a vector that shape inference follows one by one: shapes and indices have few."""
+MAX_ROUNDS = 32
+"""Most rounds of shapes that are computed from shapes."""
 MAX_WORK = 1 << 28
 """Most numbers that are read and made by all that is computed in one pass."""
+
+
+def derive_shapes(network: Network) -> Network:
+    """Pass: infer shapes and fold what they and constants decide, again as long as one helps the other.
+
+    Raises:
+        UserError: as the two.
+    """
+    for _ in range(MAX_ROUNDS):
+        before = len(network.nodes)
+        network = fold_constants(infer_shapes(network))
+        if len(network.nodes) == before:
+            break
+    return network
 
 
 def infer_shapes(network: Network) -> Network:

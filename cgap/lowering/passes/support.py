@@ -9,13 +9,18 @@ import numpy as np
 
 from cgap.lowering.onnx.network import DOMAIN, Network, Node, shorten
 from cgap.lowering.passes.activations import ACTIVATIONS
-from cgap.lowering.passes.layout import keeps_order
+from cgap.lowering.passes.arrange import TAKES_CONSTANTS
 from fpga_model.errors import UserError
 
 Rule = Callable[[Network, Node], "str | None"]
 """The reason why the node cannot be lowered, None when it can."""
 
 RULES: dict[str, Rule] = {}
+ARRANGED = (
+    *("Flatten", "Reshape", "Split", "Squeeze", "Sum", "Transpose", "Unsqueeze"),
+    *("ReduceMax", "ReduceMean", "ReduceSum"),
+)
+"""Operators that `arrange` replaces by others, or by nothing."""
 MAX_KERNEL = 255
 """Most rows or columns of a window, from the first that it takes to the last, and between two windows."""
 MAX_WEIGHTS = 1 << 28
@@ -38,13 +43,20 @@ def check_supported(network: Network) -> Network:
     Raises:
         UserError: names every such node with its operator and the reason.
     """
-    found = []
+    found = list(network.problems)
     for node in network.nodes:
         rule = None if node.domain else RULES.get(node.op)
+        if node.output in network.misread and rule is not None:
+            continue
         reason = _unknown(node) if rule is None else _constant_data(network, node) or rule(network, node)
         if reason is not None:
             found.append((node, reason))
-    refuse(network, found)
+    kept = [
+        (node, "its inputs or attributes do not fit each other")
+        for node in network.nodes
+        if node.output in network.kept
+    ]
+    refuse(network, found or kept[:1])
     weights = sum(_weights(network, node) for node in network.nodes)
     if weights > MAX_WEIGHTS:
         raise UserError(
@@ -75,11 +87,8 @@ def _unknown(node: Node) -> str:
     return f"this {kind} is not supported; supported: {', '.join(sorted(RULES))}"
 
 
-_TAKES_CONSTANTS = ("Add", "Concat", "Sub", "Mul", "Div", "QuantizeLinear", "DequantizeLinear")
-
-
 def _constant_data(network: Network, node: Node) -> str | None:
-    if node.op in _TAKES_CONSTANTS or node.inputs[0] not in network.constants:
+    if node.op in TAKES_CONSTANTS or node.inputs[0] not in network.constants:
         return None
     return f"its data ({shorten(node.inputs[0])!r}) are constant; compute them before export"
 
@@ -150,9 +159,14 @@ def _check_window(network: Network, node: Node, kernel: list[int]) -> str | None
     if node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER"):
         return f"unknown auto_pad {shorten(str(node.attributes['auto_pad']))!r}"
     top, left, bottom, right = pads = window_pads(network, node, spread, strides)
-    kernel = spread if node.op == "Conv" else kernel  # onnxruntime pads pooling by less than its kernel, dilated or not
-    if min(pads) < 0 or max(top, bottom) >= kernel[0] or max(left, right) >= kernel[1]:
-        return f"padding {list(pads)} must be from zero to less than the kernel {kernel}"
+    if min(pads) < 0:
+        return f"padding {list(pads)} is negative; cut the maps by a Slice"
+    if node.op == "Conv":
+        wide = [size + max(0, pad - size + 1) for size, pad in zip(spread * 2, (bottom, right, top, left), strict=True)]
+        if max(pads) >= MAX_KERNEL or max(wide) > MAX_KERNEL:
+            return f"padding {list(pads)} is larger than {MAX_KERNEL - 1} rows or columns"
+    elif max(top, bottom) >= kernel[0] or max(left, right) >= kernel[1]:  # dilated or not, as onnxruntime demands
+        return f"padding {list(pads)} must be less than the kernel {kernel}"
     return None
 
 
@@ -188,28 +202,28 @@ def _conv(network: Network, node: Node) -> str | None:
     return None
 
 
-@supports("MaxPool", "AveragePool")
-def _pool(network: Network, node: Node) -> str | None:
+def check_pool(network: Network, node: Node) -> str | None:
+    """Why no pooling has such a window; None if one has."""
     if network.wanted(node.outputs[1:]):
         return "the indices of the maxima are read; only the maxima are supported"
     kernel = list(node.attributes["kernel_shape"])
     reason = _check_window(network, node, kernel)
-    if reason:
-        return reason
-    shape = network.shape(node.inputs[0])
-    assert shape is not None
-    strides, spread = node.attributes.get("strides", [1, 1]), spread_kernel(node, kernel)
-    if spread != kernel and node.attributes.get("auto_pad", "NOTSET").startswith("SAME"):
+    automatic = node.attributes.get("auto_pad", "NOTSET").startswith("SAME")
+    if reason is None and automatic and spread_kernel(node, kernel) != kernel:
         return "auto_pad of dilated pooling means one thing to ONNX and another to onnxruntime; write its pads out"
-    pads = window_pads(network, node, spread, strides)
-    wide = ceil_pads(network, node, spread, strides, pads)
-    if wide != pads and (node.op == "AveragePool" or max(wide[2] - kernel[0], wide[3] - kernel[1]) >= 0):
+    return reason
+
+
+@supports("MaxPool")
+def _max_pool(network: Network, node: Node) -> str | None:
+    reason = check_pool(network, node)
+    if reason is not None or not node.attributes.get("ceil_mode", 0):
+        return reason
+    kernel, strides = list(node.attributes["kernel_shape"]), node.attributes.get("strides", [1, 1])
+    spread = spread_kernel(node, kernel)
+    wide = ceil_pads(network, node, spread, strides, window_pads(network, node, spread, strides))
+    if max(wide[2] - kernel[0], wide[3] - kernel[1]) >= 0:
         return "ceil_mode makes windows that reach beyond the padded map; pad explicitly instead"
-    if node.op == "AveragePool" and any(pads) and not node.attributes.get("count_include_pad", 0):
-        return (
-            "windows at the border divide by fewer pixels (count_include_pad = 0); one divisor is supported: train and "
-            "export with count_include_pad = 1, or without padding"
-        )
     return None
 
 
@@ -221,18 +235,10 @@ def _global_pool(network: Network, node: Node) -> str | None:
     return None
 
 
-@supports("ReduceMean")
-def _reduce_mean(network: Network, node: Node) -> str | None:
-    axes = network.argument(node, "axes", 1)
-    if _global_pool(network, node) or axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
-        return f"a mean over axes {axes}; the mean over the rows and columns of maps [N, C, H, W] is supported"
-    return None
-
-
 @supports("Gemm")
 def _gemm(network: Network, node: Node) -> str | None:
     shape = network.shape(node.inputs[0])
-    if shape is None or len(shape) != 2 or node.attributes.get("transA", 0):
+    if shape is None or len(shape) not in (2, 4) or node.attributes.get("transA", 0):
         return f"its first input must be rows [N, K], it is {describe(network, node.inputs[0])}"
     reason = _must_be_constant(network, node, weights=1, bias=2)
     if reason:
@@ -250,7 +256,7 @@ def _gemm(network: Network, node: Node) -> str | None:
 def _matmul(network: Network, node: Node) -> str | None:
     shape = network.shape(node.inputs[0])
     weights = network.constant(node, 1)
-    if shape is None or len(shape) != 2 or weights is None or weights.ndim != 2:
+    if shape is None or len(shape) not in (2, 4) or weights is None or weights.ndim != 2:
         return "rows [N, K] times a constant [K, M] are supported"
     return None
 
@@ -288,13 +294,21 @@ def _batch_norm(network: Network, node: Node) -> str | None:
     return reason or (f"its parameters have different shapes {shapes}" if len(shapes) != 1 else None)
 
 
+def only_maxima_read(network: Network, node: Node) -> bool:
+    """Whether a padding is with what is never a maximum, and nothing but maxima reads it."""
+    lowest = node.attributes.get("value", 0.0) <= float(np.finfo(np.float32).min)
+    return lowest and all(reader.is_a("MaxPool") for reader in network.readers(node.output))
+
+
 @supports("Pad")
 def _pad(network: Network, node: Node) -> str | None:
-    value = network.constant(node, 2)
-    if node.attributes.get("mode", "constant") != "constant" or node.attributes.get("value", 0.0):
-        return "only padding with zeros is supported"
-    if (value is not None and np.any(value)) or network.argument(node, "pads", 1) is None:
-        return "only a constant amount of zeros is supported"
+    mode = node.attributes.get("mode", "constant")
+    if mode != "constant":
+        return f"its mode is {mode}; padding with zeros is supported: train and export with padding_mode = 'zeros'"
+    if network.argument(node, "pads", 1) is None:
+        return "its amounts are computed by the network; constants are supported"
+    if node.attributes.get("value", 0.0) and not only_maxima_read(network, node):
+        return f"it pads with {node.attributes['value']:g}; zeros are supported, and before a maximum the lowest number"
     return None
 
 
@@ -304,34 +318,8 @@ def _slice(network: Network, node: Node) -> str | None:
     return "starts and ends must be constants" if None in arguments else None
 
 
-@supports("Split")
-def _split(network: Network, node: Node) -> str | None:
-    shapes = [network.shape(tensor) for tensor in (node.inputs[0], *node.outputs)]
-    if any(shape is None or len(shape) not in (2, 4) for shape in shapes):
-        return f"its input must be maps [N, C, H, W] of known size, it is {describe(network, node.inputs[0])}"
-    whole, *parts = (shape for shape in shapes if shape is not None)
-    if any(len(part) != len(whole) or part[:1] + part[2:] != whole[:1] + whole[2:] for part in parts):
-        return "splitting of channels is supported"
-    return None if sum(part[1] for part in parts) == whole[1] else "its parts are not all of its input"
-
-
-@supports("Transpose")
-def _transpose(network: Network, node: Node) -> str | None:
-    return None if keeps_order(network, node) else LEFTOVER["Transpose"]
-
-
-@supports("Flatten")
-def _flatten(network: Network, node: Node) -> str | None:
-    axis, shape = node.attributes.get("axis", 1), network.shape(node.inputs[0])
-    if shape is not None and not -len(shape) <= axis <= len(shape):  # which ONNX's inference does not check
-        return f"its input has {len(shape)} axes, and there is none {axis}"
-    return _by_pattern(network, node)
-
-
-@supports("Relu", "Concat", "Reshape", "Squeeze", "Unsqueeze")
+@supports("Relu", "Concat", *ARRANGED)
 def _by_pattern(network: Network, node: Node) -> str | None:
-    if network.shape(node.output) is None:
-        return f"its output is {describe(network, node.output)}; only the batch axis may be dynamic"
     return None
 
 
@@ -343,16 +331,10 @@ LEFTOVER: dict[str, str] = {
     "BatchNormalization": f"batch normalisation with a number for each channel, {_KNOWN}, is supported",
     **dict.fromkeys(("Sub", "Mul", "Div"), _CONSTANT_ARITHMETIC),
     **dict.fromkeys(("Relu", "LeakyRelu", "PRelu", "Clip"), f"activations {_KNOWN} are supported"),
-    "Pad": "padding is supported as zero channels on a shortcut, or as zeros around the maps that a convolution or "
-    "average pooling reads, fewer than its kernel has rows and columns",
-    "Transpose": "it moves numbers; only axes of one element may change places",
-    "Slice": "slicing is supported along the channels without steps, or as the subsampling of a shortcut's rows and "
-    "columns",
+    "Pad": f"padding is supported with zeros, of the channels, and of at most {MAX_KERNEL - 1} rows and columns",
+    "Slice": "slicing is supported along the channels without steps, and of rows and columns with positive steps that "
+    f"cuts off less than {MAX_KERNEL}",
     "Concat": "concatenation is supported of stored tensors along the channels, or of zero channels on a shortcut",
-    "Flatten": "it changes more than the layout that a fully connected layer reads",
-    "Reshape": "it changes more than the layout that a fully connected layer reads",
-    "Squeeze": "it changes more than the layout that a fully connected layer reads",
-    "Unsqueeze": "it changes more than the layout that a fully connected layer reads",
 }
 """Why a node whose attributes are supported can still be left when all passes have run."""
 
@@ -363,5 +345,5 @@ def check_lowered(network: Network) -> Network:
     Raises:
         UserError: names every such node with its operator and the reason.
     """
-    refuse(network, [(node, LEFTOVER[node.op]) for node in network.nodes if node.domain != DOMAIN])
+    refuse(network, [(node, LEFTOVER.get(node.op, _unknown(node))) for node in network.nodes if node.domain != DOMAIN])
     return network
