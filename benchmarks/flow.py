@@ -38,7 +38,7 @@ def main() -> None:
     compiled = compile_model(arguments.model, target)
     graph, fixed, schedule = compiled.imported.graph, compiled.fixed, compiled.schedule
     layerwise = build_schedule(fixed, target.accelerator, target.platform, Kind.LAYERWISE)
-    images = load_inputs(graph.shape(graph.input.name), None)
+    images = load_inputs(compiled.imported.image, None)
     header = Header(arguments.model, compiled.imported.sha256, "benchmark")
     operations = 2 * CALIBRATION_IMAGES * graph.macs()
 

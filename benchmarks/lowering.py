@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = residual_net(Path(folder) / "resnet110.onnx", widths, blocks=18, size=32)
         model = import_onnx(path)
-        calibration = load_inputs(model.graph.shape("image"), None).images[:CALIBRATION_IMAGES]
+        calibration = load_inputs(model.image, None).images[:CALIBRATION_IMAGES]
         graph = model.graph
         print(f"110 layers of widths {arguments.widths}: {graph.macs():,} MACs, {graph.weights():,} weights")
         print(f"import                          {cpu_seconds(lambda: import_onnx(path)):8.1f} CPU s")

@@ -46,7 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = import_onnx(resolve(arguments.model))
     output = model.graph.output.name
-    calibration = load_inputs(model.graph.shape(model.graph.input.name), None).images[:CALIBRATION_IMAGES]
+    calibration = load_inputs(model.image, None).images[:CALIBRATION_IMAGES]
     test = load_test_set().first(arguments.images)
     assert test.labels is not None
     real = run_float(model.graph, model.parameters, test.images, [output])[output]

@@ -281,6 +281,16 @@ ImagesFileOption = Annotated[
     Path | None,
     typer.Option("--images-file", help="Calibration images for a network that does not read CIFAR-10: a .npy file."),
 ]
+ShapeOption = Annotated[
+    str, typer.Option("--shape", help="Sizes of the image where the file leaves them open, such as 1,3,224,224.")
+]
+InputsOption = Annotated[str, typer.Option("--inputs", help="The tensor, or node, that the network begins with.")]
+OutputsOption = Annotated[
+    str, typer.Option("--outputs", help="Tensors, or nodes, that the network ends with, such as scores,boxes.")
+]
+ImageRangeOption = Annotated[
+    str, typer.Option("--image-range", help="Lowest and highest value of an image, such as 0,255.")
+]
 ModelArgument = Annotated[str, typer.Argument(help="A name from `cgap models`, or the path of an ONNX file.")]
 
 
@@ -312,6 +322,10 @@ def lower(
         str, typer.Option("--activations", help="signed, or unsigned where a ReLU leaves no negative numbers.")
     ] = "signed",
     images_file: ImagesFileOption = None,
+    shape: ShapeOption = "",
+    inputs: InputsOption = "",
+    outputs: OutputsOption = "",
+    image_range: ImageRangeOption = "",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder to write.", show_default="build/MODEL_lowered")
     ] = None,
@@ -320,12 +334,13 @@ def lower(
     from rich.console import Console
 
     from cgap.app.lower import LowerRequest, lower_model, print_lowering
-    from cgap.lowering import QuantiseOptions
+    from cgap.lowering import ImportOptions, QuantiseOptions
     from cgap.lowering.quantisation.mixed import Target
 
     options = QuantiseOptions.parse(calibration, percentile, weight_fractions, bias_correction, activations)
     target = None if min_snr is None and max_accuracy_drop is None else Target(min_snr, max_accuracy_drop)
-    request = LowerRequest(model, bits, options, target, images_file, out)
+    reading = ImportOptions.parse(shape, inputs, outputs, image_range)
+    request = LowerRequest(model, bits, options, target, images_file, out, reading)
     folder, report = lower_model(request, say=lambda text: print(f"  {text}", flush=True))
     print_lowering(report, Console())
     print(f"wrote {folder}")
@@ -346,6 +361,10 @@ def hls(
         bool, typer.Option("--test-set", help="Measure accuracy on all 10,000 CIFAR-10 test images, not the sample.")
     ] = False,
     images_file: ImagesFileOption = None,
+    shape: ShapeOption = "",
+    inputs: InputsOption = "",
+    outputs: OutputsOption = "",
+    image_range: ImageRangeOption = "",
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL")] = None,
 ) -> None:
     """Emit a C-simulated HLS accelerator with its report."""
@@ -353,9 +372,11 @@ def hls(
 
     from cgap.app.build import HlsRequest, Target, build_hls
     from cgap.app.report import print_report
+    from cgap.lowering import ImportOptions
 
     target = Target.parse(platform, array, schedule, page_depth)
-    request = HlsRequest(model, target, images, csim, test_set, images_file, out)
+    reading = ImportOptions.parse(shape, inputs, outputs, image_range)
+    request = HlsRequest(model, target, images, csim, test_set, images_file, out, reading)
     folder, report = build_hls(request, say=lambda text: print(f"  {text}", flush=True))
     print_report(report, Console())
     print(f"wrote {folder}")
@@ -372,6 +393,10 @@ def sim(
     schedule: ScheduleOption = "resident",
     page_depth: PageDepthOption = Accelerator.page_depth,
     images_file: ImagesFileOption = None,
+    shape: ShapeOption = "",
+    inputs: InputsOption = "",
+    outputs: OutputsOption = "",
+    image_range: ImageRangeOption = "",
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write the timeline here (Chrome trace format, for Perfetto).")
     ] = None,
@@ -382,8 +407,11 @@ def sim(
 
     from cgap.app.build import Target, simulate_model
     from cgap.app.report import print_report
+    from cgap.lowering import ImportOptions
 
-    report = simulate_model(model, Target.parse(platform, array, schedule, page_depth), images_file, trace)
+    reading = ImportOptions.parse(shape, inputs, outputs, image_range)
+    target = Target.parse(platform, array, schedule, page_depth)
+    report = simulate_model(model, target, images_file, trace, reading)
     if as_json:
         print(json.dumps(report, indent=2))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from cgap.backends.hls import Header, emit_hls, find_ap_include, find_compiler, 
 from cgap.boundary.files import write_atomic
 from cgap.boundary.folders import Origin, replace_folder
 from cgap.boundary.names import safe_name
-from cgap.lowering import ImportedModel, export_qdq, import_onnx, quantise
+from cgap.lowering import ImportedModel, ImportOptions, export_qdq, import_onnx, quantise
 from cgap.lowering.onnx.qdq import doubtful_layers
 from cgap.lowering.onnx.runtime import run_onnx
 from cgap.lowering.quantisation.quality import Quality, measure
@@ -82,12 +82,14 @@ def origin(onnx: Path, imported: ImportedModel) -> Origin:
     return Origin(f"{onnx.stem} (shipped)" if shipped else str(onnx.resolve()), imported.sha256)
 
 
-def compile_model(model: str, target: Target, images: Path | None = None) -> Compiled:
+def compile_model(
+    model: str, target: Target, images: Path | None = None, options: ImportOptions | None = None
+) -> Compiled:
     """Import, quantise and schedule. Raises UserError for whatever is wrong with the input."""
     onnx = models.resolve(model)
     record = next((entry.record for entry in models.pretrained() if entry.onnx == onnx), {})
-    imported = import_onnx(onnx)
-    inputs = load_inputs(imported.graph.shape(imported.graph.input.name), images)
+    imported = import_onnx(onnx, options=options)
+    inputs = load_inputs(imported.image, images)
     fixed = quantise(imported, inputs.images[:CALIBRATION_IMAGES])
     schedule = build_schedule(fixed, target.accelerator, target.platform, target.kind)
     return Compiled(build_name(model), onnx, record, imported, fixed, inputs, schedule)
@@ -100,7 +102,7 @@ def network_figures(compiled: Compiled) -> Network:
     return Network(graph.macs(), graph.weights(), dense.get("dense_macs"), dense.get("dense_params"))
 
 
-def classify(model: bytes, fixed: FixedGraph, inputs: Inputs, stored: StoredTensors | None) -> Accuracy:
+def classify(imported: ImportedModel, fixed: FixedGraph, inputs: Inputs, stored: StoredTensors | None) -> Accuracy:
     """Float (onnxruntime on the model) and fixed (integer reference) accuracy; None without labels that fit, or with
     several outputs, of which nobody says which are the classes.
 
@@ -113,7 +115,7 @@ def classify(model: bytes, fixed: FixedGraph, inputs: Inputs, stored: StoredTens
     if fixed.graph.shape(output).size <= int(inputs.labels.max()):
         return Accuracy(0, None, None)
     try:
-        logits = next(iter(run_onnx(model, inputs.images).values()))
+        logits = next(iter(run_onnx(imported.content, imported.image.to_file(inputs.images)).values()))
     except UserError:
         logits = None
     integers = stored or run_reference(fixed, inputs.integers(), keep=[output])
@@ -148,6 +150,7 @@ class HlsRequest:
     test_set: bool = False
     images_file: Path | None = None
     out: Path | None = None
+    reading: ImportOptions = field(default_factory=ImportOptions)
 
 
 def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
@@ -160,7 +163,7 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         find_compiler()
         find_ap_include()
     say("importing, quantising and scheduling")
-    compiled = compile_model(request.model, request.target, request.images_file)
+    compiled = compile_model(request.model, request.target, request.images_file, request.reading)
     if compiled.imported.host:
         say(f"left to the host, after the logits: {', '.join(compiled.imported.host)}")
     note = kept_note(compiled.imported, compiled.fixed)
@@ -179,12 +182,10 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         say("checking the integers against onnxruntime")
         check_onnxruntime(compiled, stored, new)
         if test_set is None:
-            accuracy = classify(
-                compiled.imported.content, compiled.fixed, compiled.inputs.first(request.images), stored
-            )
+            accuracy = classify(compiled.imported, compiled.fixed, compiled.inputs.first(request.images), stored)
         else:
             say(f"measuring accuracy on {len(test_set.images):,} images")
-            accuracy = classify(compiled.imported.content, compiled.fixed, test_set, None)
+            accuracy = classify(compiled.imported, compiled.fixed, test_set, None)
         csim = None
         if request.csim:
             say("compiling the C++ and simulating it")
@@ -195,9 +196,11 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
     return folder, report
 
 
-def simulate_model(model: str, target: Target, images: Path | None, trace: Path | None) -> dict[str, Any]:
+def simulate_model(
+    model: str, target: Target, images: Path | None, trace: Path | None, options: ImportOptions | None = None
+) -> dict[str, Any]:
     """The report of a network that is scheduled and simulated but not emitted. Raises UserError."""
-    compiled = compile_model(model, target, images)
+    compiled = compile_model(model, target, images, options)
     costs = Costs.of(compiled.schedule)
     if trace is not None:
         write_atomic(trace, trace_json(costs.simulation, target.platform.clock_mhz))

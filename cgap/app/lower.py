@@ -20,7 +20,7 @@ from cgap.app.inputs import Inputs, load_inputs
 from cgap.app.report import accuracy_line, decibels
 from cgap.boundary.files import write_atomic
 from cgap.boundary.folders import replace_folder
-from cgap.lowering import ImportedModel, QuantiseOptions, export_qdq, import_onnx, quantise
+from cgap.lowering import ImportedModel, ImportOptions, QuantiseOptions, export_qdq, import_onnx, quantise
 from cgap.lowering.quantisation.mixed import Score, Target, choose_bits
 from cgap.lowering.quantisation.quality import Quality, against_file, measure
 from fpga_model.errors import UserError
@@ -40,6 +40,7 @@ class LowerRequest:
         options: all but their bits.
         target: for mixed bits only.
         out: the folder to write; build/NAME_lowered when None.
+        reading: what is made of a file that leaves something open.
     """
 
     model: str
@@ -48,6 +49,7 @@ class LowerRequest:
     target: Target | None = None
     images_file: Path | None = None
     out: Path | None = None
+    reading: ImportOptions = field(default_factory=ImportOptions)
 
 
 def lower_model(request: LowerRequest, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
@@ -61,8 +63,8 @@ def lower_model(request: LowerRequest, say: Callable[[str], None]) -> tuple[Path
     if request.target is not None and request.bits != MIXED:
         raise UserError(f"a target is for --bits {MIXED}; with --bits {request.bits} there is nothing to choose")
     onnx = models.resolve(request.model)
-    imported = import_onnx(onnx)
-    inputs = load_inputs(imported.graph.shape(imported.graph.input.name), request.images_file)
+    imported = import_onnx(onnx, options=request.reading)
+    inputs = load_inputs(imported.image, request.images_file)
     calibration, alone = inputs.first(CALIBRATION_IMAGES), None
     if request.bits == MIXED:
         target, labels = request.target or Target(), _labels(imported, calibration)
@@ -77,7 +79,7 @@ def lower_model(request: LowerRequest, say: Callable[[str], None]) -> tuple[Path
     folder = request.out or Path("build") / f"{name}_lowered"
     with replace_folder(folder, origin(onnx, imported), say) as new:
         exported = export_qdq(fixed, new / "quantised.onnx")
-        accuracy = classify(imported.content, fixed, inputs, stored)
+        accuracy = classify(imported, fixed, inputs, stored)
         report = {
             "model": name,
             "dataset": inputs.dataset,

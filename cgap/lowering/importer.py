@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cgap.boundary.files import write_atomic
 from cgap.lowering.onnx.axes import MAPS, FileTensor
+from cgap.lowering.onnx.interface import ImportOptions
 from cgap.lowering.onnx.network import DOMAIN, Network, Node, StoredPair, shorten, to_onnx
 from cgap.lowering.onnx.read import read_model
 from cgap.lowering.passes import arrange_operators  # noqa: F401 - fills the table of handlers
@@ -27,6 +28,7 @@ from cgap.lowering.passes.fuse import (
     lower_fully_connected,
     lower_pooling,
 )
+from cgap.lowering.passes.image import read_image
 from cgap.lowering.passes.layout import fold_padding, leave_to_host
 from cgap.lowering.passes.quantised import lower_sums, read_quantised
 from cgap.lowering.passes.simplify import derive_shapes, fold_constants, remove_identities
@@ -105,18 +107,21 @@ class ImportedModel:
         return {name: pair.form for name, pair in self.quantised.items() if pair.form is not None}
 
 
-def import_onnx(path: Path | str, dump: Path | None = None) -> ImportedModel:
+def import_onnx(path: Path | str, dump: Path | None = None, options: ImportOptions | None = None) -> ImportedModel:
     """Import a network.
 
     Args:
-        path: an ONNX file with one input, images [N, C, H, W].
+        path: an ONNX file.
         dump: folder that receives the network as an ONNX file after every pass, for looking at.
+        options: what is to be made of a file that leaves something open; nothing when None.
 
     Raises:
         UserError: the file cannot be read or the network cannot be lowered; the message names what is at fault.
     """
     path = Path(path)
-    network, file = read_model(path)
+    options = options or ImportOptions()
+    network, file = read_model(path, options)
+    network = read_image(network, options)
     _dump(network, dump, 0, "read")
     for index, step in enumerate(PASSES, start=1):
         network = step(network)

@@ -14,7 +14,7 @@ def test_fixed_point_costs_at_most_half_a_point(name):
     if find_cifar10() is None:
         pytest.skip("needs the whole CIFAR-10 test set")
     compiled = compile_model(name, Target.parse("zcu104", "8x8x4", "resident"))
-    accuracy = classify(compiled.onnx, compiled.fixed, load_test_set(), None)
+    accuracy = classify(compiled.imported, compiled.fixed, load_test_set(), None)
     recorded = compiled.record["accuracy"]["test"] / 100
     assert accuracy.images == 10_000
     assert accuracy.real == pytest.approx(recorded, abs=0.0003)

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from cgap.lowering import ImportedModel, import_onnx, quantise
-from cgap.lowering.onnx.read import MIN_OPSET
+from cgap.lowering.onnx.interface import READ_OPSET
 from fpga_model.graph import FixedGraph
 from tests.lowering.models import Builder
 from tests.lowering.test_import import assert_same
@@ -106,7 +106,7 @@ def test_the_network_is_what_onnxruntime_computes(middle: tuple[ImportedModel, F
     assert set(found.values()) == {0}, found
 
 
-@pytest.mark.parametrize("opset", range(MIN_OPSET, NEWEST + 1))
+@pytest.mark.parametrize("opset", range(READ_OPSET, NEWEST + 1))
 def test_every_opset_gives_the_same_layers_and_integers(
     opset: int, middle: tuple[ImportedModel, FixedGraph], tmp_path: Path
 ) -> None:

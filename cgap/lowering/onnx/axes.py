@@ -108,12 +108,17 @@ class FileTensor:
         shape: its sizes, the batch first.
         maps: [C, H, W] of the maps that hold the same numbers.
         axes: how they lie in the maps.
+        scale, offset: the file's value is that of the maps times `scale`, plus `offset`.
+        kind: number type in the file.
     """
 
     name: str
     shape: tuple[int, ...]
     maps: tuple[int, int, int]
     axes: Axes
+    scale: float = 1.0
+    offset: float = 0.0
+    kind: str = "float32"
 
     @property
     def is_maps(self) -> bool:
@@ -130,10 +135,16 @@ class FileTensor:
         return listed + [axis for axis in range(4) if axis not in listed]
 
     def to_file(self, maps: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Maps [N, C, H, W] as the file's tensor."""
+        """Maps [N, C, H, W] as the file's tensor, in its number type if that is of integers."""
+        if (self.scale, self.offset) != (1, 0):
+            maps = (maps.astype(np.float64) * self.scale + self.offset).astype(maps.dtype)
+        if self.kind != "float32":
+            maps = np.rint(maps).astype(self.kind)
         return maps.transpose(self._order).reshape(len(maps), *self.shape[1:])
 
     def from_file(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The file's tensor as maps [N, C, H, W]."""
+        if (self.scale, self.offset) != (1, 0):
+            values = ((values.astype(np.float64) - self.offset) / self.scale).astype(np.float32)
         sizes = (len(values), *self.maps)
         return values.reshape([sizes[axis] for axis in self._order]).transpose(np.argsort(self._order))

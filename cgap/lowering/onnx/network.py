@@ -94,6 +94,7 @@ class Network:
         pairs: how the file stores a tensor, where it does; the nodes that said so are gone.
         dropped: dequantised tensors whose pair contradicts another, and is ignored.
         output_names: what the file calls the outputs.
+        image_scale, image_offset, image_kind: how the file's image differs from the stored one.
         image: the input as the file has it, once all tensors are maps.
         results: the outputs as the file has them, once all tensors are maps.
         problems: nodes that are known not to be lowered, and why.
@@ -112,6 +113,9 @@ class Network:
     pairs: Mapping[str, StoredPair] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
+    image_scale: float = 1.0
+    image_offset: float = 0.0
+    image_kind: str = "float32"
     image: FileTensor | None = None
     results: tuple[FileTensor, ...] = ()
     problems: tuple[tuple[Node, str], ...] = ()
@@ -284,6 +288,11 @@ def from_onnx(model: onnx.ModelProto, name: str) -> Network:
         nodes=tuple(nodes),
         constants=constants,
         shapes={info.name: shape for info in infos if (shape := declared_shape(info)) is not None},
+        image_kind=next(
+            np.dtype(helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)).name
+            for info in graph.input
+            if info.name not in constants
+        ),
         opset=next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
     )
 

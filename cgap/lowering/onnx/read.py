@@ -15,7 +15,8 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, checker, external_data_helper, helper, inliner, numpy_helper
 
 from cgap.boundary.files import read_bounded
-from cgap.lowering.onnx.network import Network, declared_shape, from_onnx, shorten
+from cgap.lowering.onnx.interface import ImportOptions, choose_interface, convert_opset
+from cgap.lowering.onnx.network import Network, from_onnx, shorten
 from fpga_model.errors import UserError
 
 MAX_BYTES = 1 << 30
@@ -24,7 +25,6 @@ MAX_ELEMENTS = 1 << 28
 """Most numbers in one tensor, weights or one image's feature maps."""
 MAX_NODES = 100_000
 """Most nodes of a network, after its local functions are inlined."""
-MIN_OPSET = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class ModelFile:
     sha256: str
 
 
-def read_model(path: Path) -> tuple[Network, ModelFile]:
+def read_model(path: Path, options: ImportOptions) -> tuple[Network, ModelFile]:
     """Read and check an ONNX file, and the files beside it in which it keeps its weights, each once.
 
     Raises:
@@ -66,10 +66,10 @@ def read_model(path: Path) -> tuple[Network, ModelFile]:
         checker.check_model(model)
     except (checker.ValidationError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is not a valid ONNX model: {first_line(error)}") from error
-    _check_opset(model, path)
+    model = convert_opset(model, path)
     _check_attributes(model, path)
     _check_finite(model, path)
-    _fix_interface(model, path)
+    choose_interface(model, path, options)
     return from_onnx(model, path.stem), ModelFile(content, hashlib.sha256(content).hexdigest())
 
 
@@ -305,13 +305,6 @@ def _check_attributes(model: onnx.ModelProto, path: Path) -> None:
                 )
 
 
-def _check_opset(model: onnx.ModelProto, path: Path) -> None:
-    versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
-    newest = onnx.defs.onnx_opset_version()
-    if len(versions) != 1 or not MIN_OPSET <= versions[0] <= newest:
-        raise UserError(f"{path} uses ONNX opset {versions or 'none'}; opsets {MIN_OPSET} to {newest} are read")
-
-
 def _check_finite(model: onnx.ModelProto, path: Path) -> None:
     if model.graph.sparse_initializer:
         raise UserError(f"{path}: sparse initialisers are not supported; store the weights densely")
@@ -325,34 +318,3 @@ def _check_finite(model: onnx.ModelProto, path: Path) -> None:
         if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
             readers = [shorten(node.name or node.op_type) for node in model.graph.node if tensor.name in node.input]
             raise UserError(f"{path}: initialiser {shorten(tensor.name)!r}, read by {readers}, holds NaN or infinity")
-
-
-def _fix_interface(model: onnx.ModelProto, path: Path) -> None:
-    """Require one image in and something out; a symbolic batch axis becomes 1; other shapes are derived anew."""
-    graph = model.graph
-    weights = {tensor.name for tensor in graph.initializer}
-    inputs = [info for info in graph.input if info.name not in weights]
-    if len(inputs) != 1:
-        raise UserError(f"{path} needs one input, it has {len(inputs)}: {[shorten(info.name) for info in inputs]}")
-    if not graph.output:
-        raise UserError(f"{path} is not a valid ONNX model: it has no output")
-    image = inputs[0]
-    shape = declared_shape(image)
-    if image.type.tensor_type.elem_type != TensorProto.FLOAT or shape is None or not 2 <= len(shape) <= 4:
-        raise UserError(
-            f"{path}: input {shorten(image.name)!r} must be float32 images of two to four axes, such as [N, C, H, W], "
-            f"it is {shape}"
-        )
-    for axis, size in enumerate(shape[1:], start=1):
-        if size < 1:
-            raise UserError(
-                f"{path}: input {shorten(image.name)!r} has no fixed size on axis {axis} "
-                f"({list(shape)}, -1 is dynamic); only the batch axis may be dynamic: export with a fixed image size"
-            )
-    if math.prod(shape[1:]) > MAX_ELEMENTS:
-        raise UserError(f"{path}: images of {list(shape[1:])} are too large; at most {MAX_ELEMENTS} numbers are taken")
-    if shape[0] < 1:
-        image.type.tensor_type.shape.dim[0].dim_value = 1
-    for output in graph.output:
-        output.type.tensor_type.ClearField("shape")
-    del graph.value_info[:]

@@ -25,9 +25,9 @@ def start_session(model: bytes, *, optimise: bool = True) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def run_onnx(model: bytes, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
-    """All outputs of an ONNX file with one input, on images [N, C, H, W], by name. Graph optimisations are off, so
-    that what runs is what the file says.
+def run_onnx(model: bytes, images: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    """All outputs of an ONNX file with one input, on images [N, ...] as it has them, by name. Graph optimisations are
+    off, so that what runs is what the file says.
 
     Raises:
         UserError: onnxruntime refuses the file or fails on it.
@@ -36,7 +36,7 @@ def run_onnx(model: bytes, images: npt.NDArray[np.float32]) -> dict[str, npt.NDA
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _batches(model: bytes, images: npt.NDArray[np.float32]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+def _batches(model: bytes, images: npt.NDArray[Any]) -> Iterator[dict[str, npt.NDArray[Any]]]:
     try:
         session = start_session(model, optimise=False)
         source = session.get_inputs()[0]
@@ -44,7 +44,9 @@ def _batches(model: bytes, images: npt.NDArray[np.float32]) -> Iterator[dict[str
         batch = source.shape[0] if isinstance(source.shape[0], int) else BATCH
         for begin in range(0, len(images), batch):
             given = images[begin : begin + batch]
-            padded = np.pad(given, [(0, batch - len(given)), (0, 0), (0, 0), (0, 0)]) if batch != BATCH else given
+            padded = given
+            if batch != BATCH:
+                padded = np.pad(given, [(0, batch - len(given)), *[(0, 0)] * (given.ndim - 1)])
             results = session.run(None, {source.name: padded})
             yield {name: result[: len(given)] for name, result in zip(names, results, strict=True)}
     except Exception as error:  # onnxruntime's exceptions share no base class

@@ -229,7 +229,15 @@ class Arranger:
             outputs.append(view.base if isinstance(view, View) else tensor)
             if isinstance(view, View):
                 results.append(FileTensor(name, view.sizes, _maps(view.shape), view.axes))
-        image = FileTensor(network.input, network.shapes[network.input], _maps(self.image.shape), self.image.axes)
+        image = FileTensor(
+            name=network.input,
+            shape=network.shapes[network.input],
+            maps=_maps(self.image.shape),
+            axes=self.image.axes,
+            scale=network.image_scale,
+            offset=network.image_offset,
+            kind=network.image_kind,
+        )
         labels = [f"{node.label} ({node.op})" for node in dict.fromkeys(self.hosted.values())]
         renamed = {tensor: view.base for tensor, view in self.views.items() if isinstance(view, View)}
         return prune(

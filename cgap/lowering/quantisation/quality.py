@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from cgap.lowering.importer import ImportedModel
+from cgap.lowering.onnx.axes import FileTensor
 from cgap.lowering.onnx.runtime import run_onnx
 from cgap.lowering.quantisation.calibrate import BATCH, real_batches
 from fpga_model.errors import UserError
@@ -93,8 +94,12 @@ def against_file(model: ImportedModel, fixed: FixedGraph, images: FloatArray) ->
     integers = fixed.format(fixed.graph.input.name).quantise(images)
     stored = run_reference(fixed, integers, other)
     try:
-        results = run_onnx(proto.SerializeToString(), images.astype(np.float32))
+        results = run_onnx(proto.SerializeToString(), model.image.to_file(images.astype(np.float32)))
     except UserError:
         return None
-    real = {name: results[tensor].reshape(stored[name].shape) for name, tensor in other.items()}
+    real = {}
+    for name, tensor in other.items():
+        sizes = stored[name].shape
+        seen = FileTensor(tensor, (1, *results[tensor].shape[1:]), sizes[1:], model.quantised[name].axes)
+        real[name] = seen.from_file(results[tensor])
     return {name: compare(stored[name], fixed.format(name), real[name], stored.saturated[name]) for name in other}
