@@ -25,8 +25,7 @@ from cgap.backends.hls import Header, emit_hls, write_vectors, write_weights
 from cgap.lowering import import_onnx, quantise
 from fpga_model.models.analytic import estimate
 from fpga_model.models.simulator import simulate
-from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.schedule import Kind
+from fpga_model.schedule.schedule import Kind, build_schedule
 
 
 def main() -> None:
@@ -54,10 +53,10 @@ def main() -> None:
                 lambda: quantise(compiled.imported, images.images[:CALIBRATION_IMAGES]),
                 f"{2 * operations / 1e9:.1f} GFLOP, twice through",
             ),
-            ("schedule, resident", build(Kind.RESIDENT), f"{len(schedule.commands)} commands"),
-            ("schedule, layerwise", build(Kind.LAYERWISE), f"{len(layerwise.commands)} commands"),
+            ("schedule, resident", build(Kind.RESIDENT), f"{len(schedule.operations)} commands"),
+            ("schedule, layerwise", build(Kind.LAYERWISE), f"{len(layerwise.operations)} commands"),
             ("simulate", lambda: simulate(schedule), f"{simulate(schedule).cycles:,} cycles"),
-            ("analytic model", lambda: estimate(schedule), f"{len(schedule.tilings)} layers"),
+            ("analytic model", lambda: estimate(schedule.plan), f"{len(schedule.tilings)} layers"),
             ("emit C++", lambda: emit_hls(schedule, layerwise, header, {}, out / "hls"), "text"),
             ("pack weights", lambda: write_weights(schedule, out), f"{schedule.dram.parameter_bytes:,} bytes"),
             (

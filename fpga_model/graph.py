@@ -45,7 +45,9 @@ class LayerGraph:
     def __init__(self, name: str) -> None:
         self.name = name
         self.digraph: nx.DiGraph[str] = nx.DiGraph()
+        self._layers: list[Layer] = []
         self._named: tuple[str, ...] = ()
+        self._outputs: tuple[Layer, ...] | None = None
 
     def add(self, layer: Layer) -> None:
         """Append a layer.
@@ -74,11 +76,13 @@ class LayerGraph:
             raise UserError(f"layer {layer.name!r}: {error}") from error
         self.digraph.add_node(layer.name, layer=layer, shape=shape)
         self.digraph.add_edges_from((source, layer.name) for source in layer.inputs)
+        self._layers.append(layer)
+        self._outputs = None
 
     @property
     def layers(self) -> list[Layer]:
         """All layers in a stable topological order, the input first."""
-        return [data["layer"] for _, data in self.digraph.nodes(data=True)]
+        return list(self._layers)
 
     def layer(self, name: str) -> Layer:
         """The layer called `name`.
@@ -103,8 +107,7 @@ class LayerGraph:
 
     def consumers(self, name: str) -> list[Layer]:
         """Layers that read the output of layer `name`, in topological order."""
-        readers = set(self.digraph.successors(self.layer(name).name))
-        return [layer for layer in self.layers if layer.name in readers]
+        return [self.layer(reader) for reader in self.digraph.successors(self.layer(name).name)]
 
     @property
     def input(self) -> Layer:
@@ -113,7 +116,7 @@ class LayerGraph:
         Raises:
             UserError: the first layer is not an input, or the graph is empty.
         """
-        first = next(iter(self.layers), None)
+        first = self._layers[0] if self._layers else None
         if first is None or not isinstance(first.operator, Input):
             raise UserError(f"network {self.name!r} has no input layer")
         return first
@@ -129,13 +132,16 @@ class LayerGraph:
             if isinstance(self.layer(name).operator, Input):
                 raise UserError(f"network {self.name!r}: its input {name!r} is no output")
         self._named = named
+        self._outputs = None
 
     @property
     def outputs(self) -> tuple[Layer, ...]:
         """The layers whose tensors leave the network: those named (others may read them, too), then those that nobody
         reads, in topological order."""
-        ends = (name for name, degree in self.digraph.out_degree() if degree == 0)
-        return tuple(self.layer(name) for name in dict.fromkeys((*self._named, *ends)))
+        if self._outputs is None:
+            ends = (name for name, degree in self.digraph.out_degree() if degree == 0)
+            self._outputs = tuple(self.layer(name) for name in dict.fromkeys((*self._named, *ends)))
+        return self._outputs
 
     @property
     def output(self) -> Layer:

@@ -29,8 +29,7 @@ from fpga_model.graph import FixedGraph
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import Platform, load_platform
 from fpga_model.models.golden import StoredTensors, run_reference
-from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.schedule import Kind, Schedule
+from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
 
 Say = Callable[[str], None]
 

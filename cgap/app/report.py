@@ -58,7 +58,7 @@ class Costs:
 
     @classmethod
     def of(cls, schedule: Schedule) -> Costs:
-        return cls(schedule, estimate(schedule), simulate(schedule))
+        return cls(schedule, estimate(schedule.plan), simulate(schedule))
 
     def layer(self, name: str) -> tuple[LayerEstimate, LayerCost]:
         """Both figures of one layer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from fpga_model.machine.commands import Unit
+from fpga_model.machine.tiles import Unit
 from fpga_model.models.simulator import Simulation
 
 
@@ -16,14 +16,14 @@ def trace_json(simulation: Simulation, clock_mhz: float) -> str:
         for unit, row in rows.items()
     ]
     for event in simulation.events:
-        kind = type(event.command).__name__.lower()
-        target = getattr(event.command, "target", None)
+        kind = type(event.operation).__name__.lower()
+        target = getattr(event.operation, "buffer", None)
         events.append(
             {
                 "ph": "X",
                 "pid": 0,
-                "tid": rows[event.command.unit],
-                "name": event.command.layer,
+                "tid": rows[event.operation.unit],
+                "name": event.operation.layer,
                 "cat": kind if target is None else f"{kind} {target.value}",
                 "ts": event.start / clock_mhz,
                 "dur": event.cycles / clock_mhz,

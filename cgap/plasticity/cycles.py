@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-
 from cgap.plasticity.spaces import Member, Spaces
 from fpga_model.errors import UserError
-from fpga_model.graph import FixedGraph, Layer, LayerGraph
+from fpga_model.graph import Layer, LayerGraph
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import Platform
 from fpga_model.models.analytic import estimate
-from fpga_model.numerics.fixed_point import Format
-from fpga_model.numerics.tensors import LayerNumbers
 from fpga_model.operators import ComputeOperator, Convolution, Pooling
 from fpga_model.operators.job import TileExtent
-from fpga_model.schedule.build import build_schedule
 from fpga_model.schedule.dram import is_packed
-from fpga_model.schedule.schedule import Kind, Schedule
+from fpga_model.schedule.plan import Kind, make_plan
 from fpga_model.schedule.tiling import LayerShape, candidates
 
 
@@ -38,11 +33,11 @@ class CycleModel:
         self._platform = platform.fitted(accelerator)
         outputs = {m.module: m for m in spaces.members() if m.role in ("producer", "follower")}
         self._layers = [(layer, _channels_of(layer, outputs)) for layer in graph.layers]
-        schedule = _schedule(graph, accelerator, platform)
-        self._interleave = {name: tile.interleave for name, tile in schedule.residents.items()}
+        plan = make_plan(graph, accelerator, platform, Kind.RESIDENT)
+        self._interleave = {name: tile.interleave for name, tile in plan.residents.items()}
         self._known: dict[tuple[str | int, ...], int] = {}
         self._rest = 0
-        taken = sum(layer.cycles for layer in estimate(schedule).values())
+        taken = sum(layer.cycles for layer in estimate(plan).values())
         self._rest = taken - self(spaces.all_widths())
 
     def __call__(self, widths: Mapping[str, int]) -> int:
@@ -74,9 +69,8 @@ class CycleModel:
         cycles = 0
         for of, Tof, oy, Toy in next(candidates(shape, self._platform, travels=False)).tiles(shape.output):
             adds = shape.shortcut_tile(of, Tof, oy, Toy) is not None
-            cycles += resized.tile_cycles(
-                TileExtent(accelerator, sources, shape.output, of, Tof, Toy, adds, interleave)
-            )
+            extent = TileExtent(accelerator, sources, shape.output, of, Tof, Toy, adds, interleave)
+            cycles += resized.tile_cost(extent).cycles
         return cycles
 
 
@@ -102,12 +96,3 @@ def _resized(operator: ComputeOperator, inputs: list[int], outputs: int) -> Comp
     return Convolution(
         inputs[0], outputs, operator.kernel, operator.stride, operator.pad, shortcut=shortcut, groups=groups
     )
-
-
-def _schedule(graph: LayerGraph, accelerator: Accelerator, platform: Platform) -> Schedule:
-    """The resident schedule of a network whose integers are not known yet: it depends on sizes alone."""
-    numbers = {}
-    for layer in graph.layers:
-        zeros = np.zeros(graph.shape(layer.name).channels, np.int64)
-        numbers[layer.name] = LayerNumbers(Format(8, 0), zeros, weight_frac=zeros, bias=zeros)
-    return build_schedule(FixedGraph(graph, numbers), accelerator, platform, Kind.RESIDENT)

@@ -9,6 +9,8 @@ from fpga_model.errors import UserError
 
 DSP_PER_MAC = {8: 1, 16: 1}
 RAMB36_SHAPES = ((72, 512), (36, 1024), (18, 2048), (9, 4096))
+FEATURE_COPIES = 2
+"""Copy A of a page is read by the array, copy B by drain and STORE."""
 RECORD_BITS = 32
 """One parameter record per output map: bias (27 bits, signed) and rounding shift (5 bits)."""
 
@@ -95,9 +97,9 @@ class Accelerator:
     def dsps(self) -> int:
         return self.macs * DSP_PER_MAC[self.bits]
 
-    def ramb36(self, feature_copies: int = 1) -> int:
-        """RAMB36 blocks of all buffers, with the feature pages held `feature_copies` times."""
-        feature = feature_copies * self.pages * self.Poy * ramb36_blocks(self.feature_word_bytes * 8, self.page_depth)
+    def ramb36(self) -> int:
+        """RAMB36 blocks of all buffers; feature pages are held in two copies."""
+        feature = FEATURE_COPIES * self.pages * self.Poy * ramb36_blocks(self.feature_word_bytes * 8, self.page_depth)
         weights = ramb36_blocks(self.weight_word_bytes * 8, self.weight_depth)
         return feature + weights + ramb36_blocks(RECORD_BITS, self.parameter_depth)
 

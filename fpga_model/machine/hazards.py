@@ -1,125 +1,94 @@
-"""Waits derived from what commands touch, so that no order has to be placed by hand."""
+"""Waits derived from what operations touch, so that no order has to be placed by hand."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
-from functools import singledispatch
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.commands import (
-    Chunks,
-    Command,
-    Convolve,
-    FeatureTile,
-    Load,
-    PoolRows,
-    Store,
-    Target,
-    Unit,
-    Waits,
-)
-
-Span = tuple[str, int, int]
-"""A memory and a half-open range of it: bytes of `dram`, words of the others."""
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """The spans a command reads and writes, and the pages whose port B it uses."""
-
-    reads: tuple[Span, ...]
-    writes: tuple[Span, ...]
-    port_b: frozenset[int]
-
-    def conflicts(self, later: Footprint) -> bool:
-        """Whether `later` must wait for this one: a true, anti or output dependence, or a shared port B."""
-        return (
-            not self.port_b.isdisjoint(later.port_b)
-            or _meet(self.writes, later.reads)
-            or _meet(self.reads, later.writes)
-            or _meet(self.writes, later.writes)
-        )
-
-
-def _meet(first: tuple[Span, ...], second: tuple[Span, ...]) -> bool:
-    return any(a[0] == b[0] and a[1] < b[2] and b[1] < a[2] for a in first for b in second)
-
-
-def _tile(tile: FeatureTile, accelerator: Accelerator) -> Span:
-    depth = tile.depth(accelerator.Poy, accelerator.word_pixels)
-    return (f"page {tile.page}", tile.address, tile.address + depth)
-
-
-def _dram(chunks: Chunks) -> Span:
-    return ("dram", chunks.address, chunks.address + (chunks.count - 1) * chunks.stride + chunks.bytes)
-
-
-@singledispatch
-def footprint(command: Command, accelerator: Accelerator) -> Footprint:
-    """What a command touches."""
-    raise TypeError(f"not a command: {command!r}")
-
-
-@footprint.register
-def _(command: Load, accelerator: Accelerator) -> Footprint:
-    reads = (_dram(command.dram),)
-    if command.target is not Target.FEATURE:
-        span = (command.target.value, command.address, command.address + command.words)
-        return Footprint(reads, (span,), frozenset())
-    assert command.tile is not None, "a feature load has a tile"
-    return Footprint(reads, (_tile(command.tile, accelerator),), frozenset({command.tile.page}))
-
-
-@footprint.register
-def _(command: Store, accelerator: Accelerator) -> Footprint:
-    return Footprint((_tile(command.tile, accelerator),), (_dram(command.dram),), frozenset({command.tile.page}))
-
-
-@footprint.register
-def _(command: Convolve, accelerator: Accelerator) -> Footprint:
-    groups = -(-command.Tof // accelerator.Pof)
-    words = groups * command.Nif * command.window.Nky * command.window.Nkx
-    reads = [
-        _tile(command.source, accelerator),
-        (Target.WEIGHT.value, command.weights, command.weights + words),
-        (Target.PARAMETER.value, command.parameters, command.parameters + command.Tof),
-    ]
-    pages = {command.destination.page}
-    if command.shortcut is not None:
-        reads.append(_tile(command.shortcut.tile, accelerator))
-        pages.add(command.shortcut.tile.page)
-    return Footprint(tuple(reads), (_tile(command.destination, accelerator),), frozenset(pages))
-
-
-@footprint.register
-def _(command: PoolRows, accelerator: Accelerator) -> Footprint:
-    source, destination = _tile(command.source, accelerator), _tile(command.destination, accelerator)
-    return Footprint((source,), (destination,), frozenset({command.source.page, command.destination.page}))
+from fpga_model.machine.operations import Operation
+from fpga_model.machine.tiles import Footprint, Port, Span, Unit, Waits
 
 
 @dataclass
-class Program:
-    """Commands in program order; each waits for the earlier commands of other units that it conflicts with.
+class Touches:
+    """For every word of one memory, the number of the last operation that touched it: sorted, disjoint intervals."""
 
-    A command is given at least the waits of its unit's command before it, which it follows anyway; so no more of the
-    past has to be searched.
+    begins: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+
+    def latest(self, begin: int, end: int) -> int:
+        """The highest number in a range; 0 for none."""
+        low, high = bisect_right(self.ends, begin), bisect_left(self.begins, end)
+        return max(self.numbers[low:high], default=0)
+
+    def touch(self, begin: int, end: int, number: int) -> None:
+        """Set a range to a number that is higher than all before."""
+        low, high = bisect_right(self.ends, begin), bisect_left(self.begins, end)
+        pieces = []
+        if low < high and self.begins[low] < begin:
+            pieces.append((self.begins[low], begin, self.numbers[low]))
+        pieces.append((begin, end, number))
+        if low < high and self.ends[high - 1] > end:
+            pieces.append((end, self.ends[high - 1], self.numbers[high - 1]))
+        self.begins[low:high] = [piece[0] for piece in pieces]
+        self.ends[low:high] = [piece[1] for piece in pieces]
+        self.numbers[low:high] = [piece[2] for piece in pieces]
+
+
+@dataclass
+class _History:
+    """What the operations of one unit have touched so far."""
+
+    count: int = 0
+    reads: dict[str, Touches] = field(default_factory=lambda: defaultdict(Touches))
+    writes: dict[str, Touches] = field(default_factory=lambda: defaultdict(Touches))
+    ports: dict[Port, int] = field(default_factory=dict)
+
+    def needed(self, later: Footprint) -> int:
+        """The last operation that a later one of another unit depends on; 0 for none."""
+        numbers = [self.ports.get(port, 0) for port in later.ports]
+        numbers += [_latest(self.writes, span) for span in later.reads]
+        for span in later.writes:
+            numbers += [_latest(self.reads, span), _latest(self.writes, span)]
+        return max(numbers, default=0)
+
+    def add(self, footprint: Footprint) -> None:
+        self.count += 1
+        for touched, spans in ((self.reads, footprint.reads), (self.writes, footprint.writes)):
+            for memory, begin, end in spans:
+                touched[memory].touch(begin, end, self.count)
+        self.ports.update(dict.fromkeys(footprint.ports, self.count))
+
+
+def _latest(touched: dict[str, Touches], span: Span) -> int:
+    memory, begin, end = span
+    return touched[memory].latest(begin, end) if memory in touched else 0
+
+
+@dataclass
+class Sequence:
+    """Operations in program order; each waits for the earlier ones of other units that it conflicts with.
+
+    That is a true, anti or output dependence, or a shared port of a page. An operation is given at least the waits of
+    its unit's operation before it, which it follows anyway.
     """
 
     accelerator: Accelerator
-    commands: list[Command] = field(default_factory=list)
-    _history: dict[Unit, list[Footprint]] = field(default_factory=lambda: {unit: [] for unit in Unit})
-    _waits: dict[Unit, Waits] = field(default_factory=lambda: dict.fromkeys(Unit, Waits()))
+    operations: list[Operation] = field(default_factory=list)
+    _histories: dict[Unit, _History] = field(default_factory=lambda: {unit: _History() for unit in Unit})
+    _waits: dict[Unit, dict[str, int]] = field(
+        default_factory=lambda: {unit: dict.fromkeys((u.value for u in Unit), 0) for unit in Unit}
+    )
 
-    def append(self, command: Command) -> None:
-        """Add a command (its own `waits` are replaced)."""
-        mine = footprint(command, self.accelerator)
-        waits = self._waits[command.unit]
-        for unit, past in self._history.items():
-            if unit is not command.unit:
-                known: int = getattr(waits, unit.value)
-                latest = next((k + 1 for k in range(len(past) - 1, known - 1, -1) if past[k].conflicts(mine)), known)
-                waits = dataclasses.replace(waits, **{unit.value: latest})
-        self._waits[command.unit] = waits
-        self._history[command.unit].append(mine)
-        self.commands.append(dataclasses.replace(command, waits=waits))
+    def append(self, operation: Operation) -> None:
+        """Add an operation (its own `waits` are replaced)."""
+        mine = operation.footprint(self.accelerator)
+        waits = self._waits[operation.unit]
+        for unit, history in self._histories.items():
+            if unit is not operation.unit:
+                waits[unit.value] = max(waits[unit.value], history.needed(mine))
+        self._histories[operation.unit].add(mine)
+        self.operations.append(replace(operation, waits=Waits(**waits)))

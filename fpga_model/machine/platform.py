@@ -6,6 +6,7 @@ import math
 import sys
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ else:
 
 INTERVAL_UNIT = 256
 """Beat intervals are counted in 1/256 cycle, so that hardware keeps time with an adder."""
+
+AXI_BOUNDARY = 4096
+"""AXI4 forbids a burst to cross a multiple of this address."""
 
 _SECTIONS: dict[str, dict[str, type]] = {
     "resources": {"dsp": int, "ramb36": int, "lut": int},
@@ -65,6 +69,11 @@ class Platform:
         return self.axi_bits // 8
 
     @property
+    def burst_bytes(self) -> int:
+        """Bursts are cut at multiples of this address."""
+        return min(AXI_BOUNDARY, self.burst_beats * self.beat_bytes)
+
+    @property
     def dram_bandwidth(self) -> float:
         """Usable DRAM bandwidth in bytes per second."""
         return self.dram_width_bits / 8 * self.dram_megatransfers * 1e6 * self.dram_efficiency
@@ -74,7 +83,7 @@ class Platform:
         """Idle bus cycles that every burst costs."""
         return ceil_div(self.burst_gap_bytes, self.beat_bytes)
 
-    @property
+    @cached_property
     def beat_interval(self) -> int:
         """Time of one beat on the bus in 1/256 cycle: 256 where DRAM keeps up with the port."""
         cycles = self.beat_bytes * self.clock_mhz * 1e6 / self.dram_bandwidth
@@ -88,6 +97,22 @@ class Platform:
     def fitted(self, accelerator: Accelerator) -> Platform:
         """This platform with an AXI port no wider than a feature word, so that no command moves part of a beat."""
         return replace(self, axi_bits=min(self.axi_bits, 8 * accelerator.feature_word_bytes))
+
+    def check_latencies(self) -> None:
+        """Raise UserError if the DRAM answers sooner than the units can fetch commands and forget bursts.
+
+        docs/microarchitecture.md, sections 3, 4 and 7.
+        """
+        beat = ceil_div(self.beat_interval, INTERVAL_UNIT)
+        for name, least in (
+            ("read_latency", max(4, beat + self.burst_gap - 3)),
+            ("write_latency", max(2, beat + self.burst_gap - 5)),
+        ):
+            if getattr(self, name) < least:
+                raise UserError(
+                    f"platform {self.name}: axi.{name} is {getattr(self, name)}; with a beat every {beat} cycles and "
+                    f"{self.burst_gap} idle cycles a burst it must be at least {least}"
+                )
 
     def check(self, accelerator: Accelerator) -> None:
         """Raise UserError if the accelerator needs more than this platform has."""
@@ -148,11 +173,16 @@ def parse_platform(text: str, source: str) -> Platform:
         raise UserError(f"platform {source}: unknown section {next(iter(table))!r}")
     if values["axi_bits"] % 32 or not 32 <= values["axi_bits"] <= 1024 or values["axi_bits"] & (values["axi_bits"] - 1):
         raise UserError(f"platform {source}: axi.width_bits is {values['axi_bits']}; AXI has 32, 64, ... 1024")
-    if values["burst_beats"] > 256:
-        raise UserError(f"platform {source}: axi.burst_beats is {values['burst_beats']}; an AXI4 burst has at most 256")
+    if values["burst_beats"] not in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        raise UserError(
+            f"platform {source}: axi.burst_beats is {values['burst_beats']}; bursts are cut where an address is a "
+            f"multiple of their length, which must be a power of two up to 256"
+        )
     if values["dram_efficiency"] > 1:
         raise UserError(f"platform {source}: dram.efficiency is {values['dram_efficiency']}; it is a share, at most 1")
-    return Platform(**values)
+    platform = Platform(**values)
+    platform.check_latencies()
+    return platform
 
 
 def _number(source: str, field: str, value: Any, kind: type) -> Any:

@@ -1,41 +1,48 @@
-"""Cycle costs of single commands: docs/microarchitecture.md, sections 4 to 7, and nothing else."""
+"""Cycles of every operation, in closed form (docs/microarchitecture.md, sections 4 to 7). One function a cost.
+
+The functions take plain sizes, so that a plan without commands and a program with them are costed by the same lines.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from functools import singledispatch
+from functools import lru_cache
 
 from fpga_model.machine.accelerator import Accelerator, ceil_div
-from fpga_model.machine.commands import Chunks, Command, Convolve, FeatureTile, Load, PoolRows, Store, Window
+from fpga_model.machine.operations import DramRuns, Window
 from fpga_model.machine.platform import INTERVAL_UNIT, Platform
 
-CONVOLVE_FILL = 8
-POOL_FILL = 4
-DRAIN_DEPTH = 6
+CONVOLVE_DEPTH = 16
+"""Cycles of a convolution beyond its line fetch, sums and drains: decode, pipeline, complete."""
+POOL_DEPTH = 16
+GROUP_FLOOR = 4
+"""Least cycles of a group of a convolution: its hand-over is pipelined."""
+POOL_FLOOR = 2
 LOAD_FIRST_ADDRESS = 1
 LOAD_DONE = 2
 STORE_FIRST_BEAT = 4
 STORE_DONE = 1
-PAGE_BYTES = 4096
-"""AXI4 forbids a burst to cross this boundary."""
 
 
-def bursts(dram: Chunks, platform: Platform) -> Iterator[int]:
-    """Beats of every burst of a DRAM access, in order."""
-    beat = platform.beat_bytes
+# --- DRAM ---------------------------------------------------------------------------------------------------------
+
+
+def bursts(dram: DramRuns, platform: Platform) -> Iterator[int]:
+    """Beats of every burst of a DRAM access, in order: a run is cut at multiples of `burst_bytes`."""
+    block, beat = platform.burst_bytes, platform.beat_bytes
     for index in range(dram.count):
         address = dram.address + index * dram.stride
         end = address + dram.bytes
         while address < end:
-            first = address // beat
-            limit = min(end, (first + platform.burst_beats) * beat, (address // PAGE_BYTES + 1) * PAGE_BYTES)
-            yield ceil_div(limit, beat) - first
+            limit = min(end, (address // block + 1) * block)
+            yield (limit - address) // beat
             address = limit
 
 
-def beats(dram: Chunks, platform: Platform) -> int:
+def beats(dram: DramRuns, platform: Platform) -> int:
     """All beats of a DRAM access."""
-    return sum(bursts(dram, platform))
+    return dram.count * dram.bytes // platform.beat_bytes
 
 
 def bus_cycles(n: int, platform: Platform) -> int:
@@ -48,71 +55,71 @@ def last_beat(n: int, platform: Platform) -> int:
     return (n - 1) * platform.beat_interval // INTERVAL_UNIT
 
 
-def load_cycles(load: Load, platform: Platform) -> int:
-    """Cycles of a LOAD command, from start to completion, both included."""
+def load_cycles(dram: DramRuns, platform: Platform) -> int:
+    """Cycles of a LOAD, from start to completion, both included."""
+    latency, gap, outstanding = platform.read_latency, platform.burst_gap, platform.outstanding
+    interval = platform.beat_interval
     address, free = LOAD_FIRST_ADDRESS - 1, 0
     lasts: list[int] = []
-    for n in bursts(load.dram, platform):
-        window = lasts[-platform.outstanding] if len(lasts) >= platform.outstanding else -1
+    for n in bursts(dram, platform):
+        window = lasts[-outstanding] if len(lasts) >= outstanding else -1
         address = max(address, window) + 1
-        first = max(address + platform.read_latency, free)
-        lasts.append(first + last_beat(n, platform))
-        free = first + bus_cycles(n, platform) + platform.burst_gap
+        first = max(address + latency, free)
+        lasts.append(first + (n - 1) * interval // INTERVAL_UNIT)
+        free = first - (-n * interval // INTERVAL_UNIT) + gap
     return lasts[-1] + LOAD_DONE + 1
 
 
-def store_cycles(store: Store, platform: Platform) -> int:
-    """Cycles of a STORE command, from start to completion, both included."""
+def store_cycles(dram: DramRuns, platform: Platform) -> int:
+    """Cycles of a STORE, from start to completion, both included."""
+    gap, interval = platform.burst_gap, platform.beat_interval
     first = last = STORE_FIRST_BEAT
-    for n in bursts(store.dram, platform):
-        last = first + last_beat(n, platform)
-        first += bus_cycles(n, platform) + platform.burst_gap
+    for n in bursts(dram, platform):
+        last = first + (n - 1) * interval // INTERVAL_UNIT
+        first += gap - (-n * interval // INTERVAL_UNIT)
     return last + platform.write_latency + STORE_DONE + 1
+
+
+# --- windows ------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _line_words(stride: int, pad_left: int, columns: int, Nox: int, Pox: int) -> int:
+    word, lanes, most = 2 * Pox, min(Pox, Nox), 0
+    # What a group touches repeats after two groups, when it has moved by whole words.
+    for ox in range(0, min(Nox, 2 * Pox), Pox):
+        left = ox * stride - pad_left
+        most = max(most, (left + (lanes - 1) * stride + columns - 1) // word - left // word + 1)
+    return most
 
 
 def line_words(window: Window, Nox: int, accelerator: Accelerator) -> int:
     """The most feature words of a row that one step touches."""
-    lanes = min(accelerator.Pox, Nox)
-    most = 0
-    for ox in range(0, Nox, accelerator.Pox):
-        left = ox * window.stride_x - window.pad_left
-        right = left + (lanes - 1) * window.stride_x + window.columns - 1
-        most = max(most, right // accelerator.word_pixels - left // accelerator.word_pixels + 1)
-    return most
+    return _line_words(window.stride_x, window.pad_left, window.columns, Nox, accelerator.Pox)
 
 
-def row_passes(stride: int, interleave: int, Poy: int) -> int:
-    """Reads of one bank that a window of `Poy` rows, `stride` apart, needs at worst."""
-    if stride == interleave:
-        return 1
-    most = 0
-    for first in range(interleave * Poy):
-        banks = [((first + j * stride) // interleave) % Poy for j in range(Poy)]
-        most = max(most, max(banks.count(bank) for bank in banks))
-    return most
+def row_passes(stride: int, interleave: int, Toy: int, Poy: int) -> int:
+    """Reads of copy A for one word of every row of a group: all rows at once, or one by one."""
+    return 1 if stride == interleave else min(Poy, Toy)
 
 
-def fetch_cycles(window: Window, Nox: int, interleave: int, accelerator: Accelerator) -> int:
+def fetch_cycles(window: Window, Nox: int, Toy: int, interleave: int, accelerator: Accelerator) -> int:
     """Line-fetch reads of one step."""
-    return line_words(window, Nox, accelerator) * row_passes(window.stride_y, interleave, accelerator.Poy)
+    return line_words(window, Nox, accelerator) * row_passes(window.stride_y, interleave, Toy, accelerator.Poy)
 
 
-def step_cycles(window: Window, Nox: int, interleave: int, accelerator: Accelerator) -> int:
+def step_cycles(window: Window, Nox: int, Toy: int, interleave: int, accelerator: Accelerator) -> int:
     """Cycles of one (input map, kernel row) step."""
-    return max(window.Nkx, fetch_cycles(window, Nox, interleave, accelerator))
+    return max(window.Nkx, fetch_cycles(window, Nox, Toy, interleave, accelerator))
 
 
 def shortcut_reads(stride: int, accelerator: Accelerator) -> int:
-    """Port B reads of the drain for one row of one map with a shortcut of that column stride."""
+    """Words read from copy B for one row of one map with a shortcut of that column stride."""
     offset = stride % 2 * accelerator.Pox  # of a column group's first pixel in its word, at worst
     return (offset + (accelerator.Pox - 1) * stride) // accelerator.word_pixels + 1
 
 
-def drain_slots(command: Convolve, accelerator: Accelerator) -> int:
-    """Cycles of the drain for one row of one map."""
-    if command.shortcut is None:
-        return 1
-    return 1 + shortcut_reads(command.shortcut.stride_x, accelerator)
+# --- COMPUTE ------------------------------------------------------------------------------------------------------
 
 
 def array_groups(of: int, Tof: int, Gof: int, Pof: int) -> Iterator[int]:
@@ -124,72 +131,51 @@ def array_groups(of: int, Tof: int, Gof: int, Pof: int) -> Iterator[int]:
         of = stop
 
 
-def group_drains(command: Convolve, accelerator: Accelerator) -> Iterator[int]:
-    """Drain cycles of every group of a convolution, in the order of the loop nest."""
-    slots = drain_slots(command, accelerator)
-    columns = ceil_div(command.Nox, accelerator.Pox)
-    for maps in array_groups(command.of, command.Tof, command.Gof, accelerator.Pof):
-        for oy in range(0, command.Toy, accelerator.Poy):
-            rows = min(accelerator.Poy, command.Toy - oy)
-            for _ in range(columns):
-                yield rows * maps * slots
+def ragged(size: int, parallel: int) -> list[tuple[int, int]]:
+    """(size, count) of the full groups of `parallel`, and of the ragged last one."""
+    return [(parallel, size // parallel), (size % parallel, 1)] if size % parallel else [(parallel, size // parallel)]
 
 
-def group_count(command: Convolve | PoolRows, accelerator: Accelerator) -> int:
-    """Groups of a COMPUTE command; pooling does one row of one map at a time."""
-    if isinstance(command, Convolve):
-        return sum(1 for _ in group_drains(command, accelerator))
-    return command.Tof * command.Toy * ceil_div(command.Nox, accelerator.Pox)
+def convolve_costs(
+    *, of: int, Tof: int, Toy: int, Nox: int, Gof: int, sums: int, reads: int, fetch: int, accelerator: Accelerator
+) -> tuple[int, int, int, int]:
+    """A convolution's (cycles, cycles of sums, cycles of drains, groups).
+
+    Args:
+        of, Tof, Toy, Nox: the tile's first output map, output maps, rows and columns.
+        Gof: output maps that share their input maps.
+        sums: products of one output pixel, in cycles: Nif x Nky x step.
+        reads: shortcut words of a row, 0 without a shortcut.
+        fetch: reads of a step.
+        accelerator: the array.
+    """
+    length, slots = max(GROUP_FLOOR, sums), max(1, reads)
+    columns = ceil_div(Nox, accelerator.Pox)
+    if Gof >= of + Tof:
+        # Not cut by groups of the convolution: whole weight words and a ragged last one.
+        groups = ragged(Tof, accelerator.Pof)
+    else:
+        groups = list(Counter(array_groups(of, Tof, Gof, accelerator.Pof)).items())
+    total = drains = count = 0
+    for maps, map_groups in groups:
+        for rows, row_groups in ragged(Toy, accelerator.Poy):
+            number, drain = map_groups * row_groups * columns, maps * rows * slots
+            total += number * max(length, drain)
+            drains += number * drain
+            count += number
+    last_maps = 1 + min((of + Tof - 1) % accelerator.Pof, (of + Tof - 1) % Gof, Tof - 1)
+    last = last_maps * ((Toy - 1) % accelerator.Poy + 1) * slots
+    # Every group but the last drains under the next one's sums; the last drain stands alone, the first sums, too.
+    cycles = fetch + length + total - max(length, last) + last + CONVOLVE_DEPTH
+    return cycles, count * length, drains, count
 
 
-def group_sums(command: Convolve) -> int:
-    """Cycles for which a group of a convolution sums."""
-    return command.Nif * command.window.Nky * command.step
+def group_cycles(window: Window, Nox: int, accelerator: Accelerator) -> int:
+    """Cycles of a pooling for `Pox` outputs of a row."""
+    return max(window.Nky * line_words(window, Nox, accelerator), window.Nkx, POOL_FLOOR)
 
 
-def convolve_cycles(command: Convolve, accelerator: Accelerator) -> int:
-    """Cycles of a convolution command: sums and drains of neighbouring groups overlap."""
-    sums = group_sums(command)
-    drains = list(group_drains(command, accelerator))
-    fetch = fetch_cycles(command.window, command.Nox, command.source.interleave, accelerator)
-    overlapped = sum(max(sums, drain) for drain in drains[:-1])
-    return CONVOLVE_FILL + fetch + sums + overlapped + drains[-1] + DRAIN_DEPTH
-
-
-def pool_cycles(command: PoolRows, accelerator: Accelerator) -> int:
-    """Cycles of a pooling command."""
-    groups = group_count(command, accelerator)
-    words = command.window.Nky * line_words(command.window, command.Nox, accelerator)
-    return POOL_FILL + groups * max(words + 1, command.window.Nkx) + command.window.Nkx + DRAIN_DEPTH
-
-
-def tile_bytes(tile: FeatureTile, accelerator: Accelerator) -> int:
-    """Bytes of one DRAM run of a tile: the rows of one map, or a whole packed tile."""
-    words = ceil_div(tile.maps, accelerator.word_pixels) if tile.packed else tile.rows * tile.row_words
-    return words * accelerator.feature_word_bytes
-
-
-@singledispatch
-def command_cycles(command: Command, accelerator: Accelerator, platform: Platform) -> int:
-    """Cycles of any command, from start to completion, both included."""
-    raise TypeError(f"not a command: {command!r}")
-
-
-@command_cycles.register
-def _(command: Load, accelerator: Accelerator, platform: Platform) -> int:
-    return load_cycles(command, platform)
-
-
-@command_cycles.register
-def _(command: Store, accelerator: Accelerator, platform: Platform) -> int:
-    return store_cycles(command, platform)
-
-
-@command_cycles.register
-def _(command: Convolve, accelerator: Accelerator, platform: Platform) -> int:
-    return convolve_cycles(command, accelerator)
-
-
-@command_cycles.register
-def _(command: PoolRows, accelerator: Accelerator, platform: Platform) -> int:
-    return pool_cycles(command, accelerator)
+def pool_cycles(window: Window, Tof: int, Toy: int, Nox: int, accelerator: Accelerator) -> int:
+    """Cycles of a pooling or a copy."""
+    groups = Tof * Toy * ceil_div(Nox, accelerator.Pox)
+    return groups * group_cycles(window, Nox, accelerator) + window.Nkx + POOL_DEPTH

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from fpga_model.errors import UserError
 from fpga_model.graph import Layer, LayerGraph
 from fpga_model.machine.accelerator import Accelerator, ceil_div
-from fpga_model.machine.commands import Window
 from fpga_model.machine.platform import Platform
+from fpga_model.machine.tiles import Window
 from fpga_model.numerics.tensors import Shape
 from fpga_model.operators import ComputeOperator
 from fpga_model.schedule.dram import round_up

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from fpga_model.errors import UserError
-from fpga_model.machine.commands import Convolve, PoolRows, Window
+from fpga_model.machine.operations import ComputeOp
+from fpga_model.machine.tiles import Cost, Window
 from fpga_model.numerics.fixed_point import FloatArray, IntArray
 from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators.job import Job, TileExtent
@@ -95,19 +96,19 @@ class Added(Protocol):
 
 
 class ComputeOperator(Operator):
-    """An operator that the COMPUTE unit executes, one command a tile."""
+    """An operator that the COMPUTE unit executes, one operation a tile."""
 
     @abstractmethod
     def window(self, inputs: Sequence[Shape]) -> Window:
         """The window that slides over the first input, and over others that are read like it."""
 
     @abstractmethod
-    def command(self, job: Job) -> Convolve | PoolRows:
-        """The COMPUTE command of one tile; its waits are set by the program."""
+    def operation(self, job: Job) -> ComputeOp:
+        """What COMPUTE does for one tile; its waits are set by the schedule."""
 
     @abstractmethod
-    def tile_cycles(self, tile: TileExtent) -> int:
-        """Closed form of the cycles of a tile."""
+    def tile_cost(self, tile: TileExtent) -> Cost:
+        """What a tile costs COMPUTE, from its sizes alone."""
 
     @property
     def added(self) -> Added | None:

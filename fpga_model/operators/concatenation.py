@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fpga_model.errors import UserError
-from fpga_model.machine.commands import Convolve, Pool, PoolRows, Window
+from fpga_model.machine.operations import ComputeOp
+from fpga_model.machine.tiles import Cost, PoolMode, Window
 from fpga_model.numerics.fixed_point import FloatArray, IntArray, per_channel, requantise
 from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators.base import ComputeOperator, Operator, register
 from fpga_model.operators.job import Job, TileExtent
-from fpga_model.operators.pooling import pool_rows, rows_cycles
+from fpga_model.operators.pooling import pool_rows, rows_cost
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,11 @@ class Concatenation(ComputeOperator):
     def window(self, inputs: Sequence[Shape]) -> Window:
         return Window(1, 1, 1, 1, 0, 0, inputs[0].height, inputs[0].width)
 
-    def tile_cycles(self, tile: TileExtent) -> int:
-        return rows_cycles(self.window(tile.inputs), tile)
+    def tile_cost(self, tile: TileExtent) -> Cost:
+        return rows_cost(self.window(tile.inputs), tile)
 
-    def command(self, job: Job) -> Convolve | PoolRows:
-        return pool_rows(self, Pool.SUM, job)
+    def operation(self, job: Job) -> ComputeOp:
+        return pool_rows(self, PoolMode.SUM, job)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

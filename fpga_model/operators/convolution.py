@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -12,20 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fpga_model.errors import UserError
-from fpga_model.machine.accelerator import ceil_div
-from fpga_model.machine.commands import Convolve, PoolRows, ShortcutRead, Waits, Window
-from fpga_model.machine.timing import (
-    CONVOLVE_FILL,
-    DRAIN_DEPTH,
-    array_groups,
-    fetch_cycles,
-    shortcut_reads,
-    step_cycles,
-)
+from fpga_model.machine.operations import ComputeOp, ConvolveOp
+from fpga_model.machine.tiles import Cost, ShortcutRead, Waits, Window
+from fpga_model.machine.timing import convolve_costs, fetch_cycles, shortcut_reads, step_cycles
 from fpga_model.numerics.fixed_point import MAX_SHIFT, FloatArray, Format, IntArray, per_channel, requantise
 from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators.base import ComputeOperator, Operator, register
-from fpga_model.operators.job import Job, TileExtent
+from fpga_model.operators.job import Job, Rounding, TileExtent
 from fpga_model.operators.windows import (
     Kernel,
     Pad,
@@ -244,19 +236,22 @@ class Convolution(ComputeOperator):
     def window(self, inputs: Sequence[Shape]) -> Window:
         return sliding(self.kernel, self.stride, self.pad, inputs[0])
 
-    def tile_cycles(self, tile: TileExtent) -> int:
+    def tile_cost(self, tile: TileExtent) -> Cost:
         accelerator, width = tile.accelerator, tile.output.width
-        fetch = fetch_cycles(self.window(tile.inputs), width, tile.interleave, accelerator)
-        sums = self.Gif * self.Nky * max(self.Nkx, fetch)
-        slots = 1 + (shortcut_reads(self.shortcut.stride[1], accelerator) if self.shortcut and tile.adds else 0)
-        columns = ceil_div(width, accelerator.Pox)
-        groups = list(array_groups(tile.of, tile.Tof, self.Gof, accelerator.Pof))
-        total = 0
-        for maps, map_groups in Counter(groups).items():
-            for rows, row_groups in _ragged(tile.Toy, accelerator.Poy):
-                total += map_groups * row_groups * columns * max(sums, maps * rows * slots)
-        drain = groups[-1] * ((tile.Toy - 1) % accelerator.Poy + 1) * slots
-        return CONVOLVE_FILL + fetch + total + min(sums, drain) + DRAIN_DEPTH
+        fetch = fetch_cycles(self.window(tile.inputs), width, tile.Toy, tile.interleave, accelerator)
+        return Cost(
+            *convolve_costs(
+                of=tile.of,
+                Tof=tile.Tof,
+                Toy=tile.Toy,
+                Nox=width,
+                Gof=self.Gof,
+                sums=self.Gif * self.Nky * max(self.Nkx, fetch),
+                reads=shortcut_reads(self.shortcut.stride[1], accelerator) if self.shortcut and tile.adds else 0,
+                fetch=fetch,
+                accelerator=accelerator,
+            )
+        )
 
     @property
     def added(self) -> Shortcut | None:
@@ -266,9 +261,8 @@ class Convolution(ComputeOperator):
         first, last = of // self.Gof, (of + Tof - 1) // self.Gof
         return first * self.Gif, (last - first + 1) * self.Gif
 
-    def command(self, job: Job) -> Convolve | PoolRows:
-        window, output = self.window(job.inputs), job.numbers.output
-        bound = self._bound(output)
+    def operation(self, job: Job) -> ComputeOp:
+        window, rounding = self.window(job.inputs), self.rounding(job)
         shortcut = None
         if self.shortcut is not None and job.shortcut is not None:
             shortcut = ShortcutRead(
@@ -277,14 +271,14 @@ class Convolution(ComputeOperator):
                 stride_x=self.shortcut.stride[1],
                 map_offset=self.shortcut.channel_offset,
                 maps=self.shortcut.channels,
-                shift_delta=job.shortcut_frac - output.frac,
+                shift_delta=rounding.shift_delta,
             )
-        return Convolve(
+        return ConvolveOp(
             layer=job.layer,
             waits=Waits(),
             source=job.source,
             window=window,
-            step=step_cycles(window, job.output.width, job.source.interleave, job.accelerator),
+            step=step_cycles(window, job.output.width, job.Toy, job.source.interleave, job.accelerator),
             Nif=self.Gif,
             Gof=self.Gof,
             of=job.of,
@@ -294,11 +288,23 @@ class Convolution(ComputeOperator):
             Nox=job.output.width,
             weights=job.weights,
             parameters=job.parameters,
-            low=0 if self.relu else output.low,
-            high=output.high if bound is None else bound,
+            low=rounding.low,
+            high=rounding.high,
             leak=self.leak,
             destination=job.destination,
             shortcut=shortcut,
+        )
+
+    def rounding(self, job: Job) -> Rounding:
+        """The numbers of a command; those of a network without integers are as for a plain sum."""
+        if job.numbers is None:
+            return Rounding()
+        output = job.numbers.output
+        bound = self._bound(output)
+        return Rounding(
+            low=0 if self.relu else output.low,
+            high=output.high if bound is None else bound,
+            shift_delta=job.shortcut_frac - output.frac,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -355,11 +361,6 @@ class FullyConnected(Convolution):
     def from_json(cls, settings: Mapping[str, Any]) -> Operator:
         rest = dict(settings)
         return cls(in_shape=Shape(**rest.pop("in_shape")), **rest)
-
-
-def _ragged(size: int, parallel: int) -> list[tuple[int, int]]:
-    """(size, count) of the full groups and of the ragged last one."""
-    return [(parallel, size // parallel), (size % parallel, 1)] if size % parallel else [(parallel, size // parallel)]
 
 
 def _given(numbers: LayerNumbers) -> tuple[IntArray, npt.NDArray[np.int64]]:

@@ -1,11 +1,11 @@
-"""What an operator is given to make the COMPUTE command of one tile, and to tell its cycles in closed form."""
+"""What an operator is given to make the operation of one tile, and to tell its cost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.commands import FeatureTile
+from fpga_model.machine.tiles import FeatureTile
 from fpga_model.numerics.tensors import LayerNumbers, Shape
 
 
@@ -27,15 +27,25 @@ class TileExtent:
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """What a convolution's operation clamps its results to, and by how much less than them it shifts a shortcut."""
+
+    low: int = -128
+    high: int = 127
+    shift_delta: int = 0
+
+
+@dataclass(frozen=True)
 class Job:
     """One tile of a layer: output maps `of ... of+Tof-1`, rows `oy ... oy+Toy-1`, with everything it touches placed.
 
-    `weights` and `parameters` are addresses in their buffers; `shortcut_frac` is the shortcut's fraction.
+    `weights` and `parameters` are addresses in their buffers; `shortcut_frac` is the shortcut's fraction. `numbers` is
+    None for a network whose integers are not known: what an operation touches and costs does not depend on them.
     """
 
     layer: str
     accelerator: Accelerator
-    numbers: LayerNumbers
+    numbers: LayerNumbers | None
     inputs: tuple[Shape, ...]
     output: Shape
     of: int

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import ceil_div
-from fpga_model.machine.commands import Convolve, Pool, PoolRows, Waits, Window
-from fpga_model.machine.timing import DRAIN_DEPTH, POOL_FILL, line_words
+from fpga_model.machine.operations import ComputeOp, PoolOp
+from fpga_model.machine.tiles import Cost, PoolMode, Waits, Window
+from fpga_model.machine.timing import pool_cycles
 from fpga_model.numerics.fixed_point import FloatArray, IntArray, per_channel, requantise
 from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators.base import ComputeOperator, Operator, register
@@ -98,11 +99,11 @@ class Pooling(ComputeOperator):
     def window(self, inputs: Sequence[Shape]) -> Window:
         return sliding(self.kernel, self.stride, self.pad, inputs[0], self.dilation)
 
-    def tile_cycles(self, tile: TileExtent) -> int:
-        return rows_cycles(self.window(tile.inputs), tile)
+    def tile_cost(self, tile: TileExtent) -> Cost:
+        return rows_cost(self.window(tile.inputs), tile)
 
-    def command(self, job: Job) -> Convolve | PoolRows:
-        return pool_rows(self, Pool(self.mode), job)
+    def operation(self, job: Job) -> ComputeOp:
+        return pool_rows(self, PoolMode(self.mode), job)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -115,16 +116,15 @@ class Pooling(ComputeOperator):
         return cls(kernel=kernel, stride=stride, pad=(top, left, bottom, right), dilation=dilation, **rest)
 
 
-def rows_cycles(window: Window, tile: TileExtent) -> int:
-    """Closed form of the cycles of a tile that the drain makes from one window at a time."""
-    words = window.Nky * line_words(window, tile.output.width, tile.accelerator)
-    groups = tile.Tof * tile.Toy * ceil_div(tile.output.width, tile.accelerator.Pox)
-    return POOL_FILL + groups * max(words + 1, window.Nkx) + window.Nkx + DRAIN_DEPTH
+def rows_cost(window: Window, tile: TileExtent) -> Cost:
+    """Cost of a tile that the drain makes from one window at a time."""
+    cycles = pool_cycles(window, tile.Tof, tile.Toy, tile.output.width, tile.accelerator)
+    return Cost(cycles, drains=cycles, groups=tile.Tof * tile.Toy * ceil_div(tile.output.width, tile.accelerator.Pox))
 
 
-def pool_rows(operator: ComputeOperator, mode: Pool, job: Job) -> PoolRows:
-    """The command of one tile of an operator that the drain executes."""
-    return PoolRows(
+def pool_rows(operator: ComputeOperator, mode: PoolMode, job: Job) -> PoolOp:
+    """The operation of one tile of an operator that the drain executes."""
+    return PoolOp(
         layer=job.layer,
         waits=Waits(),
         mode=mode,
@@ -136,6 +136,6 @@ def pool_rows(operator: ComputeOperator, mode: Pool, job: Job) -> PoolRows:
         oy=job.oy,
         Toy=job.Toy,
         Nox=job.output.width,
-        shift=int(job.numbers.shift[job.of]),
+        shift=0 if job.numbers is None else int(job.numbers.shift[job.of]),
         destination=job.destination,
     )

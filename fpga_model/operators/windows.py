@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fpga_model.errors import UserError
-from fpga_model.machine.commands import Window
+from fpga_model.machine.tiles import Window
 from fpga_model.numerics.fixed_point import FLOAT32_EXACT
 from fpga_model.numerics.tensors import Shape
 
@@ -89,5 +89,5 @@ def exact_dtype(bound: int) -> np.dtype[Any]:
 
 
 def sliding(kernel: Kernel, stride: Steps, pad: Pad, source: Shape, dilation: Steps = (1, 1)) -> Window:
-    """The window as commands describe it, over maps of `source`."""
+    """The window as operations describe it, over maps of `source`."""
     return Window(*kernel, *stride, *pad[:2], source.height, source.width, *dilation)

@@ -1,23 +1,26 @@
-"""The DRAM image: one byte-addressed layout for parameters, input, output and spilled feature maps."""
+"""The DRAM regions: parameters, input, output and spilled feature maps, each with a base of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from fpga_model.graph import LayerGraph
 from fpga_model.machine.accelerator import Accelerator, ceil_div
-from fpga_model.machine.commands import Chunks, FeatureTile
-from fpga_model.machine.platform import Platform
+from fpga_model.machine.platform import AXI_BOUNDARY, Platform
+from fpga_model.machine.tiles import DramRuns, FeatureTile
 from fpga_model.numerics.tensors import Shape
 from fpga_model.operators import ComputeOperator
 
 PARAMETERS, INPUT, OUTPUT, FEATURE = "parameters", "input", "output", "feature"
+ROLES = (PARAMETERS, INPUT, OUTPUT, FEATURE)
+"""The regions, in the order in which they follow one another where one image holds them all."""
 
 
 @dataclass(frozen=True)
-class DramRegion:
-    """`bytes` bytes at `address`. `name` is the layer whose parameters or output tensor lie there."""
+class DramPlace:
+    """`bytes` bytes at `address` of a region. `name` is the layer whose parameters or output tensor lie there."""
 
     name: str
     address: int
@@ -27,7 +30,7 @@ class DramRegion:
 
 @dataclass(frozen=True)
 class ParameterLayout:
-    """Where one layer's records and weights lie in the image, both whole AXI beats long."""
+    """Where one layer's records and weights lie in the parameter region, both whole AXI beats long."""
 
     records: int
     weights: int
@@ -37,26 +40,52 @@ class ParameterLayout:
 
 @dataclass(frozen=True)
 class DramImage:
-    """All regions in address order, parameters first (they are `weights.bin`)."""
+    """All places, region by region and in address order."""
 
-    regions: tuple[DramRegion, ...]
+    places: tuple[DramPlace, ...]
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each region."""
+        sizes = dict.fromkeys(ROLES, 0)
+        for place in self.places:
+            sizes[place.role] = max(sizes[place.role], place.address + place.bytes)
+        return sizes
+
+    @cached_property
+    def bases(self) -> dict[str, int]:
+        """Where each region begins in an image that holds them all: at the next multiple of 4 KiB."""
+        bases, address = {}, 0
+        for role in ROLES:
+            bases[role] = address
+            address += round_up(self.sizes[role], AXI_BOUNDARY)
+        return bases
 
     @property
     def bytes(self) -> int:
-        """Size of the whole image."""
-        return max((region.address + region.bytes for region in self.regions), default=0)
+        """Size of the image of all regions."""
+        last = max((role for role in ROLES if self.sizes[role]), key=ROLES.index, default=PARAMETERS)
+        return self.bases[last] + self.sizes[last]
 
     @property
     def parameter_bytes(self) -> int:
-        """Size of the parameter part, which starts at address 0."""
-        return max((r.address + r.bytes for r in self.regions if r.role == PARAMETERS), default=0)
+        """Size of the parameter region, which is `weights.bin`."""
+        return self.sizes[PARAMETERS]
 
-    def region(self, name: str, *roles: str) -> DramRegion:
-        """The region of that layer with one of those roles; KeyError if there is none."""
-        for region in self.regions:
-            if region.name == name and region.role in roles:
-                return region
-        raise KeyError(f"no {' or '.join(roles)} region for layer {name!r}")
+    @cached_property
+    def _index(self) -> dict[tuple[str, str], DramPlace]:
+        return {(place.name, place.role): place for place in self.places}
+
+    def place(self, name: str, *roles: str) -> DramPlace:
+        """The place of that layer in one of those regions; KeyError if there is none."""
+        for role in roles:
+            if (name, role) in self._index:
+                return self._index[name, role]
+        raise KeyError(f"no {' or '.join(roles)} place for layer {name!r}")
+
+    def image_address(self, place: DramPlace) -> int:
+        """First byte of a place in the image of all regions."""
+        return self.bases[place.role] + place.address
 
 
 def round_up(value: int, multiple: int) -> int:
@@ -96,17 +125,16 @@ def weight_bytes(maps: int, weights_per_map: int, accelerator: Accelerator, plat
 def lay_out(
     graph: LayerGraph, spilled: Iterable[str], accelerator: Accelerator, platform: Platform
 ) -> tuple[DramImage, dict[str, ParameterLayout]]:
-    """The image of a network whose tensors `spilled` (and its input and output) travel through DRAM."""
+    """The regions of a network whose tensors `spilled` (and its input and outputs) travel through DRAM."""
     align = max(platform.beat_bytes, accelerator.feature_word_bytes)
-    regions: list[DramRegion] = []
+    places: list[DramPlace] = []
     layouts: dict[str, ParameterLayout] = {}
-    address = 0
+    ends = dict.fromkeys(ROLES, 0)
 
     def add(name: str, size: int, role: str) -> int:
-        nonlocal address
-        begin = round_up(address, align)
-        regions.append(DramRegion(name, begin, size, role))
-        address = begin + size
+        begin = round_up(ends[role], align)
+        places.append(DramPlace(name, begin, size, role))
+        ends[role] = begin + size
         return begin
 
     for layer in graph.layers:
@@ -116,29 +144,32 @@ def lay_out(
             weights = weight_bytes(maps, layer.operator.weights() // maps, accelerator, platform)
             begin = add(layer.name, records + weights, PARAMETERS)
             layouts[layer.name] = ParameterLayout(begin, begin + records, records, weights)
-    source, output = graph.input.name, graph.output.name
+    source, outputs = graph.input.name, {layer.name for layer in graph.outputs}
     add(source, tensor_bytes(graph.shape(source), accelerator, packed=False), INPUT)
-    add(output, tensor_bytes(graph.shape(output), accelerator, is_packed(graph, output)), OUTPUT)
+    for layer in graph.outputs:
+        add(layer.name, tensor_bytes(graph.shape(layer.name), accelerator, is_packed(graph, layer.name)), OUTPUT)
     for name in spilled:
-        if name not in (source, output):
+        if name != source and name not in outputs:
             add(name, tensor_bytes(graph.shape(name), accelerator, packed=False), FEATURE)
-    return DramImage(tuple(regions)), layouts
+    return DramImage(tuple(places)), layouts
 
 
 def is_packed(graph: LayerGraph, name: str) -> bool:
-    """Whether a tensor is stored packed: the network's output of one-pixel maps, if no tile begins inside a word."""
-    operator = graph.layer(name).operator
-    cut = isinstance(operator, ComputeOperator) and operator.cuts
-    return name == graph.output.name and graph.shape(name).pixels == 1 and not cut
+    """Whether a tensor is stored packed: an output of one-pixel maps that no layer reads and no tile cuts in a word."""
+    layer = graph.layer(name)
+    cut = isinstance(layer.operator, ComputeOperator) and layer.operator.cuts
+    return layer in graph.outputs and graph.shape(name).pixels == 1 and not cut and not graph.consumers(name)
 
 
-def tile_chunks(region: DramRegion, shape: Shape, tile: FeatureTile, accelerator: Accelerator) -> Chunks:
-    """The DRAM access that moves a tile of a tensor."""
+def tile_runs(place: DramPlace, shape: Shape, tile: FeatureTile, accelerator: Accelerator) -> DramRuns:
+    """The DRAM access that moves a tile of a tensor; maps that follow one another without a gap are one run."""
     word = accelerator.feature_word_bytes
     if tile.packed:
         words = ceil_div(tile.maps, accelerator.word_pixels)
-        return Chunks(region.address + tile.first_map // accelerator.word_pixels * word, words * word)
+        return DramRuns(place.role, place.address + tile.first_map // accelerator.word_pixels * word, words * word)
     row = tile.row_words * word
     stride = shape.height * row
-    begin = region.address + tile.first_map * stride + tile.first_row * row
-    return Chunks(begin, tile.rows * row, tile.maps, stride)
+    begin = place.address + tile.first_map * stride + tile.first_row * row
+    if tile.rows == shape.height or tile.maps == 1:
+        return DramRuns(place.role, begin, tile.maps * tile.rows * row)
+    return DramRuns(place.role, begin, tile.rows * row, tile.maps, stride)

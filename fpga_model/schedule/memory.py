@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fpga_model.graph import LayerGraph
@@ -75,26 +74,3 @@ class Placed:
     address: int
     depth: int
     live: tuple[int, int]
-
-
-def place(depths: dict[str, int], lives: dict[str, tuple[int, int]], accelerator: Accelerator) -> dict[str, Placed]:
-    """First fit of tensors (name -> words a bank) in order of their birth; those that find no place are left out."""
-    placed: dict[str, Placed] = {}
-    for name in sorted(depths, key=lambda n: lives[n]):
-        born, dies = lives[name]
-        pages = pages_at(placed.values(), accelerator, born, dies)
-        for page in range(accelerator.pages):
-            address = pages.fit(depths[name], page)
-            if address is not None:
-                placed[name] = Placed(page, address, depths[name], (born, dies))
-                break
-    return placed
-
-
-def pages_at(placed: Iterable[Placed], accelerator: Accelerator, first: int, last: int) -> Pages:
-    """The pages as taken by tensors that live at any moment of layers `first ... last`."""
-    pages = Pages(accelerator)
-    for tensor in placed:
-        if tensor.live[0] <= last and first <= tensor.live[1]:
-            pages.taken[tensor.page].append((tensor.address, tensor.address + tensor.depth))
-    return pages

@@ -1,71 +1,121 @@
-"""The schedule: what every reader is given."""
+"""The schedule: a plan with its operations, which is what every execution is made from."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
+from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph, LayerGraph
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.commands import Command, FeatureTile
+from fpga_model.machine.operations import Operation
 from fpga_model.machine.platform import Platform
+from fpga_model.machine.program import Program, Regions, make_program
+from fpga_model.machine.tiles import FeatureTile
 from fpga_model.schedule.dram import DramImage, ParameterLayout
+from fpga_model.schedule.plan import Kind, Plan, make_plan
+from fpga_model.schedule.sequence import make_operations
 from fpga_model.schedule.tiling import Tiling
 
-
-class Kind(str, Enum):
-    """`layerwise`: every feature map travels through DRAM. `resident`: they stay on chip where they fit."""
-
-    LAYERWISE = "layerwise"
-    RESIDENT = "resident"
+SCHEMA = 2
+"""Version of `schedule.json`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """One network on one accelerator: commands in program order, which is also a valid sequential execution.
+    """One network on one accelerator: operations in program order, which is also a valid sequential execution.
 
     Attributes:
-        kind: which of the two schedules.
-        fixed: the integer network.
-        accelerator, platform: what it runs on.
-        dram: the DRAM image.
-        parameters: where each layer's records and weights lie in it.
-        tilings: tile sizes of each computed layer.
-        residents: tensors that stay on chip, where, under their layer's name.
-        commands: all commands; those of one layer are contiguous.
+        plan: residents, tile sizes, DRAM.
+        operations: all operations; those of one layer are contiguous.
+        integers: the quantised network; None where only costs are asked for.
     """
 
-    kind: Kind
-    fixed: FixedGraph
-    accelerator: Accelerator
-    platform: Platform
-    dram: DramImage
-    parameters: dict[str, ParameterLayout]
-    tilings: dict[str, Tiling]
-    residents: dict[str, FeatureTile]
-    commands: tuple[Command, ...]
+    plan: Plan
+    operations: tuple[Operation, ...]
+    integers: FixedGraph | None
+
+    @property
+    def kind(self) -> Kind:
+        return self.plan.kind
 
     @property
     def graph(self) -> LayerGraph:
-        return self.fixed.graph
+        return self.plan.graph
 
-    def layer_commands(self, layer: str) -> tuple[Command, ...]:
-        """The commands of one layer, in program order."""
-        return tuple(command for command in self.commands if command.layer == layer)
+    @property
+    def accelerator(self) -> Accelerator:
+        return self.plan.accelerator
+
+    @property
+    def platform(self) -> Platform:
+        return self.plan.platform
+
+    @property
+    def dram(self) -> DramImage:
+        return self.plan.dram
+
+    @property
+    def parameters(self) -> dict[str, ParameterLayout]:
+        return self.plan.parameters
+
+    @property
+    def tilings(self) -> dict[str, Tiling]:
+        return self.plan.tilings
+
+    @property
+    def residents(self) -> dict[str, FeatureTile]:
+        return self.plan.residents
+
+    @property
+    def fixed(self) -> FixedGraph:
+        """The quantised network."""
+        if self.integers is None:
+            raise ValueError("this schedule was made without integers: its costs can be asked for, nothing else")
+        return self.integers
+
+    @cached_property
+    def by_layer(self) -> Mapping[str, tuple[Operation, ...]]:
+        """The operations of every computed layer, in program order."""
+        found: dict[str, list[Operation]] = {name: [] for name in self.plan.layers}
+        for operation in self.operations:
+            found[operation.layer].append(operation)
+        return {name: tuple(operations) for name, operations in found.items()}
+
+    @cached_property
+    def program(self) -> Program:
+        """The commands of the three units."""
+        _ = self.fixed
+        sizes = self.dram.sizes
+        regions = Regions(sizes["parameters"], sizes["input"], sizes["output"], sizes["feature"])
+        layers = [layer.name for layer in self.graph.layers]
+        return make_program(self.operations, layers, self.accelerator, self.platform.beat_bytes, regions)
+
+    def program_bytes(self) -> bytes:
+        """`program.bin`.
+
+        Raises:
+            UserError: a value does not fit its field; names layer, field, value and limit.
+        """
+        return self.program.to_bytes([layer.name for layer in self.graph.layers])
 
     def to_json(self) -> str:
         """A stable text: the same schedule gives the same bytes."""
         document: dict[str, Any] = {
+            "schema": SCHEMA,
             "kind": self.kind.value,
             "network": self.graph.name,
             "accelerator": asdict(self.accelerator),
             "platform": asdict(self.platform),
-            "dram": [asdict(region) for region in self.dram.regions],
+            "regions": self.dram.sizes,
+            "dram": [asdict(place) for place in self.dram.places],
             "tilings": {name: asdict(tiling) for name, tiling in self.tilings.items()},
             "residents": {name: asdict(tile) for name, tile in self.residents.items()},
-            "commands": [{"unit": c.unit.value, "kind": type(c).__name__, **asdict(c)} for c in self.commands],
+            "operations": [{"unit": c.unit.value, "kind": type(c).__name__, **asdict(c)} for c in self.operations],
         }
         return json.dumps(document, indent=1, default=_plain) + "\n"
 
@@ -74,3 +124,43 @@ def _plain(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
     raise TypeError(f"{value!r} cannot be written as JSON")
+
+
+def check_numbers(fixed: FixedGraph) -> None:
+    """Refuse, all at once, the tensors that the accelerator cannot store.
+
+    Raises:
+        UserError: names every layer whose output is not a signed 8-bit tensor.
+    """
+    forms = {layer.name: fixed.format(layer.name) for layer in fixed.graph.layers}
+    found = [
+        f"{name!r} ({'' if form.signed else 'unsigned '}{form.bits} bits)".replace(" 8 bits", "")
+        for name, form in forms.items()
+        if (form.bits, form.signed) != (8, True)
+    ]
+    if found:
+        raise UserError(
+            f"network {fixed.graph.name!r} runs in integers, but this accelerator stores signed 8-bit tensors only, "
+            f"not those of {', '.join(found)}: quantise it to 8 bits with signed activations"
+        )
+
+
+def schedule_plan(plan: Plan, fixed: FixedGraph | None = None) -> Schedule:
+    """The schedule of a plan, without the integers good for costs only.
+
+    Raises:
+        UserError: a tensor is none that the accelerator stores.
+    """
+    if fixed is not None:
+        check_numbers(fixed)
+    return Schedule(plan, make_operations(plan, fixed), fixed)
+
+
+def build_schedule(fixed: FixedGraph, accelerator: Accelerator, platform: Platform, kind: Kind) -> Schedule:
+    """The schedule of a quantised network on an accelerator.
+
+    Raises:
+        UserError: the platform is too small for the accelerator, or a layer has no command or does not fit its buffers.
+    """
+    plan = make_plan(fixed.graph, accelerator, platform, kind)
+    return schedule_plan(plan, fixed)

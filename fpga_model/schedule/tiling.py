@@ -1,14 +1,15 @@
-"""Tile sizes of one layer and the places of the tiles that travel."""
+"""Tile sizes of one layer, what each tile of a size needs, and the places of the tiles that travel."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise, permutations, product
 
 from fpga_model.machine.accelerator import Accelerator, ceil_div
-from fpga_model.machine.commands import FeatureTile, Window
 from fpga_model.machine.platform import Platform
+from fpga_model.machine.tiles import FeatureTile, Window
 from fpga_model.numerics.tensors import Shape
 from fpga_model.operators import ComputeOperator
 from fpga_model.schedule.dram import record_bytes, round_up, row_words, weight_bytes, weight_words
@@ -20,6 +21,9 @@ SOURCE, SHORTCUT, DESTINATION = "source", "shortcut", "destination"
 MAX_TILES = 1 << 14
 """Most tiles of a layer: tiles smaller than that would spend their time on commands."""
 
+Extent = tuple[int, int, int, int]
+"""(of, Tof, oy, Toy): first output map and maps, first output row and rows of a tile."""
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -30,14 +34,21 @@ class Tiling:
     rows_outside: bool = False
     cuts: tuple[int, ...] = ()
 
-    def tiles(self, output: Shape) -> Iterator[tuple[int, int, int, int]]:
-        """(of, Tof, oy, Toy) of every tile, in order."""
-        maps = [
+    def maps(self, output: Shape) -> list[tuple[int, int]]:
+        """(of, Tof) of the tiles of a row of tiles."""
+        return [
             (of, min(self.Tof, end - of))
             for begin, end in pairwise((0, *self.cuts, output.channels))
             for of in range(begin, end, self.Tof)
         ]
-        rows = [(oy, min(self.Toy, output.height - oy)) for oy in range(0, output.height, self.Toy)]
+
+    def rows(self, output: Shape) -> list[tuple[int, int]]:
+        """(oy, Toy) of the tiles of a column of tiles."""
+        return [(oy, min(self.Toy, output.height - oy)) for oy in range(0, output.height, self.Toy)]
+
+    def tiles(self, output: Shape) -> Iterator[Extent]:
+        """(of, Tof, oy, Toy) of every tile, in order."""
+        maps, rows = self.maps(output), self.rows(output)
         if self.rows_outside:
             yield from ((of, Tof, oy, Toy) for (oy, Toy), (of, Tof) in product(rows, maps))
         else:
@@ -54,11 +65,11 @@ class LayerShape:
     accelerator: Accelerator
     packed: bool
 
-    @property
+    @cached_property
     def window(self) -> Window:
         return self.operator.window(self.inputs)
 
-    @property
+    @cached_property
     def weights_per_map(self) -> int:
         return self.operator.weights() // self.output.channels
 
@@ -92,7 +103,21 @@ class LayerShape:
 
     def _tile(self, shape: Shape, map_: int, maps: int, row: int, rows: int, interleave: int) -> FeatureTile:
         words = row_words(shape, self.accelerator)
-        return FeatureTile(0, 0, maps, rows, words, interleave, first_map=map_, first_row=row)
+        return FeatureTile(0, 0, maps, rows, words, min(interleave, rows), first_map=map_, first_row=row)
+
+    def sources_differ(self, maps: list[tuple[int, int]]) -> bool:
+        """Whether tiles of different maps read different maps of the source, or different tensors."""
+        operator = self.operator
+        return len({(operator.source_index(of), *operator.source_maps(of, Tof)) for of, Tof in maps}) > 1
+
+    def source_rows(self, tiling: Tiling) -> int:
+        """Rows of the source under the tile that needs most."""
+        window, most = self.window, 1
+        for oy, Toy in tiling.rows(self.output):
+            top = max(0, oy * window.stride_y - window.pad_top)
+            bottom = min(window.height, (oy + Toy - 1) * window.stride_y - window.pad_top + window.rows)
+            most = max(most, bottom - top)
+        return most
 
 
 def map_granule(layer: LayerShape, platform: Platform) -> int:
@@ -147,16 +172,18 @@ def work_places(layer: LayerShape, tiling: Tiling, roles: frozenset[str], pages:
     Several tiles are double buffered, best with a page for each side, so that one side computes while the other loads;
     where memory is short, one side serves all tiles, its roles in whatever page has room.
     """
-    tiles = list(tiling.tiles(layer.output))
-    least = _work_depths(layer, tiles[:1])
-    if any(least[role] > layer.accelerator.page_depth for role in roles):
+    if not roles:
+        return ({},)
+    maps, rows = tiling.maps(layer.output), tiling.rows(layer.output)
+    several = len(maps) * len(rows) > 1
+    depths = work_depths(layer, tiling)
+    if any(depths[role] > layer.accelerator.page_depth for role in roles):
         return None
-    depths = _work_depths(layer, tiles)
     first = sorted(roles)
-    loads = len({(layer.operator.source_index(tile[0]), layer.source_tile(*tile)) for tile in tiles})
-    second = [role for role in first if role != SOURCE or loads > 1]
+    loads = len(rows) > 1 or layer.sources_differ(maps)
+    second = [role for role in first if role != SOURCE or loads]
     order = sorted(range(layer.accelerator.pages), key=lambda page: -pages.free(page))
-    if len(tiles) > 1 and roles:
+    if several:
         for a, b in [*permutations(order, 2), *((page, page) for page in order)]:
             trial = pages.copy()
             sides = _fit(first, [a] * len(first), depths, trial), _fit(second, [b] * len(second), depths, trial)
@@ -181,16 +208,25 @@ def _fit(roles: Sequence[str], choice: Sequence[int], depths: dict[str, int], pa
     return side
 
 
-def _work_depths(layer: LayerShape, tiles: list[tuple[int, int, int, int]]) -> dict[str, int]:
+def work_depths(layer: LayerShape, tiling: Tiling) -> dict[str, int]:
+    """Words that the largest tile of each role takes."""
+    accelerator, operator = layer.accelerator, layer.operator
+    maps = tiling.maps(layer.output)
+    source = layer.source_tile(*maps[0], 0, 1)
+    rows = layer.source_rows(tiling)
+    tiles = {
+        SOURCE: replace(
+            source,
+            maps=max(operator.source_maps(of, Tof)[1] for of, Tof in maps),
+            rows=rows,
+            interleave=min(layer.window.stride_y, rows),
+        )
+    }
+    added = [
+        tile for of, Tof in maps if (tile := layer.shortcut_tile(of, Tof, 0, min(tiling.Toy, layer.output.height)))
+    ]
+    if added:
+        tiles[SHORTCUT] = max(added, key=lambda tile: tile.maps)
+    tiles[DESTINATION] = layer.destination_tile(0, max(Tof for _, Tof in maps), 0, min(tiling.Toy, layer.output.height))
     depths = {SOURCE: 0, SHORTCUT: 0, DESTINATION: 0}
-    for tile in tiles:
-        parts = {
-            SOURCE: layer.source_tile(*tile),
-            SHORTCUT: layer.shortcut_tile(*tile),
-            DESTINATION: layer.destination_tile(*tile),
-        }
-        for role, part in parts.items():
-            if part is not None:
-                depth = part.depth(layer.accelerator.Poy, layer.accelerator.word_pixels)
-                depths[role] = max(depths[role], depth)
-    return depths
+    return depths | {role: tile.depth(accelerator.Poy, accelerator.word_pixels) for role, tile in tiles.items()}

@@ -15,7 +15,7 @@ from cgap.lowering import import_onnx, quantise
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.commands import Convolve
+from fpga_model.machine.operations import ConvolveOp
 from fpga_model.numerics.fixed_point import requantise
 from fpga_model.schedule.schedule import Kind
 from hw_tests.csim.conftest import IMAGES
@@ -52,7 +52,7 @@ def assert_equal(result, build):
 
 def test_whole_network(residual):
     """Odd widths with Pof = 4, both strides, identity and option-A shortcut, pooling, packed logits."""
-    interleaves = {c.destination.interleave for c in residual.schedule.commands if isinstance(c, Convolve)}
+    interleaves = {c.destination.interleave for c in residual.schedule.operations if isinstance(c, ConvolveOp)}
     assert interleaves == {1, 2}
     assert_equal(residual.run(), residual)
 

@@ -121,7 +121,7 @@ def test_the_trace_shows_every_command_once(built):
     folder, report = built
     events = json.loads((folder / "trace.json").read_text())["traceEvents"]
     blocks = [event for event in events if event["ph"] == "X"]
-    assert len(blocks) == len(json.loads((folder / "schedule.json").read_text())["commands"])
+    assert len(blocks) == len(json.loads((folder / "schedule.json").read_text())["operations"])
     end = max(event["args"]["start"] + event["args"]["cycles"] for event in blocks)
     assert end == report["totals"]["cycles"]["simulated"]
 

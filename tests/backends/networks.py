@@ -10,8 +10,7 @@ from fpga_model.machine.platform import load_platform
 from fpga_model.numerics.fixed_point import Format
 from fpga_model.numerics.tensors import LayerNumbers, Shape
 from fpga_model.operators import Concatenation, Convolution, FullyConnected, Input, Part, Pooling, Shortcut
-from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.schedule import Kind, Schedule
+from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
 
 SPREAD = 40
 """Standard deviation that stored tensors are scaled to, so that few values saturate and few are zero."""

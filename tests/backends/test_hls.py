@@ -16,8 +16,9 @@ from fpga_model import operators
 from fpga_model.errors import UserError
 from fpga_model.graph import Layer, LayerGraph
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.commands import Load, Target
+from fpga_model.machine.operations import LoadOp
 from fpga_model.machine.platform import load_platform
+from fpga_model.machine.tiles import Buffer
 from fpga_model.numerics.tensors import Shape
 from fpga_model.operators import ComputeOperator, Convolution, Input
 from fpga_model.schedule.schedule import Kind
@@ -126,19 +127,9 @@ def test_an_array_without_an_axi_port_is_refused():
         emitted(chain(1), None, Accelerator(Pox=1))
 
 
-def test_a_platform_that_holds_the_machine_but_not_the_doubled_pages_of_the_cpp_is_named():
-    """The C++ keeps two copies of the feature pages: a part that is too small for them must not be promised."""
-    schedule = schedules(chain(1), Accelerator())[Kind.RESIDENT]
-    accelerator, platform = schedule.accelerator, schedule.platform
-    small = dataclasses.replace(platform, name="small", ramb36=accelerator.ramb36())
-    small.check(accelerator)
-    with pytest.raises(UserError, match="platform small is too small for the emitted"):
-        engine_for([schedule.commands], accelerator, small)
-
-
 def test_loads_of_part_of_a_beat_are_a_defect_that_is_found():
     schedule = schedules(chain(1), Accelerator())[Kind.RESIDENT]
-    load = next(c for c in schedule.commands if isinstance(c, Load) and c.target is Target.WEIGHT)
+    load = next(c for c in schedule.operations if isinstance(c, LoadOp) and c.buffer is Buffer.WEIGHT)
     for broken in (
         dataclasses.replace(load, address=1),
         dataclasses.replace(load, dram=dataclasses.replace(load.dram, bytes=load.dram.bytes - 4)),

@@ -12,18 +12,20 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.commands import Chunks, Command, Convolve, Load, PoolRows, Store, Unit, Window
+from fpga_model.machine.operations import ConvolveOp, LoadOp, Operation, PoolOp, StoreOp
 from fpga_model.machine.platform import Platform
+from fpga_model.machine.tiles import DramRuns, Unit, Window
 
 
-def burst_lengths(dram: Chunks, platform: Platform) -> list[int]:
+def burst_lengths(dram: DramRuns, platform: Platform) -> list[int]:
     """Beats of each burst, found by walking beat by beat."""
     lengths: list[int] = []
     for run in range(dram.count):
         begin = dram.address + run * dram.stride
         length = 0
+        block = min(4096, platform.burst_beats * platform.beat_bytes)
         for address in range(begin, begin + dram.bytes, platform.beat_bytes):
-            if length and (length == platform.burst_beats or address % 4096 == 0):
+            if length and address % block == 0:
                 lengths.append(length)
                 length = 0
             length += 1
@@ -62,7 +64,7 @@ class Bus:
         return ended
 
 
-def load_cycles(load: Load, platform: Platform) -> int:
+def load_cycles(load: LoadOp, platform: Platform) -> int:
     """Cycles of a LOAD: decode, one address a cycle, data in order, write, complete."""
     waiting = deque(burst_lengths(load.dram, platform))
     flying: deque[tuple[int, int]] = deque()  # (cycle in which data may come, beats)
@@ -84,7 +86,7 @@ def load_cycles(load: Load, platform: Platform) -> int:
         cycle += 1
 
 
-def store_cycles(store: Store, platform: Platform) -> int:
+def store_cycles(store: StoreOp, platform: Platform) -> int:
     """Cycles of a STORE: decode, address, memory read 2, data, response, complete."""
     waiting = deque(burst_lengths(store.dram, platform))
     bus = Bus(platform.beat_interval, platform.burst_gap)
@@ -115,16 +117,15 @@ def words_touched(window: Window, Nox: int, accelerator: Accelerator) -> int:
     return most
 
 
-def bank_passes(stride: int, interleave: int, Poy: int) -> int:
-    """The most rows of a window, Poy of them, that lie in the same bank."""
-    if stride == interleave:
-        return 1
-    counts = []
-    for first in range(64 * interleave * Poy):
-        rows = [first + j * stride for j in range(Poy)]
-        banks = [row // interleave % Poy for row in rows]
-        counts.append(max(banks.count(b) for b in set(banks)))
-    return max(counts)
+def row_reads(window: Window, Toy: int, interleave: int, Poy: int) -> int:
+    """Reads of one word of every row of a group: all at once where they lie in consecutive banks, or one by one."""
+    rows = min(Poy, Toy)
+    if window.stride_y != interleave and rows > 1:
+        return rows
+    for first in range(2 * interleave * Poy):
+        banks = [(first + j * window.stride_y) // interleave % Poy for j in range(rows)]
+        assert banks == [(banks[0] + j) % Poy for j in range(rows)], "rows of a group are rotated, not permuted"
+    return 1
 
 
 def shortcut_words(stride: int, accelerator: Accelerator) -> int:
@@ -136,13 +137,13 @@ def shortcut_words(stride: int, accelerator: Accelerator) -> int:
     return most
 
 
-def convolve_cycles(command: Convolve, accelerator: Accelerator) -> int:
+def convolve_cycles(command: ConvolveOp, accelerator: Accelerator) -> int:
     """Cycles of a convolution: line fetch, array and drain stepped side by side."""
     window = command.window
-    fetch = words_touched(window, command.Nox, accelerator) * bank_passes(
-        window.stride_y, command.source.interleave, accelerator.Poy
+    fetch = words_touched(window, command.Nox, accelerator) * row_reads(
+        window, command.Toy, command.source.interleave, accelerator.Poy
     )
-    slots = 1 if command.shortcut is None else 1 + shortcut_words(command.shortcut.stride_x, accelerator)
+    slots = 1 if command.shortcut is None else shortcut_words(command.shortcut.stride_x, accelerator)
     groups: deque[tuple[int, int]] = deque()  # (steps, drain cycles)
     maps = range(command.of, command.of + command.Tof)
     for _, lanes in groupby(maps, lambda m: (m // accelerator.Pof, m // command.Gof)):
@@ -151,48 +152,51 @@ def convolve_cycles(command: Convolve, accelerator: Accelerator) -> int:
             for _ in range(0, command.Nox, accelerator.Pox):
                 live = live_maps * min(accelerator.Poy, command.Toy - oy)
                 groups.append((command.Nif * window.Nky, live * slots))
-    cycle = 8 + fetch  # the pipeline's depth, then the first line, which no step hides
+    cycle = 1 + fetch  # decode, then the first line, which no step hides
     steps, result = groups.popleft()
-    waves = reads = 0  # of the step under way
+    waves = reads = summed = 0  # of the step under way; cycles of the group
     drain = 0
     summing = True
     while summing or drain:
-        if summing and steps:
-            waves += waves < window.Nkx
-            reads += reads < fetch
-            if waves == window.Nkx and reads == fetch:
-                steps, waves, reads = steps - 1, 0, 0
+        if summing:
+            summed += 1
+            if steps:
+                waves += waves < window.Nkx
+                reads += reads < fetch
+                if waves == window.Nkx and reads == fetch:
+                    steps, waves, reads = steps - 1, 0, 0
         drain -= drain > 0
-        if summing and not steps and not drain:
-            drain = result
+        if summing and not steps and summed >= 4 and not drain:
+            drain, summed = result, 0
             summing = bool(groups)
             if groups:
                 steps, result = groups.popleft()
         cycle += 1
-    return cycle + 6
+    return cycle + 15  # the last slot's way to the page
 
 
-def pool_cycles(command: PoolRows, accelerator: Accelerator) -> int:
+def pool_cycles(command: PoolOp, accelerator: Accelerator) -> int:
     """Cycles of a pooling: the reads of a group beside the columns of the group before it."""
     reads = command.window.Nky * words_touched(command.window, command.Nox, accelerator)
-    cycle, columns = 4, command.window.Nkx  # both stages keep one pace from the first group on
+    cycle, columns = 1, command.window.Nkx  # both stages keep one pace from the first group on
     for _ in range(command.Tof * command.Toy * -(-command.Nox // accelerator.Pox)):
-        port = reads + 1  # one slot is the write of an earlier group
-        while port or columns:
+        port, taken = reads, 0
+        while port or columns or taken < 2:
             port -= port > 0
             columns -= columns > 0
+            taken += 1
             cycle += 1
         columns = command.window.Nkx
-    return cycle + columns + 6
+    return cycle + columns + 15
 
 
-def command_cycles(command: Command, accelerator: Accelerator, platform: Platform) -> int:
+def command_cycles(command: Operation, accelerator: Accelerator, platform: Platform) -> int:
     """Cycles of any command, stepped."""
-    if isinstance(command, Load):
+    if isinstance(command, LoadOp):
         return load_cycles(command, platform)
-    if isinstance(command, Store):
+    if isinstance(command, StoreOp):
         return store_cycles(command, platform)
-    if isinstance(command, Convolve):
+    if isinstance(command, ConvolveOp):
         return convolve_cycles(command, accelerator)
     return pool_cycles(command, accelerator)
 
@@ -204,7 +208,7 @@ class _Unit:
     busy: int = 0
 
 
-def run(commands: Sequence[Command], cycles_of: Callable[[Command], int]) -> list[tuple[int, int]]:
+def run(commands: Sequence[Operation], cycles_of: Callable[[Operation], int]) -> list[tuple[int, int]]:
     """(start, completion) of every command: three units stepped cycle by cycle with their counters."""
     units = {unit: _Unit() for unit in Unit}
     for index, command in enumerate(commands):

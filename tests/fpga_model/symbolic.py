@@ -2,7 +2,8 @@
 
 Each cell of DRAM and of the buffers holds what the contract says was put there (`Pixels`, `Record`, `Weights`). A
 command that finds anything else than what its layer needs fails, as does a command whose queue and waits would let it
-run before (or at the same time as) an earlier command that touches the same cell, or port B of the same page.
+run before (or at the same time as) an earlier command that touches the same cell, or the write port or copy B of the
+same page.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fpga_model.graph import Layer
-from fpga_model.machine.commands import Command, Convolve, FeatureTile, Load, PoolRows, Store, Target, Unit, Window
+from fpga_model.machine.operations import ConvolveOp, LoadOp, Operation, PoolOp, StoreOp
+from fpga_model.machine.tiles import Buffer, FeatureTile, Unit, Window
 from fpga_model.numerics.tensors import Shape
 from fpga_model.operators import Concatenation, Convolution
 from fpga_model.schedule.schedule import Schedule
@@ -77,19 +79,19 @@ class Machine:
         self._fill_dram()
 
     def run(self) -> None:
-        for command in self.schedule.commands:
+        for command in self.schedule.operations:
             self._begin(command)
-            if isinstance(command, Load):
+            if isinstance(command, LoadOp):
                 self._load(command)
-            elif isinstance(command, Store):
+            elif isinstance(command, StoreOp):
                 self._store(command)
-            elif isinstance(command, Convolve):
+            elif isinstance(command, ConvolveOp):
                 self._convolve(command)
             else:
                 self._pool(command)
         self._check_output()
 
-    def _begin(self, command: Command) -> None:
+    def _begin(self, command: Operation) -> None:
         """Find what is certain to have completed when the command starts, whatever commands cost."""
         self.unit = command.unit
         self.sources = set()
@@ -123,9 +125,10 @@ class Machine:
         assert cell not in self.sources, f"{cell}: a command may not write what it reads"
         self.cells[cell] = value
 
-    def _port_b(self, *tiles: FeatureTile) -> None:
+    def _port(self, port: str, *tiles: FeatureTile) -> None:
+        """Use the write port or copy B of pages, which units may not share at a time."""
         for page in {tile.page for tile in tiles}:
-            self._touch(("port B", page, 0), write=True)
+            self._touch((port, page, 0), write=True)
 
     def _place(self, tile: FeatureTile, map_: int, row: int, word: int) -> Cell:
         """The cell of a word; map and row are counted in the tensor."""
@@ -158,15 +161,15 @@ class Machine:
         schedule, accelerator, graph = self.schedule, self.accelerator, self.schedule.graph
         for name, layout in schedule.parameters.items():
             for m in range(graph.shape(name).channels):
-                self.cells["dram", 0, layout.records + m * 4] = Record(name, m)
+                self.cells["dram parameters", 0, layout.records + m * 4] = Record(name, m)
             words = -(-graph.shape(name).channels // accelerator.Pof) * (
                 graph.layer(name).operator.weights() // graph.shape(name).channels
             )
             for index in range(words):
-                self.cells["dram", 0, layout.weights + index * accelerator.Pof] = Weights(name, index)
-        region = schedule.dram.region(graph.input.name, "input")
+                self.cells["dram parameters", 0, layout.weights + index * accelerator.Pof] = Weights(name, index)
+        region = schedule.dram.place(graph.input.name, "input")
         for offset, pixels in enumerate(self._words(graph.input.name)):
-            self.cells["dram", 0, region.address + offset * accelerator.feature_word_bytes] = pixels
+            self.cells["dram input", 0, region.address + offset * accelerator.feature_word_bytes] = pixels
 
     def _words(self, tensor: str) -> Iterator[Pixels]:
         shape = self.schedule.graph.shape(tensor)
@@ -177,51 +180,55 @@ class Machine:
     def _row_words(self, shape: Shape) -> int:
         return -(-shape.width // self.accelerator.word_pixels)
 
-    def _addresses(self, command: Load | Store, unit_bytes: int, *roles: str) -> Iterator[int]:
-        """Byte addresses of a DRAM access, word by word, all inside one region of one of those roles."""
+    def _addresses(self, command: LoadOp | StoreOp, unit_bytes: int, *roles: str) -> Iterator[Cell]:
+        """The cells of a DRAM access, word by word, all inside one place of one of those regions."""
         dram, beat = command.dram, self.schedule.platform.beat_bytes
         for run in range(dram.count):
             begin = dram.address + run * dram.stride
             end = begin + dram.bytes
             assert (begin % beat, end % beat) == (0, 0), "a run is whole beats"
-            regions = [r for r in self.schedule.dram.regions if r.address <= begin and end <= r.address + r.bytes]
+            regions = [
+                r
+                for r in self.schedule.dram.places
+                if r.role == dram.region and r.address <= begin and end <= r.address + r.bytes
+            ]
             assert len(regions) == 1, f"{command.layer}: bytes {begin}..{end} lie in {len(regions)} regions"
             assert regions[0].role in roles, f"{command.layer} touches {regions[0]}"
-            if isinstance(command, Load):
+            if isinstance(command, LoadOp):
                 self.loaded_bytes[regions[0].name] += dram.bytes
-            yield from range(begin, end, unit_bytes)
+            yield from ((f"dram {dram.region}", 0, address) for address in range(begin, end, unit_bytes))
 
-    def _load(self, command: Load) -> None:
-        if command.target is Target.FEATURE:
+    def _load(self, command: LoadOp) -> None:
+        if command.buffer is Buffer.FEATURE:
             assert command.tile is not None
-            self._port_b(command.tile)
+            self._port("write", command.tile)
             cells = list(self._tile_cells(command.tile))
             addresses = list(self._addresses(command, self.accelerator.feature_word_bytes, "input", "feature"))
         else:
-            weights = command.target is Target.WEIGHT
+            weights = command.buffer is Buffer.WEIGHT
             depth = self.accelerator.weight_depth if weights else self.accelerator.parameter_depth
             assert 0 <= command.address <= depth - command.words, f"{command} leaves its buffer"
             word = self.accelerator.Pof if weights else 4
             assert command.address * word % self.schedule.platform.beat_bytes == 0, "a load begins at a whole beat"
-            cells = [(command.target.value, 0, command.address + k) for k in range(command.words)]
+            cells = [(command.buffer.value, 0, command.address + k) for k in range(command.words)]
             addresses = list(self._addresses(command, word, "parameters"))
         assert len(cells) == len(addresses), f"{command.layer}: {len(addresses)} words for {len(cells)} places"
         for cell, address in zip(cells, addresses, strict=True):
-            self._write(cell, self._read(("dram", 0, address)))
+            self._write(cell, self._read(address))
 
-    def _store(self, command: Store) -> None:
-        self._port_b(command.tile)
+    def _store(self, command: StoreOp) -> None:
+        self._port("read B", command.tile)
         cells = list(self._tile_cells(command.tile))
         addresses = list(self._addresses(command, self.accelerator.feature_word_bytes, "output", "feature"))
         assert len(cells) == len(addresses), f"{command.layer}: {len(addresses)} words for {len(cells)} places"
         for cell, address in zip(cells, addresses, strict=True):
-            self._write(("dram", 0, address), self._read(cell))
+            self._write(address, self._read(cell))
 
     def _need(self, cell: Cell, value: object, why: str) -> None:
         found = self._read(cell)
         assert found == value, f"{why}: {cell} holds {found}, not {value}"
 
-    def _need_window(self, command: Convolve | PoolRows, maps: Sequence[int], tensor: str) -> None:
+    def _need_window(self, command: ConvolveOp | PoolOp, maps: Sequence[int], tensor: str) -> None:
         """The rows under the windows of a tile, of the given maps, are where the source tile says."""
         window = command.window
         shape = self.schedule.graph.shape(tensor)
@@ -231,12 +238,13 @@ class Machine:
                 for w in range(self._row_words(shape)):
                     self._need(self._place(command.source, m, row, w), Pixels(tensor, m, row, w), command.layer)
 
-    def _convolve(self, command: Convolve) -> None:
+    def _convolve(self, command: ConvolveOp) -> None:
         layer = self.schedule.graph.layer(command.layer)
         operator = layer.operator
         assert isinstance(operator, Convolution)
         Pof = self.accelerator.Pof
-        self._port_b(command.destination, *([command.shortcut.tile] if command.shortcut else []))
+        self._port("write", command.destination)
+        self._port("read B", *([command.shortcut.tile] if command.shortcut else []))
         maps = range(command.of, command.of + command.Tof)
         Gif, Gof = operator.in_channels // operator.groups, operator.out_channels // operator.groups
         assert (command.Nif, command.Gof) == (Gif, Gof)
@@ -253,7 +261,7 @@ class Machine:
             self._shortcut(command, operator, layer.inputs[1])
         self._write_outputs(command)
 
-    def _shortcut(self, command: Convolve, operator: Convolution, tensor: str) -> None:
+    def _shortcut(self, command: ConvolveOp, operator: Convolution, tensor: str) -> None:
         spec = operator.shortcut
         assert spec is not None
         reach = range(spec.channel_offset, spec.channel_offset + spec.channels)
@@ -270,8 +278,9 @@ class Machine:
                     row, source = oy * spec.stride[0], m - spec.channel_offset
                     self._need(self._place(read.tile, source, row, w), Pixels(tensor, source, row, w), command.layer)
 
-    def _pool(self, command: PoolRows) -> None:
-        self._port_b(command.source, command.destination)
+    def _pool(self, command: PoolOp) -> None:
+        self._port("read B", command.source)
+        self._port("write", command.destination)
         layer = self.schedule.graph.layer(command.layer)
         for m in range(command.of, command.of + command.Tof):
             tensor, map_ = self._pooled(layer, m)
@@ -286,7 +295,7 @@ class Machine:
         sources = [(p.source, p.first + k) for p in layer.operator.parts for k in range(p.channels)]
         return layer.inputs[sources[m][0]], sources[m][1]
 
-    def _write_outputs(self, command: Convolve | PoolRows) -> None:
+    def _write_outputs(self, command: ConvolveOp | PoolOp) -> None:
         shape, tile, word = self.schedule.graph.shape(command.layer), command.destination, self.accelerator.word_pixels
         assert command.Nox == shape.width
         for m in range(command.of, command.of + command.Tof):
@@ -312,7 +321,7 @@ class Machine:
         assert set(self.computed) == expected, "some rows are never computed, or do not exist"
         assert set(self.computed.values()) == {1}, "some rows are computed twice"
         output = graph.output.name
-        region = self.schedule.dram.region(output, "output")
+        region = self.schedule.dram.place(output, "output")
         operator = graph.layer(output).operator
         joined = isinstance(operator, Concatenation) and len(operator.parts) > 1
         if graph.shape(output).pixels == 1 and not joined:
@@ -322,7 +331,9 @@ class Machine:
             words = list(self._words(output))
         assert region.bytes == len(words) * size
         for offset, value in enumerate(words):
-            assert self.cells.get(("dram", 0, region.address + offset * size)) == value, "the output is not in DRAM"
+            assert self.cells.get(("dram output", 0, region.address + offset * size)) == value, (
+                "the output is not in DRAM"
+            )
 
 
 def _rows(window: Window, oy: int, Toy: int) -> list[int]:

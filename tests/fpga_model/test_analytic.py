@@ -6,18 +6,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.commands import Unit
 from fpga_model.machine.platform import load_platform
+from fpga_model.machine.tiles import Unit
 from fpga_model.models.analytic import estimate
 from fpga_model.models.simulator import simulate
-from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.schedule import Kind, Schedule
+from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
 from tests.fpga_model.networks import ARRAYS, ROOMY, mobilenet, resnet, schedules
 
 # The bounds that docs/analytic.md states; measured there.
 RESNET_TOTAL = 0.02
 RESNET_LAYER = 0.02
 EARLY_LAYER = 0.20
+MOBILENET_TOTAL = 0.03
 RANDOM_TOTAL = 0.30
 
 
@@ -25,7 +25,7 @@ RANDOM_TOTAL = 0.30
 @given(schedules)
 def test_compute_cycles_and_bytes_are_exact_and_time_is_bounded(schedule: Schedule):
     """Fails if a closed form miscounts a wave or a byte, or its time leaves the stated bound or the physical limits."""
-    simulation, closed = simulate(schedule), estimate(schedule)
+    simulation, closed = simulate(schedule), estimate(schedule.plan)
     assert list(closed) == list(simulation.layers)
     for name, cost in simulation.layers.items():
         assert closed[name].compute_cycles == cost.busy[Unit.COMPUTE], name
@@ -45,7 +45,7 @@ def test_compute_cycles_and_bytes_are_exact_and_time_is_bounded(schedule: Schedu
 def test_total_of_resnet20_is_within_two_percent(kind: Kind, array: str):
     """Fails if overlap within or between layers is mispredicted on a network of the usual kind."""
     schedule = build_schedule(resnet(inner=(8, 13, 40)), Accelerator.parse(array), ROOMY, kind)
-    total = sum(layer.cycles for layer in estimate(schedule).values())
+    total = sum(layer.cycles for layer in estimate(schedule.plan).values())
     assert total == pytest.approx(simulate(schedule).cycles, rel=RESNET_TOTAL)
 
 
@@ -53,19 +53,22 @@ def test_total_of_resnet20_is_within_two_percent(kind: Kind, array: str):
 def test_mobilenet_is_within_its_bounds(kind: Kind):
     """Fails if depthwise layers, whose groups drain about as long as they sum, are mispredicted."""
     schedule = build_schedule(mobilenet(16), Accelerator(), load_platform("zcu104"), kind)
-    simulation, closed = simulate(schedule), estimate(schedule)
+    simulation, closed = simulate(schedule), estimate(schedule.plan)
     for name, cost in simulation.layers.items():
         assert closed[name].compute_cycles == cost.busy[Unit.COMPUTE], name
-        # Through DRAM, layers whose first tile needs few maps load before the layer before has stored all of its own.
-        early = kind is Kind.LAYERWISE and ("depthwise" in name or name == "pool")
-        assert -0.02 <= closed[name].cycles / cost.cycles - 1 <= (EARLY_LAYER if early else RESNET_LAYER), name
+        # Through DRAM, a layer's first tiles load before the layer before has stored all of its own: how far before is
+        # where the pages of the two meet, which the model sees from tile to tile only.
+        early = EARLY_LAYER if kind is Kind.LAYERWISE else RESNET_LAYER
+        assert -early <= closed[name].cycles / cost.cycles - 1 <= RESNET_LAYER, name
+    total = sum(layer.cycles for layer in closed.values())
+    assert total == pytest.approx(simulation.cycles, rel=MOBILENET_TOTAL)
 
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_convolutions_of_resnet20_are_within_two_percent_each(kind: Kind):
     """Fails if errors of single layers cancel in the total."""
     schedule = build_schedule(resnet(), Accelerator(), load_platform("zcu104"), kind)
-    simulation, closed = simulate(schedule), estimate(schedule)
+    simulation, closed = simulate(schedule), estimate(schedule.plan)
     for name in simulation.layers:
         if name != "pool":
             assert closed[name].cycles == pytest.approx(simulation.layers[name].cycles, rel=RESNET_LAYER), name

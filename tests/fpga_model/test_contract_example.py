@@ -1,16 +1,15 @@
-"""Section 9 of docs/microarchitecture.md: the figures that the page works out by hand are the simulator's."""
+"""Section 11 of docs/microarchitecture.md: the figures that the page works out by hand are the simulator's."""
 
 from __future__ import annotations
 
 import pytest
 
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.commands import Convolve, Load
+from fpga_model.machine.operations import ConvolveOp, LoadOp
 from fpga_model.machine.platform import load_platform
-from fpga_model.machine.timing import bursts, fetch_cycles, group_drains
+from fpga_model.machine.timing import bursts, fetch_cycles
 from fpga_model.models.simulator import simulate
-from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.schedule import Kind, Schedule
+from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
 from tests.fpga_model.networks import resnet
 
 LAYER = "stage1.block1.conv2"
@@ -23,13 +22,15 @@ def schedule() -> Schedule:
 
 def test_figures_of_the_worked_layer(schedule: Schedule):
     """Fails if the page's example, worked by hand from its formulas, is not what the simulator finds."""
-    records, weights, command = schedule.layer_commands(LAYER)
-    assert isinstance(records, Load)
-    assert isinstance(weights, Load)
-    assert isinstance(command, Convolve)
-    assert fetch_cycles(command.window, command.Nox, command.source.interleave, schedule.accelerator) == 2
+    records, weights, command = schedule.by_layer[LAYER]
+    assert isinstance(records, LoadOp)
+    assert isinstance(weights, LoadOp)
+    assert isinstance(command, ConvolveOp)
+    tile = command.source
+    assert fetch_cycles(command.window, command.Nox, command.Toy, tile.interleave, schedule.accelerator) == 2
     assert command.step == 3
-    assert list(group_drains(command, schedule.accelerator)) == [64] * 32
+    cost = command.cost(schedule.accelerator, schedule.platform)
+    assert (cost.groups, cost.sums, cost.drains) == (32, 32 * 288, 32 * 32)
     assert (records.dram.address, records.dram.bytes) == (38128, 128)
     assert (weights.dram.address, weights.dram.bytes) == (38256, 9216)
     assert list(bursts(records.dram, schedule.platform)) == [8]
@@ -37,19 +38,19 @@ def test_figures_of_the_worked_layer(schedule: Schedule):
     assert weights.address + weights.words == 11628
 
     simulation = simulate(schedule)
-    events = {id(event.command): event for event in simulation.events}
+    events = {id(event.operation): event for event in simulation.events}
     assert events[id(records)].cycles == 51
     assert events[id(weights)].cycles == 623
-    assert events[id(weights)].done == 4173
+    assert events[id(weights)].done == 4169
     convolution = events[id(command)]
-    assert convolution.cycles == 9296 == 8 + 2 + 288 + 31 * 288 + 64 + 6
-    assert (convolution.start, convolution.done) == (81_343, 90_638)
-    cost = simulation.layers[LAYER]
-    assert (cost.cycles, cost.dram_read_bytes, cost.dram_write_bytes) == (9296, 9344, 0)
+    assert convolution.cycles == 9266 == 2 + 288 + 31 * 288 + 32 + 16
+    assert (convolution.start, convolution.done) == (81_231, 90_496)
+    layer = simulation.layers[LAYER]
+    assert (layer.cycles, layer.dram_read_bytes, layer.dram_write_bytes) == (9266, 9344, 0)
 
 
 def test_first_blocks_still_compute_when_the_example_is_loaded(schedule: Schedule):
     """Fails if weights of a later layer no longer load under earlier ones."""
     events = simulate(schedule).events
-    running = [e.command.layer for e in events if isinstance(e.command, Convolve) and e.start <= 4173 <= e.done]
+    running = [e.operation.layer for e in events if isinstance(e.operation, ConvolveOp) and e.start <= 4169 <= e.done]
     assert running == ["stage0.block0.conv1"]

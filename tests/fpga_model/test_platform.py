@@ -131,7 +131,7 @@ def test_sizes_of_the_default_accelerator():
     assert accelerator.weight_bytes == 32768 * 4
     assert ramb36_blocks(128, 512) == 2  # two of 72 x 512
     assert ramb36_blocks(32, 32768) == 32  # 36 x 1024, thirty-two deep
-    assert accelerator.ramb36() == 2 * 8 * 2 + 32 + 1
+    assert accelerator.ramb36() == 2 * 2 * 8 * 2 + 32 + 1
 
 
 def test_port_is_no_wider_than_a_feature_word():

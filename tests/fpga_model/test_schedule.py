@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import groupby
 
@@ -12,12 +13,13 @@ from hypothesis import strategies as st
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.commands import Load, Target, Unit
+from fpga_model.machine.operations import LoadOp
 from fpga_model.machine.platform import load_platform
-from fpga_model.models.simulator import port_conflicts, simulate
+from fpga_model.machine.tiles import Buffer, FeatureTile, Unit
+from fpga_model.machine.timeline import port_conflicts
+from fpga_model.models.simulator import simulate
 from fpga_model.numerics.tensors import Shape
-from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.schedule import Kind, Schedule
+from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
 from tests.fpga_model import stepper
 from tests.fpga_model.networks import ROOMY, Network, conv, fitting, mobilenet, networks, resnet, schedules
 from tests.fpga_model.symbolic import Machine
@@ -36,9 +38,9 @@ def test_every_command_finds_what_its_layer_needs_and_none_may_overtake_another(
 @RANDOM
 @given(schedules)
 def test_simulation_has_no_port_conflicts_and_sums_to_the_total(schedule: Schedule):
-    """Fails if two units meet at port B, or the layers' cycles are not the network's."""
+    """Fails if two units meet at a port of a page, or the layers' cycles are not the network's."""
     simulation = simulate(schedule)
-    assert port_conflicts(simulation, schedule.accelerator) == []
+    assert port_conflicts(simulation.events, schedule.accelerator) == []
     assert simulation.cycles == max(event.done for event in simulation.events) + 1
     assert list(simulation.layers) == [layer.name for layer in schedule.graph.layers[1:]]
     assert all(cost.cycles >= 0 for cost in simulation.layers.values())
@@ -48,7 +50,7 @@ def test_simulation_has_no_port_conflicts_and_sums_to_the_total(schedule: Schedu
 @given(schedules)
 def test_commands_of_a_layer_are_contiguous(schedule: Schedule):
     """Fails if a layer could not be synthesised, or timed, by itself."""
-    names = [name for name, _ in groupby(command.layer for command in schedule.commands)]
+    names = [name for name, _ in groupby(command.layer for command in schedule.operations)]
     assert names == [layer.name for layer in schedule.graph.layers[1:]]
 
 
@@ -65,8 +67,8 @@ def test_same_input_gives_the_same_bytes(schedule: Schedule):
 def test_queues_stepped_cycle_by_cycle_give_the_simulated_times(schedule: Schedule):
     """Fails if the simulator starts a command earlier or later than three counters would let it."""
     simulation = simulate(schedule)
-    costs = {id(event.command): event.cycles for event in simulation.events}
-    times = stepper.run(schedule.commands, lambda command: costs[id(command)])
+    costs = {id(event.operation): event.cycles for event in simulation.events}
+    times = stepper.run(schedule.operations, lambda command: costs[id(command)])
     assert times == [(event.start, event.done) for event in simulation.events]
 
 
@@ -76,8 +78,8 @@ def test_resident_reads_weights_and_image_once_where_all_fits(fixed: FixedGraph,
     """Fails if the resident schedule moves a byte that it need not move."""
     large = Accelerator.parse(array, page_depth=1 << 15, weight_depth=1 << 20, parameter_depth=1 << 12)
     schedule = build_schedule(fixed, large, ROOMY, Kind.RESIDENT)
-    regions = {r.name: r.bytes for r in schedule.dram.regions if r.role in ("parameters", "input")}
-    output = schedule.dram.region(fixed.graph.output.name, "output")
+    regions = {r.name: r.bytes for r in schedule.dram.places if r.role in ("parameters", "input")}
+    output = schedule.dram.place(fixed.graph.output.name, "output")
     simulation = simulate(schedule)
     assert simulation.dram_read_bytes == sum(regions.values())
     assert simulation.dram_write_bytes == output.bytes
@@ -103,10 +105,17 @@ def test_mobilenet_runs_on_small_and_large_arrays(array: str, kind: Kind):
 def test_depthwise_tiles_load_no_map_twice():
     """Fails if a tile of a depthwise layer that goes through DRAM loads maps that it does not read."""
     schedule = build_schedule(mobilenet(16), Accelerator(page_depth=200), load_platform("zcu104"), Kind.LAYERWISE)
-    name, image = "block0.depthwise", 16 * 16
+    name = "block0.depthwise"
     assert len(list(schedule.tilings[name].tiles(schedule.graph.shape(name)))) > 1
-    loads = [c for c in schedule.layer_commands(name) if isinstance(c, Load) and c.target is Target.FEATURE]
-    assert sum(load.dram.bytes * load.dram.count for load in loads) == 6 * 16 * image
+    loads = [c for c in schedule.by_layer[name] if isinstance(c, LoadOp) and c.buffer is Buffer.FEATURE]
+    loaded = Counter((load.tile.first_row, m) for load in loads if load.tile for m in _maps(load.tile))
+    rows = {oy for oy, _ in schedule.tilings[name].rows(schedule.graph.shape(name))}
+    assert len(loaded) == len(rows) * 6 * 16
+    assert set(loaded.values()) == {1}
+
+
+def _maps(tile: FeatureTile) -> range:
+    return range(tile.first_map, tile.first_map + tile.maps)
 
 
 @KINDS
@@ -140,7 +149,7 @@ def test_layerwise_moves_every_map_through_dram():
     schedule = build_schedule(resnet(), Accelerator(), load_platform("zcu104"), Kind.LAYERWISE)
     assert schedule.residents == {}
     for layer in schedule.graph.layers[1:]:
-        units = {command.unit for command in schedule.layer_commands(layer.name)}
+        units = {command.unit for command in schedule.by_layer[layer.name]}
         assert units == set(Unit)
 
 
@@ -150,7 +159,7 @@ def test_bound_of_a_layer_is_what_was_busy_longest():
     layers = simulate(schedule).layers
     assert (layers["stem"].sums, layers["stem"].drains, layers["stem"].bound) == (64 * 27, 64 * 32, "drain")
     assert (layers["stage2.block2.conv2"].sums, layers["stage2.block2.conv2"].bound) == (16 * 576, "array")
-    assert (layers["pool"].sums, layers["pool"].drains, layers["pool"].bound) == (0, 594, "drain")
+    assert (layers["pool"].sums, layers["pool"].drains, layers["pool"].bound) == (0, 16 + 64 * 8 + 8, "drain")
 
 
 @KINDS
@@ -177,5 +186,5 @@ def test_platform_too_small_is_named():
     small = replace(load_platform("zcu104"), name="tiny", dsp=220)
     with pytest.raises(UserError, match=r"^platform tiny is too small: the 8x8x4 accelerator needs 256 DSP blocks"):
         build_schedule(resnet(), Accelerator(), small, Kind.RESIDENT)
-    with pytest.raises(UserError, match=r"needs 65 RAMB36 blocks and there are 50"):
+    with pytest.raises(UserError, match=r"needs 97 RAMB36 blocks and there are 50"):
         build_schedule(resnet(), Accelerator(), replace(small, dsp=256, ramb36=50), Kind.RESIDENT)

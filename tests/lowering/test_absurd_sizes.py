@@ -25,8 +25,7 @@ from fpga_model.models.golden import run_reference
 from fpga_model.numerics.fixed_point import Format
 from fpga_model.numerics.tensors import LayerNumbers, Shape
 from fpga_model.operators import Convolution, Input, Pooling
-from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.schedule import Kind
+from fpga_model.schedule.schedule import Kind, build_schedule
 from tests.lowering.models import Builder
 from tests.lowering.test_fuzz import SECONDS, in_time
 

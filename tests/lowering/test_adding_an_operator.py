@@ -23,8 +23,7 @@ from fpga_model.machine.platform import load_platform
 from fpga_model.numerics.fixed_point import FloatArray, Format, IntArray, requantise
 from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators import Operator, base
-from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.schedule import Kind
+from fpga_model.schedule.schedule import Kind, build_schedule
 from tests.lowering.models import Builder
 from tests.lowering.test_import import assert_same
 from tests.lowering.test_qdq import mismatches, random_images

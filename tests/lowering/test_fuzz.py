@@ -23,7 +23,7 @@ from cgap.app.build import HlsRequest, Target, build_hls
 from cgap.app.report import Costs
 from cgap.lowering import export_qdq, import_onnx, quantise
 from fpga_model.errors import UserError
-from fpga_model.schedule.build import build_schedule
+from fpga_model.schedule.schedule import build_schedule
 from tests.lowering.models import Builder, residual_net
 
 SECONDS = 5

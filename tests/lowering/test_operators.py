@@ -18,8 +18,7 @@ from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import load_platform
 from fpga_model.models.golden import run_reference
 from fpga_model.operators import Convolution, Pooling, Shortcut
-from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.schedule import Kind, Schedule
+from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
 from tests.lowering.models import Builder
 from tests.lowering.test_import import assert_same
 from tests.lowering.test_qdq import mismatches, random_images

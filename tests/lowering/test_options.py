@@ -22,8 +22,7 @@ from fpga_model.machine.platform import load_platform
 from fpga_model.models.golden import run_float, run_reference
 from fpga_model.numerics.fixed_point import Format
 from fpga_model.operators import Concatenation, Convolution, Input, Pooling
-from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.schedule import Kind
+from fpga_model.schedule.schedule import Kind, build_schedule
 from tests.lowering.exact import exact_mismatches
 from tests.lowering.models import Builder, residual_net
 from tests.lowering.networks import random_cnns, save

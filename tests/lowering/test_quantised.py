@@ -20,8 +20,7 @@ from fpga_model.machine.platform import load_platform
 from fpga_model.models.golden import run_reference
 from fpga_model.numerics.fixed_point import Format
 from fpga_model.operators import Convolution, Pooling
-from fpga_model.schedule.build import build_schedule
-from fpga_model.schedule.schedule import Kind
+from fpga_model.schedule.schedule import Kind, build_schedule
 from tests.lowering.models import Builder, residual_net
 from tests.lowering.networks import random_cnns, save
 from tests.lowering.test_options import options
@@ -68,7 +67,7 @@ def test_the_accelerator_takes_what_comes_back(tmp_path: Path) -> None:
     fixed = quantise(import_onnx(residual_net(tmp_path / "net.onnx")), images / 128.0)
     again = quantise(check_again(fixed, images, tmp_path / "qdq.onnx"), images / 128.0)
     schedule = build_schedule(again, Accelerator(), load_platform("zcu104"), Kind.RESIDENT)
-    assert {command.layer for command in schedule.commands} == {layer.name for layer in fixed.graph.layers[1:]}
+    assert {command.layer for command in schedule.operations} == {layer.name for layer in fixed.graph.layers[1:]}
 
 
 def test_unsigned_pools_come_back_as_pools(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ ZCU104 = load_platform("zcu104")
 def reported(model, array, images=None):
     """What `cgap hls` says of a network: its analytic cycles."""
     schedule = compile_model(str(model), Target.parse("zcu104", array, "resident"), images).schedule
-    return sum(layer.cycles for layer in estimate(schedule).values())
+    return sum(layer.cycles for layer in estimate(schedule.plan).values())
 
 
 @pytest.mark.parametrize("array", ["8x8x4", "16x4x8"])

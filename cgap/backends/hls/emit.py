@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cgap.backends.common.names import layer_ids
@@ -13,8 +13,8 @@ from cgap.backends.hls.engine import Derived, derive, engine_for
 from cgap.boundary.files import write_atomic
 from fpga_model.graph import Layer, LayerGraph
 from fpga_model.machine.accelerator import ceil_div
-from fpga_model.machine.commands import Command, Convolve, Load, PoolRows, Target
-from fpga_model.machine.timing import PAGE_BYTES, group_count
+from fpga_model.machine.operations import LoadOp, Operation, StoreOp
+from fpga_model.machine.tiles import Buffer
 from fpga_model.operators import Operator
 from fpga_model.schedule.dram import FEATURE, INPUT, OUTPUT, DramImage, is_packed
 from fpga_model.schedule.schedule import Schedule
@@ -50,7 +50,7 @@ class Row:
     """A command as the templates see it: `layer` is the index of its layer, the input being 0."""
 
     kind: str
-    command: Command
+    command: Operation
     layer: int
     derived: Derived
 
@@ -101,10 +101,10 @@ def emit_hls(schedule: Schedule, layerwise: Schedule, header: Header, figures: F
     output = graph.output.name
     context: dict[str, object] = {
         "header": header,
-        "engine": engine_for((schedule.commands, layerwise.commands), accelerator, platform),
+        "engine": engine_for((schedule.operations, layerwise.operations), accelerator, platform),
         "schedule": {"kind": schedule.kind.value},
         "layers": layers,
-        "commands": len(schedule.commands),
+        "commands": len(schedule.operations),
         "tensors": _tensors(schedule),
         "output_tensor": [layer.name for layer in graph.layers].index(output),
         "packed": is_packed(graph, output),
@@ -117,7 +117,7 @@ def emit_hls(schedule: Schedule, layerwise: Schedule, header: Header, figures: F
             "read_latency": platform.read_latency,
             "write_latency": platform.write_latency,
             "outstanding": platform.outstanding,
-            "burst_beats": min(platform.burst_beats, PAGE_BYTES // platform.beat_bytes),
+            "burst_beats": platform.burst_bytes // platform.beat_bytes,
         },
         "part": platform.part,
         "period_ns": 1000 / platform.clock_mhz,
@@ -149,8 +149,7 @@ def _tensors(schedule: Schedule) -> list[dict[str, object]]:
 
 
 def _addresses(dram: DramImage) -> dict[str, int]:
-    found = {region.role: region.address for region in dram.regions if region.role in (INPUT, OUTPUT)}
-    return {"bytes": dram.bytes, "input": found[INPUT], "output": found[OUTPUT]}
+    return {"bytes": dram.bytes, "input": dram.bases[INPUT], "output": dram.bases[OUTPUT]}
 
 
 def _views(schedule: Schedule, figures: Figures) -> list[LayerView]:
@@ -160,10 +159,13 @@ def _views(schedule: Schedule, figures: Figures) -> list[LayerView]:
     max_reads = _max_reads(graph)
     views = []
     for layer in graph.layers:
-        commands = schedule.layer_commands(layer.name)
+        commands = schedule.by_layer.get(layer.name, ())
         if not commands:
             continue
-        rows = (Row(type(c).__name__, c, index[layer.name], derive(c, schedule.accelerator)) for c in commands)
+        rows = (
+            Row(type(c).__name__, _in_image(c, schedule), index[layer.name], derive(c, schedule.accelerator))
+            for c in commands
+        )
         sources = [Place(index[name], _in_dram(schedule, name)) for name in layer.inputs]
         sources += [Place()] * (max_reads - len(sources))
         views.append(
@@ -185,6 +187,18 @@ def _views(schedule: Schedule, figures: Figures) -> list[LayerView]:
     return views
 
 
+def _in_image(operation: Operation, schedule: Schedule) -> Operation:
+    """An operation with its DRAM runs in the image of all regions, a run for every map."""
+    if not isinstance(operation, (LoadOp, StoreOp)):
+        return operation
+    dram, tile = operation.dram, operation.tile
+    address = schedule.dram.bases[dram.region] + dram.address
+    if tile is None or tile.packed or dram.count > 1:
+        return replace(operation, dram=replace(dram, address=address))
+    run = dram.bytes // tile.maps
+    return replace(operation, dram=replace(dram, address=address, bytes=run, count=tile.maps, stride=run))
+
+
 def _max_reads(graph: LayerGraph) -> int:
     return max(len(layer.inputs) for layer in graph.layers)
 
@@ -192,7 +206,8 @@ def _max_reads(graph: LayerGraph) -> int:
 def _in_dram(schedule: Schedule, name: str) -> int:
     """DRAM address of a tensor; 0 if it has none."""
     roles = (INPUT, OUTPUT, FEATURE)
-    return next((r.address for r in schedule.dram.regions if r.name == name and r.role in roles), 0)
+    places = schedule.dram.places
+    return next((schedule.dram.image_address(p) for p in places if p.name == name and p.role in roles), 0)
 
 
 def _where(schedule: Schedule, name: str) -> str:
@@ -203,19 +218,19 @@ def _where(schedule: Schedule, name: str) -> str:
     return f"{shape} in DRAM at byte {_in_dram(schedule, name)}"
 
 
-def _plan(schedule: Schedule, layer: Layer, commands: tuple[Command, ...]) -> tuple[str, ...]:
+def _plan(schedule: Schedule, layer: Layer, commands: tuple[Operation, ...]) -> tuple[str, ...]:
     """Tile sizes, groups and parameter places in words."""
     tiling = schedule.tilings[layer.name]
     tiles = list(tiling.tiles(schedule.graph.shape(layer.name)))
     order = "rows outside" if tiling.rows_outside else "maps outside"
-    groups = sum(group_count(c, schedule.accelerator) for c in commands if isinstance(c, (Convolve, PoolRows)))
+    groups = sum(c.cost(schedule.accelerator, schedule.platform).groups for c in commands)
     count = "1 tile" if len(tiles) == 1 else f"{len(tiles)} tiles"
     count += ", cut where parts end," if tiling.cuts else ""
     lines = [f"{count} of Tof {tiling.Tof} maps x Toy {tiling.Toy} rows, {order}; {groups} groups in all"]
     lines += [
-        f"{command.target.value} words {command.address} to {command.address + command.words - 1}, from DRAM byte "
+        f"{command.buffer.value} words {command.address} to {command.address + command.words - 1}, from DRAM byte "
         f"{command.dram.address}"
         for command in commands
-        if isinstance(command, Load) and command.target is not Target.FEATURE
+        if isinstance(command, LoadOp) and command.buffer is not Buffer.FEATURE
     ]
     return tuple(lines)

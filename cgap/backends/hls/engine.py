@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.commands import Chunks, Command, Convolve, FeatureTile, Load, PoolRows, Store, Target
+from fpga_model.machine.operations import ConvolveOp, LoadOp, Operation, PoolOp, StoreOp
 from fpga_model.machine.platform import Platform
-from fpga_model.machine.timing import convolve_cycles, line_words, pool_cycles, row_passes, shortcut_reads
+from fpga_model.machine.tiles import Buffer, DramRuns
+from fpga_model.machine.timing import line_words, row_passes, shortcut_reads
 
 LARGEST = {"page_depth": 1 << 16, "weight_depth": 1 << 31, "parameter_depth": 1 << 31}
 """Addresses that the fields of a command hold."""
@@ -58,24 +59,20 @@ class Engine:
     trip_commands: int
 
 
-def derive(command: Command, accelerator: Accelerator) -> Derived:
+def derive(command: Operation, accelerator: Accelerator) -> Derived:
     """The derived numbers of one command."""
-    if not isinstance(command, (Convolve, PoolRows)):
+    if not isinstance(command, (ConvolveOp, PoolOp)):
         return Derived()
     words = line_words(command.window, command.Nox, accelerator)
-    if isinstance(command, PoolRows):
+    if isinstance(command, PoolOp):
         return Derived(line_words=words)
-    passes = row_passes(command.window.stride_y, command.source.interleave, accelerator.Poy)
+    passes = row_passes(command.window.stride_y, command.source.interleave, command.Toy, accelerator.Poy)
     reads = shortcut_reads(command.shortcut.stride_x, accelerator) if command.shortcut else 0
     group, place = divmod(command.of, command.Gof)
     return Derived(words, passes, reads, first_if=group * command.Nif, group_left=command.Gof - place)
 
 
-FEATURE_COPIES = 2
-"""The C++ holds every feature page twice, as COPIES in types.h: two reads and a write a cycle."""
-
-
-def engine_for(programs: Iterable[tuple[Command, ...]], accelerator: Accelerator, platform: Platform) -> Engine:
+def engine_for(programs: Iterable[tuple[Operation, ...]], accelerator: Accelerator, platform: Platform) -> Engine:
     """The engine that can run every one of the programs.
 
     Raises:
@@ -84,9 +81,9 @@ def engine_for(programs: Iterable[tuple[Command, ...]], accelerator: Accelerator
     _check(accelerator, platform)
     programs = tuple(programs)
     commands = tuple(command for program in programs for command in program)
-    convolutions = [c for c in commands if isinstance(c, Convolve)]
-    pools = [c for c in commands if isinstance(c, PoolRows)]
-    moves = [c.dram for c in commands if isinstance(c, (Load, Store))]
+    convolutions = [c for c in commands if isinstance(c, ConvolveOp)]
+    pools = [c for c in commands if isinstance(c, PoolOp)]
+    moves = [c.dram for c in commands if isinstance(c, (LoadOp, StoreOp))]
     if any(dram.address + (dram.count - 1) * dram.stride + dram.bytes > LARGEST_DRAM for dram in moves):
         raise UserError(f"weights and feature maps take more than the {LARGEST_DRAM:,} bytes that the C++ addresses")
     for command in commands:
@@ -95,7 +92,7 @@ def engine_for(programs: Iterable[tuple[Command, ...]], accelerator: Accelerator
     def most(values: Iterable[int]) -> int:
         return max(values, default=1)
 
-    def words(found: Iterable[Convolve | PoolRows]) -> int:
+    def words(found: Iterable[ConvolveOp | PoolOp]) -> int:
         return most(line_words(c.window, c.Nox, accelerator) for c in found)
 
     return Engine(
@@ -113,25 +110,17 @@ def engine_for(programs: Iterable[tuple[Command, ...]], accelerator: Accelerator
         max_nkx=most(c.window.Nkx for c in convolutions),
         line_words=words(convolutions),
         row_passes=most(derive(c, accelerator).row_passes for c in convolutions),
-        max_interleave=most(tile.interleave for c in commands for tile in tiles(c)),
+        max_interleave=most(tile.interleave for c in commands for tile in c.tiles),
         pool_stride_x=most(c.window.stride_x for c in pools),
         pool_dilation_x=most(c.window.dilation_x for c in pools),
         pool_columns=most(c.window.columns for c in pools),
         pool_line_words=words(pools),
         trip_chunks=most(dram.count for dram in moves),
         trip_beats=most(dram.bytes // platform.beat_bytes for dram in moves),
-        trip_convolve=most(convolve_cycles(c, accelerator) for c in convolutions),
-        trip_pool=most(pool_cycles(c, accelerator) for c in pools),
+        trip_convolve=most(c.cost(accelerator, platform).cycles for c in convolutions),
+        trip_pool=most(c.cost(accelerator, platform).cycles for c in pools),
         trip_commands=most(len(program) for program in programs),
     )
-
-
-def tiles(command: Command) -> tuple[FeatureTile, ...]:
-    """All feature tiles of a command."""
-    if isinstance(command, (Load, Store)):
-        return () if command.tile is None else (command.tile,)
-    shortcut = command.shortcut if isinstance(command, Convolve) else None
-    return command.source, command.destination, *(() if shortcut is None else (shortcut.tile,))
 
 
 def _check(accelerator: Accelerator, platform: Platform) -> None:
@@ -144,27 +133,21 @@ def _check(accelerator: Accelerator, platform: Platform) -> None:
         depth = getattr(accelerator, name)
         if depth > limit:
             raise UserError(f"{name} is {depth:,}; the emitted C++ addresses at most {limit:,} words")
-    needed = accelerator.ramb36(feature_copies=FEATURE_COPIES)
-    if needed > platform.ramb36:
-        raise UserError(
-            f"platform {platform.name} is too small for the emitted C++, which holds the feature pages twice: it needs "
-            f"{needed:,} RAMB36 blocks and there are {platform.ramb36:,}; choose smaller buffers or a larger platform"
-        )
 
 
-def _check_alignment(command: Command, accelerator: Accelerator, platform: Platform) -> None:
+def _check_alignment(command: Operation, accelerator: Accelerator, platform: Platform) -> None:
     """The units move whole beats; a schedule that asks for less is a defect of its maker."""
-    if not isinstance(command, (Load, Store)):
+    if not isinstance(command, (LoadOp, StoreOp)):
         return
     beat, dram = platform.beat_bytes, command.dram
     word = accelerator.feature_word_bytes
-    if isinstance(command, Load) and command.tile is None:
-        word = accelerator.record_bytes if command.target is Target.PARAMETER else accelerator.weight_word_bytes
+    if isinstance(command, LoadOp) and command.tile is None:
+        word = accelerator.record_bytes if command.buffer is Buffer.PARAMETER else accelerator.weight_word_bytes
         if command.address * word % max(beat, word):
             raise ValueError(f"layer {command.layer!r}: a load begins at word {command.address}, inside a beat")
     if any(value % beat for value in _extent(dram)):
         raise ValueError(f"layer {command.layer!r}: {dram} is not made of whole {beat}-byte beats")
 
 
-def _extent(dram: Chunks) -> tuple[int, int, int]:
+def _extent(dram: DramRuns) -> tuple[int, int, int]:
     return dram.address, dram.bytes, dram.stride if dram.count > 1 else 0

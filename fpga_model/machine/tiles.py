@@ -1,14 +1,13 @@
-"""The command set of the three units: the contract that every reader of a schedule shares.
+"""What operations are made of, in the coordinates of whole tensors: tiles, windows, DRAM runs, waits, footprints.
 
-docs/microarchitecture.md gives the meaning and the cost of every field. Rows, columns and maps are counted in the whole
-tensor; addresses are buffer words; DRAM addresses are bytes.
+Rows, columns and maps are counted in the whole tensor; addresses are buffer words; DRAM addresses are bytes of a
+region.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
 
 from fpga_model.machine.accelerator import ceil_div
 
@@ -21,7 +20,7 @@ class Unit(str, Enum):
     STORE = "store"
 
 
-class Target(str, Enum):
+class Buffer(str, Enum):
     """The buffer that a LOAD fills."""
 
     FEATURE = "feature"
@@ -29,8 +28,8 @@ class Target(str, Enum):
     PARAMETER = "parameter"
 
 
-class Pool(str, Enum):
-    """What a POOL command does with its window."""
+class PoolMode(str, Enum):
+    """What a pooling does with its window."""
 
     SUM = "sum"
     MAX = "max"
@@ -38,7 +37,7 @@ class Pool(str, Enum):
 
 @dataclass(frozen=True)
 class Waits:
-    """How many commands of each unit must have completed before a command may start."""
+    """How many operations of each unit must have completed before one may start."""
 
     load: int = 0
     compute: int = 0
@@ -75,29 +74,25 @@ class FeatureTile:
             return ceil_div(self.maps, word_pixels)
         return self.maps * self.group_rows(Poy) * self.row_words
 
+    def words(self, word_pixels: int) -> int:
+        """Words of all its rows, which is what LOAD and STORE move."""
+        return ceil_div(self.maps, word_pixels) if self.packed else self.maps * self.rows * self.row_words
+
 
 @dataclass(frozen=True)
-class Chunks:
-    """A DRAM access: `count` runs of `bytes` bytes, `stride` bytes apart, the first at `address`."""
+class DramRuns:
+    """A DRAM access: `count` runs of `bytes` bytes, `stride` bytes apart, the first at `address` of `region`."""
 
+    region: str
     address: int
     bytes: int
     count: int = 1
     stride: int = 0
 
-
-@dataclass(frozen=True)
-class Load:
-    """DRAM to a buffer. A feature load fills `tile` (a chunk is one map's rows), others words from `address` on."""
-
-    unit: ClassVar[Unit] = Unit.LOAD
-    layer: str
-    waits: Waits
-    target: Target
-    dram: Chunks
-    address: int = 0
-    words: int = 0
-    tile: FeatureTile | None = None
+    @property
+    def total(self) -> int:
+        """Bytes moved."""
+        return self.count * self.bytes
 
 
 @dataclass(frozen=True)
@@ -145,70 +140,28 @@ class ShortcutRead:
     shift_delta: int
 
 
-@dataclass(frozen=True)
-class Convolve:
-    """One tile of a convolution or a fully connected layer: output rows `oy ... oy+Toy-1`, maps `of ... of+Tof-1`.
-
-    An output map sums over `Nif` input maps, which `Gof` output maps share: map m reads those from `m // Gof * Nif` on.
-    `step` is the cycles of one (input map, kernel row) step. Weight words lie at `weights` in the order
-    [group of Pof maps][input map][ky][kx]; the record of output map m at `parameters + m - of`. Results are clamped to
-    `low ... high`; negative accumulators are shifted by `leak` bits more.
-    """
-
-    unit: ClassVar[Unit] = Unit.COMPUTE
-    layer: str
-    waits: Waits
-    source: FeatureTile
-    window: Window
-    step: int
-    Nif: int
-    Gof: int
-    of: int
-    Tof: int
-    oy: int
-    Toy: int
-    Nox: int
-    weights: int
-    parameters: int
-    low: int
-    high: int
-    leak: int
-    destination: FeatureTile
-    shortcut: ShortcutRead | None = None
+Span = tuple[str, int, int]
+"""A memory and a half-open range of it: bytes of a DRAM region, words of a buffer."""
+Port = tuple[str, int]
+"""A port of a page that several units use: ("write" or "read B", page)."""
 
 
 @dataclass(frozen=True)
-class PoolRows:
-    """One tile of a pooling layer, done by the drain: maps `of ... of+Tof-1`, output rows `oy ... oy+Toy-1`.
+class Footprint:
+    """The spans an operation reads and writes, and the shared ports that it uses."""
 
-    Map of+k is made from input map first_if+k. A sum is rounded by `shift` bits; a maximum is kept as it is.
-    """
-
-    unit: ClassVar[Unit] = Unit.COMPUTE
-    layer: str
-    waits: Waits
-    mode: Pool
-    source: FeatureTile
-    window: Window
-    first_if: int
-    of: int
-    Tof: int
-    oy: int
-    Toy: int
-    Nox: int
-    shift: int
-    destination: FeatureTile
+    reads: tuple[Span, ...]
+    writes: tuple[Span, ...]
+    ports: tuple[Port, ...]
 
 
 @dataclass(frozen=True)
-class Store:
-    """A feature tile to DRAM, chunk = one map's rows (a packed tile is one chunk)."""
+class Cost:
+    """What an operation costs: cycles, of these the array's and the drain's busy ones, groups, bytes on the bus."""
 
-    unit: ClassVar[Unit] = Unit.STORE
-    layer: str
-    waits: Waits
-    dram: Chunks
-    tile: FeatureTile
-
-
-Command = Load | Convolve | PoolRows | Store
+    cycles: int
+    sums: int = 0
+    drains: int = 0
+    groups: int = 0
+    read_bytes: int = 0
+    write_bytes: int = 0

@@ -1,0 +1,91 @@
+"""What an accelerator can execute, declared with it, and what a program needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Annotated
+
+from fpga_model.errors import UserError
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.isa import U, layout
+from fpga_model.machine.operations import ConvolveOp, Operation, PoolOp
+from fpga_model.machine.timing import row_passes
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Sizes that the accelerator's registers and multiplexers are built for; a network may need no more.
+
+    Larger numbers cost logic, not time. Fields are in the order in which a program's header states its needs.
+    """
+
+    kernel_columns: Annotated[int, U(32), "columns of a convolution's kernel"] = 8
+    stride_columns: Annotated[int, U(32), "columns from one window of a convolution to the next"] = 2
+    shortcut_stride: Annotated[int, U(32), "columns from one pixel of a shortcut to the next"] = 2
+    pool_columns: Annotated[int, U(32), "columns that a pooling window spans, dilation included"] = 8
+    pool_stride: Annotated[int, U(32), "columns from one pooling window to the next"] = 2
+    pool_dilation: Annotated[int, U(32), "columns from one column of a pooling window to the next"] = 1
+    row_by_row: Annotated[int, U(32), "1: row strides other than the interleave of what is read"] = 1
+    grouped: Annotated[int, U(32), "1: grouped convolutions"] = 1
+    leaky: Annotated[int, U(32), "1: leaky ReLU"] = 1
+    load_commands: Annotated[int, U(32), "LOAD commands of a program"] = 1024
+    compute_commands: Annotated[int, U(32), "COMPUTE commands of a program"] = 512
+    store_commands: Annotated[int, U(32), "STORE commands of a program"] = 512
+
+    def missing(self, need: Capability) -> list[str]:
+        """In words, every need that goes beyond this."""
+        hints = {slot.name: slot.meaning for slot in layout(Capability)}
+        return [
+            f"{hints[field.name]}: {getattr(need, field.name):,} needed, {getattr(self, field.name):,} there "
+            f"({field.name})"
+            for field in fields(self)
+            if getattr(need, field.name) > getattr(self, field.name)
+        ]
+
+    def check(self, need: Capability, network: str) -> None:
+        """Refuse a network that needs more than this, all at once.
+
+        Raises:
+            UserError: names every need that is not met, and what to do.
+        """
+        missing = self.missing(need)
+        if missing:
+            raise UserError(
+                f"network {network!r} needs more than this accelerator is built for:\n"
+                + "\n".join(f"  {line}" for line in missing)
+                + "\nbuild a larger one with --capability FIELD=VALUE, or one for this network alone with --specialise"
+            )
+
+    def joined(self, other: Capability) -> Capability:
+        """The least that covers both."""
+        return Capability(**{f.name: max(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)})
+
+
+def needs(operations: Iterable[Operation], accelerator: Accelerator) -> Capability:
+    """The least capability that executes these operations."""
+    found = {
+        field.name: int("column" in field.name or "pool" in field.name or "shortcut" in field.name)
+        for field in fields(Capability)
+    }
+
+    def raise_to(**values: int) -> None:
+        for name, value in values.items():
+            found[name] = max(found[name], value)
+
+    for operation in operations:
+        found[f"{operation.unit.value}_commands"] += 1
+        if isinstance(operation, ConvolveOp):
+            window, stride = operation.window, operation.window.stride_y
+            passes = row_passes(stride, operation.source.interleave, operation.Toy, accelerator.Poy)
+            raise_to(kernel_columns=window.Nkx, row_by_row=int(passes > 1))
+            raise_to(stride_columns=window.stride_x if operation.Nox > 1 else 1)
+            raise_to(leaky=int(operation.leak > 0))
+            raise_to(grouped=int(operation.Gof - operation.of % operation.Gof < operation.Tof))
+            if operation.shortcut is not None:
+                raise_to(shortcut_stride=operation.shortcut.stride_x if operation.Nox > 1 else 1)
+        elif isinstance(operation, PoolOp):
+            window = operation.window
+            raise_to(pool_columns=window.columns, pool_dilation=window.dilation_x)
+            raise_to(pool_stride=window.stride_x if operation.Nox > 1 else 1)
+    return Capability(**found)

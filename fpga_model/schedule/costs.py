@@ -1,0 +1,184 @@
+"""What a tile asks of the three units, in closed form: for ranking tilings, and for the analytic model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from fpga_model.machine.accelerator import Accelerator, ceil_div
+from fpga_model.machine.platform import Platform
+from fpga_model.machine.tiles import FeatureTile
+from fpga_model.machine.timing import (
+    LOAD_DONE,
+    LOAD_FIRST_ADDRESS,
+    STORE_DONE,
+    STORE_FIRST_BEAT,
+    bus_cycles,
+    last_beat,
+)
+from fpga_model.numerics.tensors import Shape
+from fpga_model.operators.job import TileExtent
+from fpga_model.schedule.dram import record_bytes, weight_bytes
+from fpga_model.schedule.tiling import DESTINATION, SHORTCUT, SOURCE, Extent, LayerShape, Tiling
+
+
+@dataclass(frozen=True)
+class Access:
+    """A DRAM access: its bytes on the bus and its cycles."""
+
+    bytes: int = 0
+    cycles: int = 0
+
+    def __add__(self, other: Access) -> Access:
+        return Access(self.bytes + other.bytes, self.cycles + other.cycles)
+
+    def times(self, count: int) -> Access:
+        return Access(self.bytes * count, self.cycles * count)
+
+
+NOTHING = Access()
+
+
+@dataclass
+class TileCosts:
+    """Costs of the tiles of one layer; equal tiles are costed once.
+
+    Attributes:
+        shape: the layer.
+        platform: with an AXI port that fits the accelerator.
+        travel: the roles whose tensors travel through DRAM.
+        interleave: of the layer's sources that stay on chip, by their index.
+    """
+
+    shape: LayerShape
+    platform: Platform
+    travel: frozenset[str]
+    interleave: dict[int, int]
+
+    def __post_init__(self) -> None:
+        self._compute: dict[tuple[int, int, bool, int], int] = {}
+        self._loads: dict[tuple[int, int], Access] = {}
+        self._stores: dict[tuple[int, int], Access] = {}
+
+    @property
+    def accelerator(self) -> Accelerator:
+        return self.shape.accelerator
+
+    @cached_property
+    def _lanes(self) -> int:
+        """Output maps after which the array groups of a tile repeat: 1 where only its number of maps counts."""
+        groups = getattr(self.shape.operator, "Gof", self.shape.output.channels)
+        return 1 if groups >= self.shape.output.channels else groups
+
+    def compute(self, tile: Extent) -> int:
+        """Cycles of COMPUTE."""
+        of, Tof, _, Toy = tile
+        shape = self.shape
+        adds = shape.operator.added is not None and shape.shortcut_tile(*tile) is not None
+        interleave = self.interleave.get(shape.operator.source_index(of))
+        if interleave is None:
+            interleave = shape.source_tile(*tile).interleave
+        key = (of % self._lanes if self._lanes > 1 else 0, (Tof << 20) | Toy, adds, interleave)
+        if key not in self._compute:
+            extent = TileExtent(shape.accelerator, shape.inputs, shape.output, of, Tof, Toy, adds, interleave)
+            self._compute[key] = shape.operator.tile_cost(extent).cycles
+        return self._compute[key]
+
+    def parameters(self, Tof: int) -> Access:
+        """The load of the records and weights of `Tof` maps."""
+        if not self.shape.weights_per_map:
+            return NOTHING
+        records = record_bytes(Tof, self.accelerator, self.platform)
+        weights = weight_bytes(Tof, self.shape.weights_per_map, self.accelerator, self.platform)
+        return Access(records + weights, sum(load_cycles(size, 1, self.platform) for size in (records, weights)))
+
+    def source(self, tile: Extent) -> Access:
+        """The load of a tile's source, where it travels."""
+        if SOURCE not in self.travel or self.shape.operator.source_index(tile[0]) in self.interleave:
+            return NOTHING
+        return self.load(self.shape.source_tile(*tile), self.shape.inputs[0])
+
+    def shortcut(self, tile: Extent) -> Access:
+        """The load of a tile's shortcut, where it travels."""
+        wanted = self.shape.shortcut_tile(*tile) if SHORTCUT in self.travel else None
+        return NOTHING if wanted is None else self.load(wanted, self.shape.inputs[1])
+
+    def store(self, tile: Extent) -> Access:
+        """The store of a tile's output, where it travels."""
+        return self.stored(tile) if DESTINATION in self.travel else NOTHING
+
+    def stored(self, tile: Extent) -> Access:
+        """The store of a tile's output."""
+        run, count = _runs(self.shape.destination_tile(*tile), self.shape.output, self.accelerator)
+        if (run, count) not in self._stores:
+            cycles = STORE_FIRST_BEAT + _bus(run, count, self.platform)[0] + self.platform.write_latency + STORE_DONE
+            self._stores[run, count] = Access(run * count, cycles)
+        return self._stores[run, count]
+
+    def load(self, tile: FeatureTile, shape: Shape) -> Access:
+        """The load of any tile of a tensor of that shape."""
+        run, count = _runs(tile, shape, self.accelerator)
+        if (run, count) not in self._loads:
+            self._loads[run, count] = Access(run * count, load_cycles(run, count, self.platform))
+        return self._loads[run, count]
+
+
+def rank(costs: TileCosts, tiling: Tiling, sides: int) -> int:
+    """About how many cycles a layer takes with a tiling: from a tile of every size and how often it occurs."""
+    shape = costs.shape
+    maps, rows = tiling.maps(shape.output), tiling.rows(shape.output)
+    middle = rows[len(rows) // 2]
+    row_kinds = {rows[0]: 1, rows[-1]: 1} | ({middle: len(rows) - 2} if len(rows) > 2 else {})
+    map_kinds: dict[tuple[int, int], tuple[tuple[int, int], int]] = {}
+    for of, Tof in maps:
+        key = (Tof, shape.operator.source_index(of))
+        first, count = map_kinds.get(key, ((of, Tof), 0))
+        map_kinds[key] = first, count + 1
+    differ = shape.sources_differ(maps)
+    once = len(rows) == 1 and not differ
+    compute = load = store = 0
+    for (of, Tof), map_count in map_kinds.values():
+        reload = len(rows) if tiling.rows_outside and len(maps) > 1 else 1
+        load += costs.parameters(Tof).cycles * map_count * reload
+        for (oy, Toy), row_count in row_kinds.items():
+            tile, number = (of, Tof, oy, Toy), map_count * row_count
+            compute += costs.compute(tile) * number
+            load += costs.shortcut(tile).cycles * number
+            store += costs.store(tile).cycles * number
+            if not once and not (tiling.rows_outside and not differ):
+                load += costs.source(tile).cycles * number
+    first_tile = (*maps[0], *rows[0])
+    if once:
+        load += costs.source(first_tile).cycles
+    elif tiling.rows_outside and not differ:
+        load += sum(costs.source((*maps[0], *row)).cycles * count for row, count in row_kinds.items())
+    opening = costs.parameters(maps[0][1]) + costs.source(first_tile) + costs.shortcut(first_tile)
+    last = costs.store((*maps[-1], *rows[-1])).cycles
+    if sides < 2:
+        return compute + load + store
+    return max(compute + opening.cycles + last, load + last, opening.cycles + store)
+
+
+def _runs(tile: FeatureTile, shape: Shape, accelerator: Accelerator) -> tuple[int, int]:
+    """(bytes of a run, runs) of a tile of a tensor in DRAM."""
+    total = tile.words(accelerator.word_pixels) * accelerator.feature_word_bytes
+    if tile.packed or tile.rows == shape.height or tile.maps == 1:
+        return total, 1
+    return total // tile.maps, tile.maps
+
+
+def _bus(run: int, count: int, platform: Platform) -> tuple[int, int, int]:
+    """Cycles from the first beat to the last of `count` runs of `run` bytes; how many bursts, and beats of each."""
+    beats = run // platform.beat_bytes
+    per_run = ceil_div(run, platform.burst_bytes)
+    bursts = per_run * count
+    return bus_cycles(beats * count, platform) + (bursts - 1) * platform.burst_gap, bursts, ceil_div(beats, per_run)
+
+
+def load_cycles(run: int, count: int, platform: Platform) -> int:
+    """Cycles of a load: bound by the bus, or by the latency that `outstanding` bursts hide no longer."""
+    bus, bursts, n = _bus(run, count, platform)
+    rounds, rest = divmod(bursts - 1, platform.outstanding)
+    waiting = rounds * (platform.read_latency + 1 + last_beat(n, platform))
+    waiting += rest * (bus_cycles(n, platform) + platform.burst_gap) + bus_cycles(n, platform)
+    return LOAD_FIRST_ADDRESS + platform.read_latency + max(bus, waiting) + LOAD_DONE

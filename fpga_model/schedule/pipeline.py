@@ -1,0 +1,245 @@
+"""The tiles of a layer as a pipeline of LOAD, COMPUTE and STORE, in closed form per tile.
+
+Tiles take turns on the sides of a layer's working memory; weights load under earlier layers as far as their buffers
+reach. What is neglected: how the commands of one unit interleave, and where bursts meet block boundaries.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.tiles import FeatureTile
+from fpga_model.operators.convolution import Convolution
+from fpga_model.schedule.costs import NOTHING, Access, TileCosts
+from fpga_model.schedule.dram import weight_words
+from fpga_model.schedule.tiling import DESTINATION, SHORTCUT, SOURCE, Side, Tiling
+
+
+@dataclass(frozen=True)
+class TileDemand:
+    """What one tile asks of the three units, and the weight words and records it holds.
+
+    Attributes:
+        compute: cycles of COMPUTE.
+        parameters, features, store: what is loaded and stored for it.
+        words, records: weight words and parameter records that it holds.
+        load_meets: its loads cannot overlap the computation of the tile before, store_meets: its computation cannot
+            overlap the store of the tile before. They share a place, or a port of a page.
+        reads: tensors that are loaded, each with the last map and the last row that the tile needs.
+        loaded_pages: pages that its loads write.
+        used_pages: pages whose places its computation uses, of tiles that travel, or that it writes.
+        stored_page: the page that its store reads.
+    """
+
+    compute: int
+    parameters: Access
+    features: Access
+    store: Access
+    words: int
+    records: int
+    load_meets: bool = False
+    store_meets: bool = False
+    reads: tuple[tuple[str, int, int], ...] = ()
+    loaded_pages: frozenset[int] = frozenset()
+    used_pages: frozenset[int] = frozenset()
+    stored_page: int | None = None
+
+
+@dataclass
+class _Stored:
+    """When each tile of a tensor was stored."""
+
+    maps: list[int]
+    rows: list[int]
+    rows_outside: bool
+    times: list[int] = field(default_factory=list)
+
+    def ready(self, last_map: int, last_row: int) -> int:
+        """When all maps and rows up to these were stored; the tiles were stored in order."""
+        m = bisect_right(self.maps, last_map) - 1
+        r = bisect_right(self.rows, last_row) - 1
+        index = r * len(self.maps) + m if self.rows_outside else m * len(self.rows) + r
+        return self.times[min(index, len(self.times) - 1)]
+
+
+@dataclass
+class Clock:
+    """After a layer: when LOAD is free, when tiles were computed and stored, who holds the parameter memories."""
+
+    accelerator: Accelerator
+    load: int = 0
+    end: int = 0
+    computed: tuple[int, int] = (0, 0)
+    stored: tuple[int, int] = (0, 0)
+    last: TileDemand | None = None
+    tensors: dict[str, _Stored] = field(default_factory=dict)
+    holders: deque[tuple[int, int, int]] = field(default_factory=deque)  # (words, records, computed at)
+    words: int = 0
+    records: int = 0
+
+    def layer(self, pipeline: Pipeline, tiles: Iterable[TileDemand]) -> int:
+        """Run a layer; returns the cycles that it adds."""
+        shape, tiling = pipeline.costs.shape, pipeline.tiling
+        times = _Stored(
+            [of for of, _ in tiling.maps(shape.output)],
+            [oy for oy, _ in tiling.rows(shape.output)],
+            tiling.rows_outside,
+        )
+        for number, tile in enumerate(tiles):
+            load_meets, store_meets, waits_store = tile.load_meets, tile.store_meets, False
+            if not number and self.last is not None:
+                load_meets = bool(tile.loaded_pages & self.last.used_pages)
+                store_meets = self.last.stored_page is not None and self.last.stored_page in tile.used_pages
+                waits_store = self.last.stored_page in tile.loaded_pages
+            loaded = self._parameters(tile, self.load)
+            if tile.features.cycles:
+                free = max(self.computed[1] if load_meets else self.computed[0], self.stored[1] if waits_store else 0)
+                ready = (self.tensors[name].ready(m, r) for name, m, r in tile.reads if name in self.tensors)
+                loaded = max(loaded, free, *ready) + tile.features.cycles
+            if tile.parameters.cycles or tile.features.cycles:
+                self.load = loaded
+            begin = max(self.computed[1], loaded, self.stored[1] if store_meets else self.stored[0])
+            end = begin + tile.compute
+            self._hold(tile, end)
+            self.computed = self.computed[1], end
+            self.stored = self.stored[1], max(end, self.stored[1]) + tile.store.cycles
+            times.times.append(self.stored[1])
+            self.last = tile
+        self.tensors[pipeline.name] = times
+        added = max(0, self.stored[1] - self.end)
+        self.end = max(self.end, self.stored[1])
+        return added
+
+    def _parameters(self, tile: TileDemand, free: int) -> int:
+        """When a tile's weights and records are loaded, LOAD being free at `free`: they wait for room."""
+        if not tile.parameters.cycles:
+            return free
+        while self.holders and (
+            self.words + tile.words > self.accelerator.weight_depth
+            or self.records + tile.records > self.accelerator.parameter_depth
+        ):
+            words, records, done = self.holders.popleft()
+            self.words -= words
+            self.records -= records
+            free = max(free, done)
+        return free + tile.parameters.cycles
+
+    def _hold(self, tile: TileDemand, done: int) -> None:
+        """The tile's parameters, or those of the tile before that it shares, stay until it is computed."""
+        if not tile.words:
+            return
+        if not tile.parameters.cycles:
+            if self.holders:
+                words, records, _ = self.holders.pop()
+                self.holders.append((words, records, done))
+            return
+        self.holders.append((tile.words, tile.records, done))
+        self.words += tile.words
+        self.records += tile.records
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A layer with a tiling: what its tiles demand, one by one.
+
+    Attributes:
+        name, inputs: the layer's, which are those of its tensors.
+        costs: of its tiles.
+        tiling, sides: tile sizes, and the places of the tiles that travel.
+        residents: for each input, its tile if it stays on chip.
+        own: the layer's output, if it stays on chip.
+        loads_input: whether its first tile brings the network's input on chip.
+        stores_own: whether its output is stored although it stays on chip.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    costs: TileCosts
+    tiling: Tiling
+    sides: tuple[Side, ...]
+    residents: Sequence[FeatureTile | None]
+    own: FeatureTile | None
+    loads_input: bool = False
+    stores_own: bool = False
+
+    def tiles(self) -> Iterator[TileDemand]:
+        """What the tiles demand, in order."""
+        costs, sides, shape = self.costs, self.sides, self.costs.shape
+        operator, own = shape.operator, self.own
+        last_of, last_source, loads = None, None, 0
+        before: tuple[Side, int] | None = None
+        for count, tile in enumerate(self.tiling.tiles(shape.output)):
+            of, Tof, oy, Toy = tile
+            parameters, features = NOTHING, NOTHING
+            if shape.weights_per_map and last_of != of:
+                last_of, parameters = of, costs.parameters(Tof)
+            index = operator.source_index(of)
+            resident = self.residents[index]
+            side = dict(sides[count % len(sides)])
+            filled: list[tuple[int, int]] = []
+            reads: list[tuple[str, int, int]] = []
+            if resident is None:
+                wanted = (index, *operator.source_maps(of, Tof), oy, Toy)
+                if wanted != last_source:
+                    last_source = wanted
+                    features += costs.source(tile)
+                    side[SOURCE] = sides[loads % len(sides)][SOURCE]
+                    filled.append(side[SOURCE])
+                    reads.append(self._needed(self.inputs[index], shape.source_tile(*tile)))
+                    loads += 1
+            elif self.loads_input and not count:
+                features += costs.load(resident, shape.inputs[index])
+            added = costs.shortcut(tile)
+            if added.bytes:
+                features += added
+                filled.append(side[SHORTCUT])
+                wanted_shortcut = shape.shortcut_tile(*tile)
+                assert wanted_shortcut is not None, "what costs a load is there"
+                reads.append(self._needed(self.inputs[1], wanted_shortcut))
+            load_meets = store_meets = False
+            if before is not None:
+                used = [before[0][role] for role in (SOURCE, SHORTCUT) if role in before[0]]
+                load_meets = any(place in used or place[0] == before[1] for place in filled)
+                if own is None:
+                    stored = before[0][DESTINATION]
+                    store_meets = stored == side[DESTINATION] or stored[0] == self._copy_b(side, index)
+            words = weight_words(Tof, shape.weights_per_map, shape.accelerator)
+            yield TileDemand(
+                costs.compute(tile),
+                parameters,
+                features,
+                costs.store(tile),
+                words,
+                Tof if words else 0,
+                load_meets,
+                store_meets,
+                tuple(reads),
+                frozenset(page for page, _ in filled),
+                frozenset(page for page, _ in side.values()) | ({own.page} if own is not None else set()),
+                side[DESTINATION][0] if own is None else None,
+            )
+            before = side, own.page if own is not None else side[DESTINATION][0]
+        if self.stores_own:
+            whole = (0, shape.output.channels, 0, shape.output.height)
+            yield TileDemand(0, NOTHING, NOTHING, costs.stored(whole), 0, 0)
+
+    @staticmethod
+    def _needed(name: str, tile: FeatureTile) -> tuple[str, int, int]:
+        return name, tile.first_map + tile.maps - 1, tile.first_row + tile.rows - 1
+
+    def _copy_b(self, side: Side, index: int) -> int | None:
+        """The page whose copy B the computation of a tile reads: that of its shortcut, or of a pooling's source."""
+        operator = self.costs.shape.operator
+        role, tensor = SOURCE, index
+        if isinstance(operator, Convolution):
+            if operator.added is None:
+                return None
+            role, tensor = SHORTCUT, 1
+        resident = self.residents[tensor]
+        if resident is not None:
+            return resident.page
+        return side[role][0] if role in side else None
