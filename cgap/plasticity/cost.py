@@ -41,15 +41,21 @@ class Budget:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer with kernels of `taps` weights at `positions` pixels, for all inputs of a group and all outputs."""
+    """A layer with kernels of `taps` weights at `positions` pixels, for all inputs of a group and all outputs.
+
+    `fixed` is the number of its weights where that is the same at all widths.
+    """
 
     positions: int
     taps: int
     inputs: tuple[Segment, ...]
     outputs: tuple[Segment, ...]
     groups: int
+    fixed: int = 0
 
     def weights(self, widths: Mapping[str, int]) -> int:
+        if self.fixed:
+            return self.fixed
         inputs = _entries(self.inputs, widths) // self.groups if self.inputs else 1
         return self.taps * inputs * _entries(self.outputs, widths)
 
@@ -61,7 +67,8 @@ def _entries(segments: tuple[Segment, ...], widths: Mapping[str, int]) -> int:
 class CostModel:
     """Costs of one network at any widths; built once, because surgery moves no pixel and no kernel.
 
-    `cycles` predicts them from the widths of all spaces.
+    Counted are all convolutions, transposed ones and linear layers that are modules; those that are in no space have
+    one cost at all widths. `cycles` predicts cycles from the widths of all spaces.
     """
 
     def __init__(
@@ -85,23 +92,35 @@ class CostModel:
 
 def _layers(model: nn.Module, members: list[Member], positions: Mapping[str, int]) -> Iterator[_Layer]:
     inputs = {member.module: member.segments for member in members if member.role == "consumer"}
-    for member in members:
-        module = model.get_submodule(member.module)
-        if isinstance(module, (nn.Conv2d, nn.Linear)) and member.role != "consumer":
+    outputs = {member.module: member.segments for member in members if member.role != "consumer"}
+    for path, module in model.named_modules():
+        if not isinstance(module, _COUNTED):
+            continue
+        at = positions.get(path, 0)
+        if path in outputs:
+            groups = module.groups if isinstance(module, nn.Conv2d) and path in inputs else 1
             taps = math.prod(module.weight.shape[2:])
-            groups = module.groups if isinstance(module, nn.Conv2d) and member.module in inputs else 1
-            yield _Layer(positions[member.module], taps, inputs.get(member.module, ()), member.segments, groups)
+            yield _Layer(at, taps, inputs.get(path, ()), outputs[path], groups)
+        else:
+            yield _Layer(at, 0, (), (), 1, fixed=module.weight.numel())
+
+
+_COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 def _positions(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
-    """Output pixels of every convolution and linear layer, by path."""
+    """How often each weight of a convolution or linear layer is used for an image in eval mode, by the layer's path."""
     found: dict[str, int] = {}
     handles = []
     for path, module in model.named_modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        if isinstance(module, _COUNTED):
 
-            def hook(_m: nn.Module, _i: object, out: Tensor, path: str = path) -> None:
-                found[path] = out[0, 0].numel() if out.dim() == 4 else 1
+            def hook(layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor, path: str = path) -> None:
+                if isinstance(layer, nn.Linear):
+                    pixels = out[0].numel() // out.shape[-1]
+                else:
+                    pixels = (inputs[0] if isinstance(layer, nn.ConvTranspose2d) else out)[0, 0].numel()
+                found[path] = found.get(path, 0) + pixels
 
             handles.append(module.register_forward_hook(hook))
     training = model.training

@@ -148,7 +148,7 @@ def _replace(optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, entries
 
 def _update_width(module: nn.Module, member: Member, entries: int) -> None:
     """Make the module's own idea of its width agree with its tensors."""
-    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm2d)):
         module.num_features = entries
     elif isinstance(module, nn.PReLU):
         module.num_parameters = entries

@@ -1,36 +1,49 @@
-"""Finds the channel spaces of a plain `nn.Module` by tracing it and following every tensor's channels along."""
+"""Finds the channel spaces of a plain `nn.Module` by tracing it and following every tensor's channels along.
+
+Where an operation's channels cannot be followed, what it reads and makes is fixed in width, and the rest stays plastic.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx, nn
 
 from cgap.plasticity.spaces import ChannelPad, Member, Role, Segment, Space, Spaces
+from cgap.plasticity.verification import fix_what_differs
 from fpga_model.errors import UserError
 
 _SAME_CHANNELS_MODULES = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.GELU, nn.Sigmoid, nn.Tanh,
     nn.Identity, nn.Dropout, nn.Dropout2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
-    nn.ZeroPad2d, nn.ReflectionPad2d, nn.Upsample,
+    nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d, nn.Upsample, nn.Mish, nn.Softplus,
+    nn.Hardtanh, nn.SELU, nn.CELU,
 )  # fmt: skip
 _SAME_CHANNELS = frozenset([
     "relu", "relu_", "relu6", "leaky_relu", "elu", "silu", "hardswish", "hardsigmoid", "gelu", "sigmoid", "tanh",
     "dropout", "contiguous", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "clamp",
-    "float", "neg",
+    "float", "neg", "abs", "exp", "square", "sqrt", "pow", "mish", "softplus", "hardtanh", "selu", "interpolate",
+    "clone", "detach",
 ])  # fmt: skip
 _ARITHMETIC = frozenset(("add", "add_", "iadd", "sub", "isub", "mul", "mul_", "imul", "truediv", "div"))
 _RESHAPES = frozenset(["flatten", "view", "reshape", "squeeze", "unsqueeze"])
+_NORMS = (nn.BatchNorm2d, nn.BatchNorm1d, nn.InstanceNorm2d)
+_TENSORS = frozenset(["weight", "bias", "running_mean", "running_var", "num_batches_tracked"])
+"""Parameters and buffers that surgery re-indexes, or need not; a module with others is not one it can resize."""
 _BATCH = 2
 
 
 class _Channels:
     """Channels under construction: a union-find node that may also be cut in two."""
 
-    def __init__(self, width: int, fixed: str | None = None) -> None:
+    def __init__(self, width: int, origin: str, fixed: str | None = None) -> None:
         self.width = width
+        self.origin = origin
         self.groups = 1
         self.fixed = fixed
         self.parent: _Channels | None = None
@@ -47,7 +60,10 @@ class _Channels:
         self.fixed = self.fixed or why
 
     def split(self, at: int) -> None:
-        self.parts = _Channels(at, self.fixed), _Channels(self.width - at, self.fixed)
+        self.parts = (
+            _Channels(at, self.origin, self.fixed),
+            _Channels(self.width - at, self.origin, self.fixed),
+        )
 
     def take(self, other: _Channels) -> None:
         """Become one with `other`, which has the same width."""
@@ -88,11 +104,29 @@ class _Use:
     groups: int = 1
 
 
+class _UnfollowedError(Exception):
+    """Why the channels of an operation's result are not known."""
+
+
 class _Tracer(fx.Tracer):
+    """Traces into modules until their forward cannot be traced: those it takes for one operation."""
+
     record_stack_traces = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, ChannelPad) or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        before = set(self.graph.nodes)
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:  # whatever a user's forward raises on a proxy
+            for node in reversed([node for node in self.graph.nodes if node not in before]):
+                if node.op != "get_attr":  # the tracer remembers those and would use them again
+                    self.graph.erase_node(node)
+            return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
 
 
 class _Finder(fx.Interpreter):
@@ -111,21 +145,31 @@ class _Finder(fx.Interpreter):
         result = super().run_node(n)
         if n.op == "output":
             for node in n.all_input_nodes:
-                self.values[node].fix("output")
-        elif n.op == "get_attr" and isinstance(result, torch.Tensor):
-            raise self._refuse(n, "a parameter that no module owns")
+                if node in self.values:
+                    self.values[node].fix("output")
         elif isinstance(result, torch.Tensor):
             n.meta["shape"] = tuple(result.shape)
-            self.values[n] = self._follow(n, args, result)
-        elif n.op != "get_attr" and isinstance(result, (tuple, list)) and any(torch.is_tensor(r) for r in result):
-            raise self._refuse(n, f"the operation '{_name(n)}', which makes several tensors")
+            try:
+                self.values[n] = self._follow(n, args, result)
+            except _UnfollowedError as error:
+                self.values[n] = self._frozen(n, str(error), result)
+        elif n.op != "get_attr" and any(torch.is_tensor(part) for part in _flat(result)):
+            self._frozen(n, f"the operation '{_name(n)}', which makes several tensors", torch.zeros(0))
         return result
+
+    def _frozen(self, node: fx.Node, why: str, result: torch.Tensor) -> _Value:
+        """A result of fixed width, made from operands that are fixed with it."""
+        where = f"{_owner(node)}: {why}"
+        for operand in node.all_input_nodes:
+            if operand in self.values:
+                self.values[operand].fix(where)
+        return self._new(result.shape[1] if result.dim() > 1 else result.numel(), str(node.name), where)
 
     def _follow(self, node: fx.Node, args: tuple[object, ...], result: torch.Tensor) -> _Value:
         if node.op == "placeholder":
-            value = self._new(result.shape[1])
-            value.fix("input")
-            return value
+            return self._new(result.shape[1], "input", "input")
+        if node.op == "get_attr":
+            raise self._refuse("a parameter that no module owns")
         if node.op == "call_module":
             return self._module(node, self.model.get_submodule(str(node.target)), result)
         return self._function(node, args, result)
@@ -136,17 +180,15 @@ class _Finder(fx.Interpreter):
             return self._convolution(path, module, value)
         if isinstance(module, nn.Linear):
             if result.dim() != 2:
-                raise self._refuse(node, "a Linear on more than rows [N, features]")
+                raise self._refuse("a Linear on more than rows [N, features]")
             return self._dense(path, value, module.out_features)
-        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d)) or (
-            isinstance(module, nn.PReLU) and module.num_parameters > 1
-        ):
+        if isinstance(module, _NORMS) or (isinstance(module, nn.PReLU) and module.num_parameters > 1):
             self.uses.append(_Use(path, "follower", value))
             return value
         if isinstance(module, ChannelPad):
             if not module.extra:
                 return value
-            extra = self._new(module.extra)
+            extra = self._new(module.extra, path)
             self.uses.append(_Use(path, "padding", extra))
             return _Value(value.parts + extra.parts)
         if isinstance(module, nn.Flatten) and module.start_dim == 1:
@@ -156,7 +198,7 @@ class _Finder(fx.Interpreter):
             return value
         if isinstance(module, (*_SAME_CHANNELS_MODULES, nn.PReLU)):
             return value
-        raise self._refuse(node, f"a {type(module).__name__}")
+        raise self._refuse(f"a {type(module).__name__}")
 
     def _convolution(self, path: str, module: nn.Conv2d, value: _Value) -> _Value:
         groups = module.groups
@@ -170,13 +212,13 @@ class _Finder(fx.Interpreter):
         if len(leaves) > 1 or leaves[0][1] > 1 or leaves[0][0].groups not in (1, groups):
             value.fix(why)
         leaves[0][0].groups = groups
-        out = self._new(module.out_channels)
+        out = self._new(module.out_channels, path)
         out.parts[0][0].groups = groups
         self.uses += [_Use(path, "consumer", value, groups), _Use(path, "producer", out)]
         return out
 
     def _dense(self, path: str, value: _Value, outputs: int) -> _Value:
-        out = self._new(outputs)
+        out = self._new(outputs, path)
         self.uses += [_Use(path, "consumer", value), _Use(path, "producer", out)]
         return out
 
@@ -186,6 +228,8 @@ class _Finder(fx.Interpreter):
             return self._arithmetic(node, result)
         if name in ("cat", "concat", "concatenate"):
             return self._concatenation(node, args, result)
+        if name == "expand_as":
+            return self._expanded(node)
         value = self._only_input(node)
         if name in _SAME_CHANNELS:
             return value
@@ -200,7 +244,7 @@ class _Finder(fx.Interpreter):
             return self._reduced(node, args, value)
         if name == "pad":
             return self._pad(node, args, value)
-        raise self._refuse(node, f"the operation '{name}'")
+        raise self._refuse(f"the operation '{name}'")
 
     def _reshaped(self, node: fx.Node, value: _Value, result: torch.Tensor) -> _Value:
         """Layout that keeps batch and channels apart from the rest: [N, C, H, W] -> [N, C * H * W], [N, C], ..."""
@@ -211,60 +255,92 @@ class _Finder(fx.Interpreter):
                 return value
             if result.dim() == 2 and result.shape[1] == entries * spatial:
                 return value.repeated(spatial)
-        raise self._refuse(node, f"the operation '{_name(node)}' from {list(source)} to {list(result.shape)}")
+        raise self._refuse(f"the operation '{_name(node)}' from {list(source)} to {list(result.shape)}")
 
     def _reduced(self, node: fx.Node, args: tuple[object, ...], value: _Value) -> _Value:
         axes = args[1] if len(args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis"))
         rank = len(node.all_input_nodes[0].meta["shape"])
         listed = axes if isinstance(axes, (tuple, list)) else [axes]
         if not all(isinstance(axis, int) and axis % rank > 1 for axis in listed):
-            raise self._refuse(node, f"the operation '{_name(node)}' over axes {axes}")
+            raise self._refuse(f"the operation '{_name(node)}' over axes {axes}")
         return value
 
     def _pad(self, node: fx.Node, args: tuple[object, ...], value: _Value) -> _Value:
         """Zero channels before and after the others; their number is the forward's own, so it cannot change."""
         amounts = args[1] if len(args) > 1 else node.kwargs.get("pad")
         if not isinstance(amounts, (tuple, list)) or not all(isinstance(a, int) for a in amounts) or any(amounts[6:]):
-            raise self._refuse(node, f"the padding {amounts}")
+            raise self._refuse(f"the padding {amounts}")
         before, after = (*amounts[4:6], 0, 0)[:2]
         if min(before, after) < 0:
-            raise self._refuse(node, f"the padding {amounts}")
-        extras = [self._new(count, "constant channel padding").parts if count else () for count in (before, after)]
+            raise self._refuse(f"the padding {amounts}")
+        extras = [
+            self._new(count, str(node.name), "constant channel padding").parts if count else ()
+            for count in (before, after)
+        ]
         return _Value(extras[0] + value.parts + extras[1])
 
     def _concatenation(self, node: fx.Node, args: tuple[object, ...], result: torch.Tensor) -> _Value:
         axis = args[1] if len(args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
         if axis not in (1, 1 - result.dim()):
-            raise self._refuse(node, f"a concatenation on axis {axis}")
+            raise self._refuse(f"a concatenation on axis {axis}")
         operands = node.args[0] if node.args else node.kwargs["tensors"]
-        assert isinstance(operands, (tuple, list))
+        if not isinstance(operands, (tuple, list)) or any(operand not in self.values for operand in operands):
+            raise self._refuse("a concatenation of what one operation makes")
         return _Value(tuple(part for operand in operands for part in self.values[operand].parts))
 
     def _arithmetic(self, node: fx.Node, result: torch.Tensor) -> _Value:
-        """Channel c of every operand is channel c of the result."""
-        values = [
-            self.values[n] for n in (*node.args, *node.kwargs.values()) if isinstance(n, fx.Node) and n in self.values
-        ]
-        if not values:
-            raise self._refuse(node, f"the operation '{_name(node)}' on numbers")
-        if any(value.entries() != values[0].entries() for value in values):
-            raise self._refuse(node, f"the operation '{_name(node)}' that broadcasts over channels")
-        for other in values[1:]:
-            _unite(values[0], other)
-        return values[0]
+        """Channel c of every operand is channel c of the result; a single channel counts for all and stays single."""
+        united: list[_Value] = []
+        parameter = False
+        for operand in node.all_input_nodes:
+            if operand not in self.values:
+                continue
+            value, shape = self.values[operand], operand.meta["shape"]
+            if result.dim() < 2:
+                raise self._refuse(f"the operation '{_name(node)}' on numbers")
+            aligned = (1,) * (result.dim() - len(shape)) + shape
+            if aligned[1] == 1 < result.shape[1]:
+                value.fix("one channel for all")
+            elif operand.op == "get_attr":
+                parameter = parameter or aligned[1] > 1
+            elif len(shape) != result.dim() or aligned[1] != value.entries():
+                raise self._refuse(f"the operation '{_name(node)}' that broadcasts over channels")
+            else:
+                united.append(value)
+        if not united:
+            raise self._refuse(f"the operation '{_name(node)}' on parameters or numbers")
+        if any(value.entries() != united[0].entries() for value in united):
+            raise self._refuse(f"the operation '{_name(node)}' on channels of different extent")
+        for other in united[1:]:
+            _unite(united[0], other)
+        if parameter:
+            united[0].fix(f"{_owner(node)}: a parameter that no module owns")
+        return united[0]
 
-    def _new(self, width: int, fixed: str | None = None) -> _Value:
-        self.all.append(_Channels(width, fixed))
+    def _expanded(self, node: fx.Node) -> _Value:
+        """`x.expand_as(y)`: y's channels, which are x's too unless x has one for all."""
+        operands = [operand for operand in node.all_input_nodes if operand in self.values]
+        if len(operands) != 2 or any(len(o.meta["shape"]) != len(operands[1].meta["shape"]) for o in operands):
+            raise self._refuse("the operation 'expand_as' to another number of axes")
+        value, like = (self.values[operand] for operand in operands)
+        if value.entries() == like.entries():
+            _unite(value, like)
+        else:
+            value.fix("one channel for all")
+        return like
+
+    def _new(self, width: int, origin: str, fixed: str | None = None) -> _Value:
+        self.all.append(_Channels(width, origin, fixed))
         return _Value(((self.all[-1], 1),))
 
     def _only_input(self, node: fx.Node) -> _Value:
         inputs = [self.values[n] for n in node.all_input_nodes if n in self.values]
         if len(inputs) != 1:
-            raise self._refuse(node, f"the operation '{_name(node)}' on {len(inputs)} tensors")
+            raise self._refuse(f"the operation '{_name(node)}' on {len(inputs)} tensors")
         return inputs[0]
 
-    def _refuse(self, node: fx.Node, what: str) -> UserError:
-        return UserError(f"{_owner(node)}: channels cannot be followed through {what}")
+    def _refuse(self, what: str) -> _UnfollowedError:
+        return _UnfollowedError(f"channels cannot be followed through {what}")
 
 
 def _unite(a: _Value, b: _Value) -> None:
@@ -302,7 +378,7 @@ def _owner(node: fx.Node) -> str:
     paths = [str(entry[0]) if isinstance(entry, tuple) else str(entry) for entry in stack.values()]
     path = str(node.target) if node.op == "call_module" else (paths[-1] if paths and paths[-1] else str(node.name))
     lines = re.findall(r'File "(.+?)", line (\d+)', node.stack_trace or "")
-    own = [line for line in lines if "/torch/" not in line[0]]
+    own = [line for line in lines if "/torch/" not in line[0] and line[0] != __file__]
     return f"{path} ({own[-1][0]}:{own[-1][1]})" if own else path
 
 
@@ -311,23 +387,39 @@ def _keeps_channels(index: object) -> bool:
     return isinstance(index, tuple) and len(index) > 2 and all(i == slice(None) for i in index[:2])
 
 
+def _flat(value: object) -> Iterator[object]:
+    """What is in lists, tuples and dictionaries of any depth."""
+    if isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _flat(part)
+    elif isinstance(value, dict):
+        yield from _flat(list(value.values()))
+    else:
+        yield value
+
+
 def find_spaces(model: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> Spaces:
     """Find the channel spaces of `model` for inputs [N, *input_shape].
 
     Arithmetic on two tensors unites the spaces they have; where one of them is padded with zero channels or
-    concatenated, the other is cut likewise. The spaces of the input and the output are fixed. A space is named
-    after the first module that makes it, with the segment's number where that module makes several, and `input`.
+    concatenated, the other is cut likewise. The spaces of the input and the output are fixed, and so are those at an
+    operation whose channels cannot be followed, of a module that is called twice, shares a weight or computes it from
+    others, and all with which a copy of the network at other widths fails or computes something else in train or eval
+    mode; `Space.fixed` says why. A space is named after the first module that makes it, with the segment's number where
+    that module makes several, and `input`.
 
-    Raises UserError, naming the module and the line, where the network cannot be traced or the channels cannot be
-    followed.
+    Raises UserError where the network cannot be traced at all, does not run on such inputs, or cannot be copied.
     """
+    training, like = model.training, next(model.parameters())
     try:
+        model.train()  # what is there in training only is found, too
         tracer = _Tracer()
         traced = fx.GraphModule(model, tracer.trace(model))
     except Exception as error:  # whatever a user's forward raises on a proxy
         raise UserError(f"{type(model).__name__}: its forward cannot be traced ({error})") from error
+    finally:
+        model.train(training)
     finder = _Finder(traced, model)
-    training, like = model.training, next(model.parameters())
     model.eval()
     try:
         with torch.no_grad():
@@ -336,12 +428,33 @@ def find_spaces(model: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) ->
         raise UserError(f"{type(model).__name__}: does not run on an input of shape {input_shape} ({error})") from error
     finally:
         model.train(training)
-    return _named(finder.uses, finder.all)
+    spaces = _named(_resizable(model, finder.uses), finder.all)
+    fix_what_differs(model, spaces, input_shape)
+    return spaces
+
+
+def _resizable(model: nn.Module, uses: list[_Use]) -> list[_Use]:
+    """The parts of modules that are called once, with the channels of all modules fixed that surgery cannot resize."""
+    owners: dict[int, list[str]] = {}
+    for path, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(f"{path}.{name}")
+    calls = Counter((use.module, use.role) for use in uses)
+    for use in uses:
+        module = model.get_submodule(use.module)
+        tied = [names for p in module.parameters() if len(names := owners[id(p)]) > 1]
+        computed = {name for name, _ in (*module.named_parameters(), *module.named_buffers())} - _TENSORS
+        if calls[use.module, use.role] > 1:
+            use.value.fix(f"{use.module}: is called more than once")
+        elif tied:
+            use.value.fix(f"{' and '.join(tied[0])} are one parameter")
+        elif computed and not isinstance(module, ChannelPad):
+            use.value.fix(f"{use.module}: computes its weight from {', '.join(sorted(computed))}")
+    return [use for use in uses if calls[use.module, use.role] == 1]
 
 
 def _named(uses: list[_Use], everything: list[_Channels]) -> Spaces:
     """The spaces that the channels have become."""
-    _refuse_shared(uses)
     leaves = list(dict.fromkeys(leaf for channels in everything for leaf in channels.leaves()))
     for leaf in leaves:
         if leaf.fixed:
@@ -352,8 +465,11 @@ def _named(uses: list[_Use], everything: list[_Channels]) -> Spaces:
             parts = use.value.leaves()
             for number, (leaf, _) in enumerate(parts):
                 names.setdefault(leaf, use.module if len(parts) == 1 else f"{use.module}[{number}]")
-    for number, leaf in enumerate(leaf for leaf in leaves if leaf not in names):
-        names[leaf] = f"input[{number}]" if number else "input"
+    taken = Counter(names.values())
+    for leaf in leaves:
+        if leaf not in names:
+            names[leaf] = f"{leaf.origin}[{taken[leaf.origin]}]" if taken[leaf.origin] else leaf.origin
+            taken[leaf.origin] += 1
     members = [
         Member(
             use.module,
@@ -367,13 +483,6 @@ def _named(uses: list[_Use], everything: list[_Channels]) -> Spaces:
     for leaf in leaves:
         name = names[leaf]
         mine = [member for member in members if any(segment.space == name for segment in member.segments)]
-        spaces.spaces[name] = Space(name, leaf.width // leaf.groups, mine, leaf.groups, leaf.fixed)
+        if mine or leaf.origin == "input":
+            spaces.spaces[name] = Space(name, leaf.width // leaf.groups, mine, leaf.groups, leaf.fixed)
     return spaces
-
-
-def _refuse_shared(uses: list[_Use]) -> None:
-    seen: set[tuple[str, Role]] = set()
-    for use in uses:
-        if (use.module, use.role) in seen:
-            raise UserError(f"{use.module}: is called more than once, so its channels have no single meaning")
-        seen.add((use.module, use.role))

@@ -1,6 +1,7 @@
 """Laws of surgery on 200 random architectures. If one breaks, a run changes its network without meaning to."""
 
 import copy
+import functools
 
 import pytest
 
@@ -19,7 +20,13 @@ TOLERANCE = 1e-9
 def networks(request):
     """(network, its spaces) for one batch of seeds."""
     seeds = range(request.param * BATCH, (request.param + 1) * BATCH)
-    return [(model, spaces_of(model)) for model in map(settled, seeds)]
+    return copy.deepcopy([prepared(seed) for seed in seeds])
+
+
+@functools.cache
+def prepared(seed):
+    model = settled(seed)
+    return model, spaces_of(model)
 
 
 def spaces_of(model):
