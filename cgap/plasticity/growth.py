@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from cgap.plasticity.cost import CostModel
 from cgap.plasticity.saliency import ChannelState
 from cgap.plasticity.spaces import Member, Spaces
-from cgap.plasticity.surgery import IndexMap, surgery
+from cgap.plasticity.surgery import AVERAGE, IndexMap, surgery
 from cgap.plasticity.weights import Masks
 from fpga_model.errors import UserError
 
@@ -83,12 +83,20 @@ def grow(
     width = spaces[name].width
     parents = ranked[torch.arange(channels // chosen.litter) % width].repeat_interleave(chosen.litter).tolist()
     index = IndexMap.append(width, channels, tuple(parents))
-    surgery(model, spaces, name, index, optimizer=optimizer, state=state, masks=masks)
-    chosen.differ(model, spaces, name, parents, chosen.noise if noise is None else noise, generator)
+    inherits = chosen.inherits
+    surgery(model, spaces, name, index, optimizer=optimizer, state=state, masks=masks, averages=inherits)
+    sums = _moving_sums(optimizer) if inherits and optimizer is not None else {}
+    chosen.differ(model, spaces, name, parents, chosen.noise if noise is None else noise, generator, sums)
 
 
 def _pairs(
-    model: nn.Module, spaces: Spaces, name: str, parents: list[int], noise: float, generator: torch.Generator
+    model: nn.Module,
+    spaces: Spaces,
+    name: str,
+    parents: list[int],
+    noise: float,
+    generator: torch.Generator,
+    sums: Mapping[nn.Parameter, Tensor],
 ) -> None:
     """Twins that cancel: (V, V) in, (Z, -Z) out.
 
@@ -110,15 +118,22 @@ def _pairs(
 
 
 def _split(
-    model: nn.Module, spaces: Spaces, name: str, parents: list[int], noise: float, generator: torch.Generator
+    model: nn.Module,
+    spaces: Spaces,
+    name: str,
+    parents: list[int],
+    noise: float,
+    generator: torch.Generator,
+    sums: Mapping[nn.Parameter, Tensor],
 ) -> None:
     """A parent and its copy share what the consumers read from it, each weight in a ratio of its own.
 
     Both have the parent's activation in train and eval mode, so the logits stay what they were. The ratios are
     even up to `noise`; without noise the two would stay one for good. Filters are not rescaled: behind a batch norm
-    their scale does not matter, and elsewhere activations need not be linear in it.
+    their scale does not matter, and elsewhere activations need not be linear in it. Moving averages are divided
+    alike, so that the network at its averages stays what it was, too.
     """
-    _divide(model, spaces, name, parents, noise, generator)
+    _divide(model, spaces, name, parents, noise, generator, sums)
 
 
 NAIVE_SCALE = 0.5
@@ -126,13 +141,19 @@ NAIVE_SCALE = 0.5
 
 
 def _naive(
-    model: nn.Module, spaces: Spaces, name: str, parents: list[int], noise: float, generator: torch.Generator
+    model: nn.Module,
+    spaces: Spaces,
+    name: str,
+    parents: list[int],
+    noise: float,
+    generator: torch.Generator,
+    sums: Mapping[nn.Parameter, Tensor],
 ) -> None:
     """The split that forgets the statistics: a scaled copy plus noise behind a batch norm that was not rescaled.
 
     In train mode batch norm hides the scale; in eval mode the logits change. Kept to show that.
     """
-    _divide(model, spaces, name, parents, 0.0, generator)
+    _divide(model, spaces, name, parents, 0.0, generator, sums)
     width = spaces[name].width - len(parents)
     for member in spaces[name].of("producer"):
         for tensor, value, _ in member.tensors(model.get_submodule(member.module)):
@@ -145,31 +166,52 @@ def _naive(
 
 @dataclass(frozen=True)
 class Policy:
-    """How many children a parent has at once, what makes them differ from it and from each other, and how much."""
+    """How many children a parent has at once, what makes them differ from it and from each other, and how much.
+
+    `inherits` says whether they start from their parent's moving averages, or with none.
+    """
 
     litter: int
-    differ: Callable[[nn.Module, Spaces, str, list[int], float, torch.Generator], None]
+    differ: Callable[[nn.Module, Spaces, str, list[int], float, torch.Generator, Mapping[nn.Parameter, Tensor]], None]
     noise: float
+    inherits: bool = False
 
 
-POLICIES = {"pairs": Policy(2, _pairs, 2.0), "split": Policy(1, _split, 0.5), "naive": Policy(1, _naive, 0.5)}
+POLICIES = {
+    "pairs": Policy(2, _pairs, 2.0),
+    "split": Policy(1, _split, 0.5, inherits=True),
+    "naive": Policy(1, _naive, 0.5),
+}
+
+
+def _moving_sums(optimizer: Optimizer) -> dict[nn.Parameter, Tensor]:
+    """The decayed sum of every parameter that has a moving average."""
+    return {parameter: values[AVERAGE] for parameter, values in optimizer.state.items() if AVERAGE in values}
 
 
 def _divide(
-    model: nn.Module, spaces: Spaces, name: str, parents: list[int], noise: float, generator: torch.Generator
+    model: nn.Module,
+    spaces: Spaces,
+    name: str,
+    parents: list[int],
+    noise: float,
+    generator: torch.Generator,
+    sums: Mapping[nn.Parameter, Tensor],
 ) -> None:
-    """Divide every consumer's weights for a parent between it and its child."""
+    """Divide every consumer's weights for a parent between it and its child, and their moving sums in `sums` alike."""
     width = spaces[name].width - len(parents)
     for member in spaces[name].of("consumer"):
         weight = model.get_submodule(member.module).weight
         assert isinstance(weight, nn.Parameter)
-        inputs = weight.data.movedim(1, 0)
+        divided = [tensor.movedim(1, 0) for tensor in (weight.data, sums.get(weight)) if tensor is not None]
         for start, newborn, repeat in _newborn(member, name, width, spaces):
             for child, parent in zip(range(newborn.start, newborn.stop, repeat), parents, strict=True):
-                old = inputs[start + parent * repeat : start + (parent + 1) * repeat]
-                ratio = (1 + noise * (2 * torch.rand(old.shape, generator=generator) - 1)) / 2
-                inputs[child : child + repeat] = ratio * old
-                old -= inputs[child : child + repeat]
+                shape = divided[0][child : child + repeat].shape
+                ratio = (1 + noise * (2 * torch.rand(shape, generator=generator) - 1)) / 2
+                for inputs in divided:
+                    old = inputs[start + parent * repeat : start + (parent + 1) * repeat]
+                    inputs[child : child + repeat] = ratio * old
+                    old -= inputs[child : child + repeat]
 
 
 def _newborn(member: Member, name: str, width: int, spaces: Spaces) -> Iterator[tuple[int, range, int]]:

@@ -17,6 +17,9 @@ from fpga_model.errors import UserError
 FRESH = -1
 """Source of a channel that did not exist before."""
 
+AVERAGE = "ema"
+"""Key in the optimizer's state of a parameter's decayed sum; those of what goes with it begin with it."""
+
 
 @dataclass(frozen=True)
 class IndexMap:
@@ -76,11 +79,14 @@ def surgery(
     optimizer: Optimizer | None = None,
     state: ChannelState | None = None,
     masks: Masks | None = None,
+    averages: bool = False,
 ) -> None:
     """Re-index the channels of space `name` in parameters, buffers, optimizer state, saliency, ages and masks at once.
 
     Fresh channels start from those that `index.like` names, or from zero (one for running variances); their
-    momentum, saliency and age start at zero, and none of their weights is masked. The optimizer ends up holding the
+    momentum, saliency and age start at zero, and none of their weights is masked. With `averages` the moving averages
+    in the optimizer's state (see AVERAGE) are those of the channels that they start from, else they start at zero.
+    The optimizer ends up holding the
     new parameters and none of the old ones. Raises UserError for a fixed space, an empty map or a source out of range.
     """
     space = spaces[name]
@@ -99,7 +105,7 @@ def surgery(
                 parameter = nn.Parameter(new, requires_grad=old.requires_grad)
                 setattr(module, tensor, parameter)
                 if optimizer is not None:
-                    _replace(optimizer, old, parameter, moments, axis)
+                    _replace(optimizer, old, parameter, axis, moments, entries if averages else moments)
             else:
                 setattr(module, tensor, new)
         _update_width(module, member, len(entries.source))
@@ -120,7 +126,7 @@ def _check(space: Space, index: IndexMap) -> None:
 
 
 def resize_to(model: nn.Module, spaces: Spaces, widths: Mapping[str, int]) -> None:
-    """Give spaces these widths, keeping first channels or adding zero ones: the shape into which a checkpoint loads.
+    """Give spaces these widths, keeping first channels or adding copies of them: the shape that a checkpoint has.
 
     Raises UserError for an unknown or fixed space or a width below one.
     """
@@ -130,10 +136,13 @@ def resize_to(model: nn.Module, spaces: Spaces, widths: Mapping[str, int]) -> No
         now = spaces[name].width
         if width != now:
             kept = min(width, now)
-            surgery(model, spaces, name, IndexMap.append(kept, width - kept))
+            copied = tuple(channel % now for channel in range(width - kept))
+            surgery(model, spaces, name, IndexMap.append(kept, width - kept, copied))
 
 
-def _replace(optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, entries: IndexMap, axis: int) -> None:
+def _replace(
+    optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, axis: int, moments: IndexMap, averages: IndexMap
+) -> None:
     for group in optimizer.param_groups:
         for position, parameter in enumerate(group["params"]):
             if parameter is old:
@@ -141,7 +150,9 @@ def _replace(optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, entries
     if old in optimizer.state:
         values = optimizer.state.pop(old)
         optimizer.state[new] = {
-            key: entries.remap(value, axis) if isinstance(value, Tensor) and value.shape == old.shape else value
+            key: (averages if key.startswith(AVERAGE) else moments).remap(value, axis)
+            if isinstance(value, Tensor) and value.shape == old.shape
+            else value
             for key, value in values.items()
         }
 

@@ -484,5 +484,6 @@ def _named(uses: list[_Use], everything: list[_Channels]) -> Spaces:
         name = names[leaf]
         mine = [member for member in members if any(segment.space == name for segment in member.segments)]
         if mine or leaf.origin == "input":
-            spaces.spaces[name] = Space(name, leaf.width // leaf.groups, mine, leaf.groups, leaf.fixed)
+            fixed = leaf.fixed or (None if any(m.role == "consumer" for m in mine) else "nothing reads it")
+            spaces.spaces[name] = Space(name, leaf.width // leaf.groups, mine, leaf.groups, fixed)
     return spaces

@@ -42,6 +42,7 @@ class ModelSection(_Section):
 
     name: str = Field(description=f"{', '.join(zoo.names())}, or your own as MODULE:CALLABLE")
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
+    output: int | str | None = Field(None, description="the place or name of the one that trains, of several outputs")
     widths_from: str | None = Field(None, description="a finished run's folder: start fresh at its final widths")
 
 

@@ -29,6 +29,7 @@ from cgap.training.averaging import accumulate, follow, network_of
 from cgap.training.batches import Split, evaluation_batches, training_batches
 from cgap.training.config import Config, PlasticitySection
 from cgap.training.log import MetricsLog
+from cgap.training.network import to_layout
 from cgap.training.schedule import Event, Schedule
 from cgap.training.state import RunState, load_run, save_checkpoint
 from cgap.training.step import make_learner, require_finite, train_step
@@ -88,8 +89,8 @@ def load_teacher(config: Config, epoch: int, device: torch.device | str = "cpu")
     """The network to learn from in this epoch, if any. Raises UserError if its run is not to be had."""
     if config.distillation is None or epoch < config.distillation.epoch:
         return None
-    teacher, _ = load_run(config.run_folder(config.distillation.teacher))
-    return teacher.to(device, memory_format=torch.channels_last).requires_grad_(False)
+    teacher, shape = load_run(config.run_folder(config.distillation.teacher))
+    return to_layout(teacher, shape).to(device).requires_grad_(False)
 
 
 def _train_epoch(

@@ -30,6 +30,7 @@ from cgap.plasticity import (
 )
 from cgap.plasticity.cycles import CycleModel
 from cgap.training.config import AcceleratorSection, Config, PlasticitySection, load_config
+from cgap.training.network import Selected, require_logits, to_layout
 from cgap.training.record import read_record
 from cgap.training.schedule import final_budget
 from cgap.training.workers import Workers
@@ -111,7 +112,7 @@ def new_state(config: Config) -> RunState:
     if config.model.widths_from:
         resize_to(model, spaces, final_widths(config.run_folder(config.model.widths_from)))
         _initialise(model)
-    model.to(memory_format=torch.channels_last)
+    to_layout(model, shape)
     optimizer = make_optimizer(model, config)
     generator = torch.Generator().manual_seed(config.run.seed)
     saliency = saliency_class(plasticity.saliency if plasticity else "taylor")(model, spaces, generator)
@@ -174,21 +175,16 @@ def _initialise(model: nn.Module) -> None:
 def build_network(config: Config) -> tuple[nn.Module, Spaces, tuple[int, ...]]:
     """The dense network, its channel spaces, and the shape of the images it reads.
 
-    Raises UserError if it does not make one logit for each class of the data.
+    Only what may have other widths than the dense network is traced; else there are no spaces. Raises UserError if it
+    does not make one logit for each class of the data.
     """
     data = dataset(config.data.dataset, config.data.size)
     model = zoo.build(config.model.name, **config.model.options)
-    spaces = find_spaces(model, data.shape)
-    training = model.training
-    with torch.no_grad():
-        logits = tuple(model.eval()(torch.zeros(1, *data.shape)).shape)
-    model.train(training)
-    if logits != (1, data.classes):
-        raise UserError(
-            f"model {config.model.name}: makes {list(logits[1:])} numbers an image, and {data.name} has {data.classes} "
-            f"classes; see model.options"
-        )
-    return model, spaces, data.shape
+    if config.model.output is not None:
+        model = Selected(model, config.model.output)
+    require_logits(model, config.model.name, data.shape, data.classes)
+    plastic = config.plasticity is not None or config.model.widths_from is not None
+    return model, find_spaces(model, data.shape) if plastic else Spaces(), data.shape
 
 
 def make_optimizer(model: nn.Module, config: Config) -> SGD:
@@ -264,9 +260,10 @@ def restore_network(
     """
     try:
         numbers = sum(value.untyped_storage().nbytes() // value.element_size() for value in content["model"].values())
-        if CostModel(model, spaces, shape)(content["widths"]).params > numbers:
-            raise ValueError("its widths are not those of its values")
-        resize_to(model, spaces, content["widths"])
+        if spaces.spaces:
+            if CostModel(model, spaces, shape)(content["widths"]).params > numbers:
+                raise ValueError("its widths are not those of its values")
+            resize_to(model, spaces, content["widths"])
         model.load_state_dict(content["model"])
     except _MISFITS as error:
         raise UserError(f"{path}: does not fit the network of its config.toml ({error})") from error
@@ -278,8 +275,9 @@ def restore(state: RunState, config: Config, path: Path) -> int:
     Raises UserError if it cannot be read or is not of a run with this configuration.
     """
     content = read_checkpoint(path)
-    restore_network(state.model, state.spaces, dataset(config.data.dataset, config.data.size).shape, content, path)
-    state.model.to(memory_format=torch.channels_last)
+    shape = dataset(config.data.dataset, config.data.size).shape
+    restore_network(state.model, state.spaces, shape, content, path)
+    to_layout(state.model, shape)
     state.optimizer = make_optimizer(state.model, config)
     try:
         return _restore_learnt(state, content, moving=config.optimiser.ema is not None)

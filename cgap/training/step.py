@@ -54,9 +54,10 @@ def learn(config: Config, state: RunState, teacher: nn.Module | None, x: Tensor,
     state.model.train()
     with torch.autocast(workers.device.type, torch.bfloat16, enabled=config.run.precision == "bfloat16"):
         logits = state.model(x)
+        taught = teacher(x) if teacher is not None else None  # whose parameters require no gradients
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.optimiser.label_smoothing)
-    if teacher is not None and config.distillation:
-        loss = distil(loss, logits.float(), teacher(x), config.distillation)
+    if taught is not None and config.distillation:
+        loss = distil(loss, logits.float(), taught.float(), config.distillation)
     if workers.count > 1:
         loss = loss / workers.count
     loss.backward()

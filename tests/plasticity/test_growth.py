@@ -5,12 +5,14 @@ import copy
 import pytest
 
 torch = pytest.importorskip("torch")
+nn = torch.nn
 
 from cgap.plasticity import (  # noqa: E402
     ChannelState,
     CostModel,
     IndexMap,
     TaylorSaliency,
+    find_spaces,
     grow,
     plan_growth,
     prune,
@@ -137,3 +139,21 @@ def test_plan_respects_budget_rate_capacity_and_floor(resnet):
     assert "stage1.0.conv1" not in plan
     assert all(plan[name] == 4 for name, width in before.items() if width == 4 and name != "stage1.0.conv1")
     assert all(grown in (4, 8) for grown in plan.values())
+
+
+def test_behind_dropout_twins_cancel_in_eval_mode_only():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(8 * 36, 5)).double()
+    spaces, x = find_spaces(model, (3, 8, 8)), torch.randn(4, 3, 8, 8).double()
+    before = model.eval()(x)
+    state = ChannelState(torch.rand(8), torch.ones(8), torch.ones(8))
+    grow(model, spaces, "0", 4, state=state, generator=torch.Generator().manual_seed(1))
+    assert (model.eval()(x) - before).abs().max() < 1e-9
+
+    def dropped():
+        torch.manual_seed(3)
+        return model.train()(x)
+
+    with_newborns = dropped()
+    model[4].weight.data[:, 8 * 36 :] = 0
+    assert (dropped() - with_newborns).abs().max() > 1e-3

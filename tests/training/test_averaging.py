@@ -76,6 +76,22 @@ def test_a_channels_average_is_over_its_own_life(state):
         torch.testing.assert_close(average[name], expected, msg=name)
 
 
+def test_a_split_leaves_the_network_at_its_averages_as_it_was(state):
+    walk(state, 3)
+    x = torch.randn(4, 3, 32, 32)
+    before = moving_average(state)(x).detach()
+    generator = torch.Generator().manual_seed(1)
+    for name, channels in state.saliency.states.items():
+        grow(
+            state.model, state.spaces, name, 3, state=channels, optimizer=state.optimizer, generator=generator,
+            policy="split",
+        )  # fmt: skip
+    torch.testing.assert_close(moving_average(state)(x), before, rtol=1e-4, atol=1e-4 * float(before.abs().max()))
+    width = state.spaces[NAME].width
+    held = state.optimizer.state[state.model.get_submodule(NAME).weight]
+    assert all(value.shape[0] == width for value in held.values())
+
+
 def test_a_run_ends_as_its_average_and_resumes_bit_for_bit(tmp_path, interrupt):
     config = tmp_path / "ema.toml"
     config.write_text(EMA.replace("held_out = 8", "held_out = 8\ncutout = 8"))

@@ -6,7 +6,8 @@ torch = pytest.importorskip("torch")
 
 from cgap.training import loop  # noqa: E402
 from cgap.training.config import Config, DistillationSection  # noqa: E402
-from cgap.training.step import distil  # noqa: E402
+from cgap.training.state import new_state  # noqa: E402
+from cgap.training.step import distil, learn  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
 
@@ -43,3 +44,16 @@ def test_teacher_is_a_finished_run_from_its_epoch_on(finished):
 def test_missing_teacher_is_named_with_its_seed(tmp_path):
     with pytest.raises(UserError, match="none-7: is not a run folder"):
         loop.load_teacher(taught_by(tmp_path / "none-{seed}", 0), 0)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
+def test_teacher_computes_in_the_precision_of_the_run(finished, precision, dtype):
+    config = taught_by(finished, 0)
+    config = config.model_copy(update={"run": config.run.model_copy(update={"precision": precision})})
+    teacher, state = loop.load_teacher(config, 0), new_state(config)
+    seen = []
+    teacher.stem.conv.register_forward_hook(lambda _module, _inputs, out: seen.append(out.dtype))
+    learn(config, state, teacher, torch.randn(4, 3, 32, 32), torch.arange(4))
+    assert seen == [dtype]
+    assert all(p.grad is None for p in teacher.parameters())
+    assert any(p.grad is not None for p in state.model.parameters())

@@ -167,6 +167,21 @@ def test_scratch_control_has_the_final_widths_and_nothing_else_of_the_run(finish
         new_state(parse_config(other, "x"))
 
 
+def test_scratch_control_that_is_wider_than_the_dense_network_is_alive(tmp_path):
+    """A run may grow beyond the dense widths; what its control gets there is drawn like everything else."""
+    widths = {"stem.conv": 16, "stage1.0.conv1": 24}
+    (tmp_path / "run.json").write_text(json.dumps({"status": "complete", "widths": widths}))
+    one = START.replace(OPTIONS, "")
+    model = new_state(parse_config(text(model=f'widths_from = "{tmp_path}"', whole=one), "x")).model
+    block = model.stage1[0]
+    assert block.conv1.out_channels == block.bn1.num_features == 24
+    assert torch.equal(block.bn1.weight, torch.ones(24))
+    assert torch.equal(block.bn1.running_var, torch.ones(24))
+    assert block.conv1.weight.flatten(1).norm(dim=1).min() > 0.3
+    assert not torch.equal(block.conv1.weight[:8], block.conv1.weight[16:])
+    assert block.conv2.weight[:, 16:].abs().mean() > 0.01
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [
