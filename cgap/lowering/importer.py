@@ -30,6 +30,7 @@ from cgap.lowering.passes.fuse import (
 )
 from cgap.lowering.passes.image import read_image
 from cgap.lowering.passes.layout import fold_padding, leave_to_host
+from cgap.lowering.passes.qonnx import read_qonnx
 from cgap.lowering.passes.quantised import lower_sums, read_quantised
 from cgap.lowering.passes.simplify import derive_shapes, fold_constants, remove_identities
 from cgap.lowering.passes.support import check_lowered, check_supported
@@ -42,6 +43,7 @@ from fpga_model.operators.windows import pair
 Pass = Callable[[Network], Network]
 
 PASSES: tuple[Pass, ...] = (
+    read_qonnx,
     derive_shapes,
     resolve_ceil_mode,
     remove_identities,

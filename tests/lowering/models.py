@@ -82,7 +82,9 @@ class Builder:
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
             self.initialisers,
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=10)
+        domains = sorted({node.domain for node in self.nodes} - {""})
+        opsets = [helper.make_opsetid("", self.opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
         for info, inferred in zip(graph.output, onnx.shape_inference.infer_shapes(model).graph.output, strict=True):
             info.type.CopyFrom(inferred.type)
         model.graph.CopyFrom(graph)

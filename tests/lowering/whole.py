@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from cgap.lowering import ImportedModel, export_qdq, import_onnx, quantise
+from cgap.lowering import ImportedModel, ImportOptions, export_qdq, import_onnx, quantise
 from fpga_model.graph import FixedGraph
 from fpga_model.models.golden import run_float, run_reference
 
@@ -35,15 +35,23 @@ def run_file(path: Path, model: ImportedModel, images: np.ndarray) -> list[np.nd
     names = [found.name for _, found in model.results]
     inner = [name for name in dict.fromkeys(names) if name not in present]
     proto.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inner)
+    if all(model.image.name != info.name for info in proto.graph.input):  # the network begins further in
+        del proto.graph.input[:]
+        kept = [node for node in proto.graph.node if model.image.name not in node.output]
+        del proto.graph.node[:]
+        proto.graph.node.extend(kept)
+        proto.graph.input.append(helper.make_tensor_value_info(model.image.name, TensorProto.FLOAT, None))
     run = session(proto.SerializeToString())
     given = [model.image.to_file(image[None] / np.float32(128)) for image in images]
     results = [run.run(names, {model.image.name: image}) for image in given]
     return [np.concatenate([np.atleast_1d(result[index]) for result in results]) for index in range(len(names))]
 
 
-def check_file(path: Path, folder: Path, count: int = 4) -> tuple[ImportedModel, FixedGraph]:
+def check_file(
+    path: Path, folder: Path, count: int = 4, options: ImportOptions | None = None
+) -> tuple[ImportedModel, FixedGraph]:
     """Import, compare in real numbers, quantise, and compare every stored integer; returns the network."""
-    model = import_onnx(path)
+    model = import_onnx(path, options=options)
     images = drawn_images(model, count, seed=1)
     real = run_float(model.graph, model.parameters, images / 128.0)
     for (layer, found), expected in zip(model.results, run_file(path, model, images), strict=True):

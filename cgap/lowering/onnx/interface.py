@@ -102,10 +102,10 @@ def choose_interface(model: onnx.ModelProto, path: Path, options: ImportOptions)
     Raises:
         UserError: names all that is wrong with the interface, and what to do.
     """
-    if options.inputs:
-        _cut_input(model, path, options.inputs[0])
     if options.outputs:
         _cut_outputs(model, path, options.outputs)
+    if options.inputs:
+        _cut_input(model, path, options.inputs[0])
     graph = model.graph
     _drop_unread_inputs(graph)
     weights = {tensor.name for tensor in graph.initializer}

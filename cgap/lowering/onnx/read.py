@@ -66,10 +66,10 @@ def read_model(path: Path, options: ImportOptions) -> tuple[Network, ModelFile]:
         checker.check_model(model)
     except (checker.ValidationError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is not a valid ONNX model: {first_line(error)}") from error
-    model = convert_opset(model, path)
     _check_attributes(model, path)
     _check_finite(model, path)
     choose_interface(model, path, options)
+    model = convert_opset(model, path)
     return from_onnx(model, path.stem), ModelFile(content, hashlib.sha256(content).hexdigest())
 
 

@@ -20,6 +20,7 @@ def leave_to_host(network: Network) -> Network:
 
     The host's part begins with one of `HOST` and is all that is computed from it, if no weights follow.
     """
+    network, stored = _real_outputs(network)
     hosted: dict[str, Node] = {}
     behind = tail(network)
     for node in network.nodes:
@@ -31,8 +32,25 @@ def leave_to_host(network: Network) -> Network:
     if not found:
         raise UserError(f"network {network.name!r} computes nothing that the host could not do alone")
     outputs, names = zip(*found, strict=True)
-    left = tuple(f"{node.label} ({node.op})" for node in dict.fromkeys(hosted.values()))
+    left = tuple(f"{node.label} ({node.op})" for node in (*dict.fromkeys(hosted.values()), *stored))
     return prune(replace(network, outputs=outputs, output_names=names, host=left))
+
+
+def _real_outputs(network: Network) -> tuple[Network, list[Node]]:
+    """Outputs that the file quantises, dequantised: the pair says how they are stored."""
+    nodes, outputs, names, found = list(network.nodes), [], [], []
+    for tensor, name in zip(network.outputs, network.output_names, strict=True):
+        node = network.producer(tensor)
+        if node is None or not node.is_a("QuantizeLinear"):
+            outputs.append(tensor)
+            names.append(name)
+            continue
+        real = network.fresh(f"{tensor}.real")
+        nodes.append(Node(f"{node.name or tensor}.real", "DequantizeLinear", (tensor, *node.inputs[1:]), (real,)))
+        outputs.append(real)
+        names.append(node.inputs[0])
+        found.append(node)
+    return replace(network, nodes=tuple(nodes), outputs=tuple(outputs), output_names=tuple(names)), found
 
 
 def fold_padding(network: Network) -> Network:
