@@ -295,6 +295,32 @@ ModelArgument = Annotated[str, typer.Argument(help="A name from `cgap models`, o
 
 
 @app.command()
+def check(
+    model: ModelArgument,
+    shape: ShapeOption = "",
+    inputs: InputsOption = "",
+    outputs: OutputsOption = "",
+    image_range: ImageRangeOption = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Say what of a network runs on the accelerator, what the host does, what blocks, and what to do."""
+    from rich.console import Console
+
+    from cgap.app.check import check_model, print_check
+    from cgap.lowering import ImportOptions
+
+    given = {"--shape": shape, "--inputs": inputs, "--outputs": outputs, "--image-range": image_range}
+    words = "".join(f" {name} {value}" for name, value in given.items() if value)
+    report = check_model(model, ImportOptions.parse(shape, inputs, outputs, image_range), words)
+    if as_json:
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        print_check(report, Console())
+    if report.blocks:
+        raise typer.Exit(2)
+
+
+@app.command()
 def lower(
     model: ModelArgument,
     bits: Annotated[

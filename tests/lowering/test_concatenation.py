@@ -39,7 +39,7 @@ def test_branches_of_different_scales(tmp_path: Path) -> None:
     fixed = quantise(model, random_images(model.graph.shape("image"), 8) / 128.0)
     shifts = fixed.numbers["concat_3"].shift.tolist()
     assert shifts[0] > shifts[4] > shifts[7] == 0
-    assert schedule(model).commands
+    assert schedule(model).operations
 
 
 def test_slices(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from cgap.lowering import import_onnx
+from cgap.lowering import ImportOptions, import_onnx
 from cgap.lowering.onnx import read as read_module
 from cgap.lowering.passes import simplify
 from fpga_model.errors import UserError
@@ -82,10 +82,29 @@ def test_all_unsupported_nodes_are_listed_at_once(tmp_path: Path) -> None:
     data = net.node("Clip", net.conv(data, 4, 4), *bounds, name="both")
     message = refused(net.save(data, tmp_path / "net.onnx"))
     assert "4 nodes cannot be lowered" in message
-    assert "node 'gate' (Tanh): this operator is not supported; supported: Add, AveragePool" in message
+    assert "node 'gate' (Tanh): no layer has tables of functions yet: train with Relu" in message
     assert "node 'wide' (Conv): its kernel, with dilations [200, 2], covers [401, 5]; at most 255" in message
     assert "node 'leaky' (LeakyRelu): its slope is 0.01; powers of two" in message
     assert "node 'both' (Clip): it cuts below -1 and above 1" in message
+
+
+def test_each_reason_is_given_once_with_a_way_out(tmp_path: Path) -> None:
+    net = Builder()
+    data = net.node("Relu", net.conv("image", 3, 4))
+    side = net.conv(data, 4, 2)
+    for _ in range(4):
+        data = net.conv(net.node("Tanh", data), 4, 4)
+    net.node("ConvTranspose", data, net.constant(np.ones((4, 2, 2, 2), np.float32)), name="up")
+    path = net.save([side, net.nodes[-1].output[0]], tmp_path / "net.onnx")
+    lines = refused(path).splitlines()
+    assert lines[0].endswith("5 nodes cannot be lowered:")
+    assert lines[1].startswith(
+        "  4 nodes (Tanh: 'tanh_3', 'tanh_5', 'tanh_7', ...): no layer has tables of functions yet"
+    )
+    assert lines[2].startswith("  node 'up' (ConvTranspose): no layer makes larger maps")
+    assert lines[3] == "or leave them, and all that follows, to the host: --outputs t1,t2"
+    cut = import_onnx(path, options=ImportOptions.parse("", "", "t1,t2", ""))
+    assert [layer.name for layer in cut.graph.outputs] == ["conv_0", "conv_2"]
 
 
 def _concat_of_rows(net: Builder) -> str:

@@ -60,7 +60,7 @@ def test_groups(depth: int, channels: int, groups: int, tmp_path: Path) -> None:
     net.conv(data, channels, 5)
     model = check(net, tmp_path)
     assert model.graph.layers[1].operator.weights() == channels * depth // groups * 9
-    assert schedule(model).commands
+    assert schedule(model).operations
 
 
 @pytest.mark.parametrize("dilations", [[2, 2], [1, 3]])
@@ -90,7 +90,7 @@ def test_relu6(tmp_path: Path) -> None:
     stored = run_reference(quantise(model, images / 128.0), images)
     assert stored["conv_0"].max() == 96  # 6 with four fraction bits
     assert stored.saturated["conv_0"] == 0
-    assert schedule(model).commands
+    assert schedule(model).operations
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_leaky_relu(slope: float, tmp_path: Path) -> None:
     net.node("LeakyRelu", net.node("Add", net.conv(data, 6, 6), data), alpha=slope)
     model = check(net, tmp_path)
     assert 2.0 ** -last(model).leak == slope
-    assert schedule(model).commands
+    assert schedule(model).operations
 
 
 def _add_sub(net: Builder, data: str) -> str:
@@ -186,7 +186,7 @@ def test_unequal_strides(op: str, strides: list[int], tmp_path: Path) -> None:
     made = model.graph.layers[2].operator
     assert isinstance(made, Convolution | Pooling)
     assert list(made.stride) == strides
-    assert schedule(model).commands
+    assert schedule(model).operations
 
 
 @STRIDES
@@ -197,7 +197,7 @@ def test_shortcuts_of_unequal_strides(strides: list[int], tmp_path: Path) -> Non
     model = check(net, tmp_path)
     assert len(model.graph.layers) == 2
     assert last(model).shortcut == Shortcut((strides[0], strides[1]), 0, 4)
-    assert schedule(model).commands
+    assert schedule(model).operations
 
 
 @pytest.mark.parametrize(
@@ -217,14 +217,14 @@ def test_dilated_maxima(dilations: list[int], more: dict[str, object], tmp_path:
     made = model.graph.layers[2].operator
     assert isinstance(made, Pooling)
     assert (made.kernel, list(made.dilation)) == ((2, 3), dilations)
-    assert schedule(model).commands
+    assert schedule(model).operations
 
 
 def test_dilated_averages(tmp_path: Path) -> None:
     net = Builder(("N", 3, 10, 12), opset=19)
     settings = {"kernel_shape": [2, 3], "dilations": [2, 3], "pads": [1, 2, 1, 1], "count_include_pad": 1}
     net.conv(net.node("AveragePool", net.conv("image", 3, 4), **settings), 4, 3)
-    assert schedule(check(net, tmp_path)).commands
+    assert schedule(check(net, tmp_path)).operations
 
 
 def test_global_maximum(tmp_path: Path) -> None:

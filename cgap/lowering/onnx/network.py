@@ -98,6 +98,7 @@ class Network:
         image: the input as the file has it, once all tensors are maps.
         results: the outputs as the file has them, once all tensors are maps.
         problems: nodes that are known not to be lowered, and why.
+        file_names: tensors that the file itself has.
         kept: outputs of nodes that could not be seen as maps.
         misread: those of them that read maps, so that the sizes of what they read mean nothing.
     """
@@ -119,6 +120,7 @@ class Network:
     image: FileTensor | None = None
     results: tuple[FileTensor, ...] = ()
     problems: tuple[tuple[Node, str], ...] = ()
+    file_names: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
     misread: frozenset[str] = frozenset()
 
@@ -285,6 +287,7 @@ def from_onnx(model: onnx.ModelProto, name: str) -> Network:
         input=next(info.name for info in graph.input if info.name not in constants),
         outputs=tuple(info.name for info in graph.output),
         output_names=tuple(info.name for info in graph.output),
+        file_names=frozenset(name for node in graph.node for name in node.output),
         nodes=tuple(nodes),
         constants=constants,
         shapes={info.name: shape for info in infos if (shape := declared_shape(info)) is not None},

@@ -52,6 +52,8 @@ def lower_convolutions(network: Network) -> Network:
 
 def spread(weights: npt.NDArray[Any], dilations: list[int]) -> npt.NDArray[Any]:
     """The kernel [..., Nky, Nkx] that a dilated one is: with zeros between its weights."""
+    if max(dilations) == 1:
+        return weights
     rows, columns = ((size - 1) * step + 1 for size, step in zip(weights.shape[2:], dilations, strict=True))
     wide = np.zeros((*weights.shape[:2], rows, columns), weights.dtype)
     wide[:, :, :: dilations[0], :: dilations[1]] = weights
@@ -66,6 +68,8 @@ def _within_kernel(weights: npt.NDArray[Any], pads: list[int]) -> tuple[npt.NDAr
         # Zeros before the kernel allow for more padding behind it, and the other way round.
         lines.append((max(0, after - size + 1), max(0, before - size + 1)))
     (front, back), (first, last) = lines[2:]
+    if not any(map(any, lines)):
+        return weights, pads
     return np.pad(weights, lines), [top + front, left + first, bottom + back, right + last]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from cgap.lowering.onnx.network import DOMAIN, Network, Node, shorten
 from cgap.lowering.passes.activations import ACTIVATIONS
 from cgap.lowering.passes.arrange import TAKES_CONSTANTS
+from cgap.lowering.passes.refusals import refuse, unknown
 from fpga_model.errors import UserError
 
 Rule = Callable[[Network, Node], "str | None"]
@@ -74,17 +75,8 @@ def _weights(network: Network, node: Node) -> int:
     return math.prod(shape[:2]) * math.prod(spread_kernel(node, list(shape[2:])) if node.op == "Conv" else shape[2:])
 
 
-def refuse(network: Network, found: list[tuple[Node, str]]) -> None:
-    """Raise one error for all `found` nodes with their reasons, if there are any."""
-    if found:
-        lines = [f"  node {node.label} ({shorten(node.op)}): {reason}" for node, reason in found]
-        nodes = "1 node" if len(found) == 1 else f"{len(found)} nodes"
-        raise UserError(f"network {network.name!r}: {nodes} cannot be lowered:\n" + "\n".join(lines))
-
-
 def _unknown(node: Node) -> str:
-    kind = f"operator of the domain {shorten(node.domain)!r}" if node.domain else "operator"
-    return f"this {kind} is not supported; supported: {', '.join(sorted(RULES))}"
+    return unknown(node, RULES)
 
 
 def _constant_data(network: Network, node: Node) -> str | None:
@@ -265,7 +257,10 @@ def _matmul(network: Network, node: Node) -> str | None:
 def _arithmetic(network: Network, node: Node) -> str | None:
     if any(tensor in network.constants for tensor in node.inputs):
         return None
-    return "both its operands are computed by the network; one must be a constant for each channel"
+    return (
+        "both its operands are computed by the network, and no layer multiplies tensors yet (squeeze and excitation, "
+        "hard-swish, gates): one must be a constant for each channel"
+    )
 
 
 @supports("LeakyRelu", "PRelu", "Clip")
