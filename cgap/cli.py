@@ -277,6 +277,14 @@ ScheduleOption = Annotated[
 PageDepthOption = Annotated[
     int, typer.Option("--page-depth", min=1, help="Words in a bank of a feature page: deep or wide layers need more.")
 ]
+CapabilityOption = Annotated[
+    list[str] | None,
+    typer.Option("--capability", help="What the accelerator can execute at most, such as kernel_columns=11."),
+]
+SpecialiseOption = Annotated[
+    bool, typer.Option("--specialise", help="An accelerator for what this network needs, no more and no less.")
+]
+LayersOption = Annotated[bool, typer.Option("--layers", help="Print every layer, not only those that cost most.")]
 ImagesFileOption = Annotated[
     Path | None,
     typer.Option("--images-file", help="Calibration images for a network that does not read CIFAR-10: a .npy file."),
@@ -379,6 +387,8 @@ def hls(
     array: ArrayOption = "8x8x4",
     schedule: ScheduleOption = "resident",
     page_depth: PageDepthOption = Accelerator.page_depth,
+    capability: CapabilityOption = None,
+    specialise: SpecialiseOption = False,
     images: Annotated[
         int, typer.Option("--images", min=1, help="Images that are simulated, compared and scored.")
     ] = 100,
@@ -391,20 +401,22 @@ def hls(
     inputs: InputsOption = "",
     outputs: OutputsOption = "",
     image_range: ImageRangeOption = "",
+    layers: LayersOption = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL")] = None,
 ) -> None:
     """Emit a C-simulated HLS accelerator with its report."""
     from rich.console import Console
 
-    from cgap.app.build import HlsRequest, Target, build_hls
+    from cgap.app.build import HlsRequest, build_hls
+    from cgap.app.plan import Target
     from cgap.app.report import print_report
     from cgap.lowering import ImportOptions
 
-    target = Target.parse(platform, array, schedule, page_depth)
+    target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise)
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
     request = HlsRequest(model, target, images, csim, test_set, images_file, out, reading)
     folder, report = build_hls(request, say=lambda text: print(f"  {text}", flush=True))
-    print_report(report, Console())
+    print_report(report, Console(), layers)
     print(f"wrote {folder}")
     if report["csim"]["mismatches"]:
         print("error: the C simulation differs from the integer reference", file=sys.stderr)
@@ -418,7 +430,8 @@ def sim(
     array: ArrayOption = "8x8x4",
     schedule: ScheduleOption = "resident",
     page_depth: PageDepthOption = Accelerator.page_depth,
-    images_file: ImagesFileOption = None,
+    capability: CapabilityOption = None,
+    specialise: SpecialiseOption = False,
     shape: ShapeOption = "",
     inputs: InputsOption = "",
     outputs: OutputsOption = "",
@@ -426,22 +439,36 @@ def sim(
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write the timeline here (Chrome trace format, for Perfetto).")
     ] = None,
+    layers: LayersOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Cycles and DRAM bytes of a network, analytic and simulated, without emitting anything."""
     from rich.console import Console
 
-    from cgap.app.build import Target, simulate_model
+    from cgap.app.plan import Target
     from cgap.app.report import print_report
+    from cgap.app.sim import simulate_model
     from cgap.lowering import ImportOptions
 
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
-    target = Target.parse(platform, array, schedule, page_depth)
-    report = simulate_model(model, target, images_file, trace, reading)
+    target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise)
+    report = simulate_model(model, target, trace, reading)
     if as_json:
         print(json.dumps(report, indent=2))
     else:
-        print_report(report, Console())
+        print_report(report, Console(), layers)
+
+
+@app.command()
+def disasm(
+    program: Annotated[Path, typer.Argument(help="A folder made by `cgap hls`, or a program.bin.")],
+    unit: Annotated[str, typer.Option("--unit", help="Only this unit: load, compute or store.")] = "",
+) -> None:
+    """Print a program as text: its header, then every command with the fields that are not zero."""
+    from cgap.app.disassembly import lines
+
+    for line in lines(program, unit):
+        print(line)
 
 
 @app.command("platforms")

@@ -14,22 +14,22 @@ import numpy.typing as npt
 
 from cgap.app import models
 from cgap.app.inputs import Inputs, load_inputs, load_test_set
-from cgap.app.report import Accuracy, Costs, Csim, Network, build_report
+from cgap.app.plan import Planned, Target, build_name, report_of
+from cgap.app.report import Accuracy, Costs, Csim
 from cgap.app.trace import trace_json
 from cgap.backends.hls import Header, emit_hls, find_ap_include, find_compiler, run_csim, write_vectors, write_weights
 from cgap.boundary.files import write_atomic
 from cgap.boundary.folders import Origin, replace_folder
-from cgap.boundary.names import safe_name
 from cgap.lowering import ImportedModel, ImportOptions, export_qdq, import_onnx, quantise
 from cgap.lowering.onnx.qdq import doubtful_layers
 from cgap.lowering.onnx.runtime import run_onnx
-from cgap.lowering.quantisation.quality import Quality, measure
+from cgap.lowering.quantisation.quality import measure
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.platform import Platform, load_platform
 from fpga_model.models.golden import StoredTensors, run_reference
-from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
+from fpga_model.schedule.plan import Kind
+from fpga_model.schedule.schedule import Schedule, build_schedule
 
 Say = Callable[[str], None]
 
@@ -37,42 +37,12 @@ CALIBRATION_IMAGES = 100
 """Enough for the fractions of a ResNet-20 to settle: all 300 of the sample give the same ones."""
 
 
-@dataclass(frozen=True)
-class Target:
-    """What a network is built for."""
-
-    platform: Platform
-    accelerator: Accelerator
-    kind: Kind
-
-    @classmethod
-    def parse(cls, platform: str, array: str, schedule: str, page_depth: int = Accelerator.page_depth) -> Target:
-        """From the command line's words. Raises UserError."""
-        kinds = [kind.value for kind in Kind]
-        if schedule not in kinds:
-            raise UserError(f"no schedule {schedule!r}: choose {' or '.join(kinds)}")
-        return cls(load_platform(platform), Accelerator.parse(array, page_depth=page_depth), Kind(schedule))
-
-
 @dataclass(frozen=True, eq=False)
-class Compiled:
-    """A network lowered to integers and scheduled.
+class Compiled(Planned):
+    """A network that is lowered to integers, too, with the images that it was calibrated with."""
 
-    `record` is the training record of a shipped model, else empty.
-    """
-
-    name: str
-    onnx: Path
-    record: dict[str, Any]
-    imported: ImportedModel
     fixed: FixedGraph
     inputs: Inputs
-    schedule: Schedule
-
-
-def build_name(model: str) -> str:
-    """The folder of a model under build/: its name, or its file's, made safe."""
-    return safe_name(Path(model).stem if model.endswith(".onnx") else model, set())
 
 
 def origin(onnx: Path, imported: ImportedModel) -> Origin:
@@ -91,14 +61,8 @@ def compile_model(
     inputs = load_inputs(imported.image, images)
     fixed = quantise(imported, inputs.images[:CALIBRATION_IMAGES])
     schedule = build_schedule(fixed, target.accelerator, target.platform, target.kind)
-    return Compiled(build_name(model), onnx, record, imported, fixed, inputs, schedule)
-
-
-def network_figures(compiled: Compiled) -> Network:
-    """MACs and weights, of the dense network too if the model's record tells."""
-    dense = compiled.record.get("network", {})
-    graph = compiled.imported.graph
-    return Network(graph.macs(), graph.weights(), dense.get("dense_macs"), dense.get("dense_params"))
+    target.capability_for(schedule)
+    return Compiled(build_name(model), onnx, record, imported, schedule, fixed, inputs)
 
 
 def classify(imported: ImportedModel, fixed: FixedGraph, inputs: Inputs, stored: StoredTensors | None) -> Accuracy:
@@ -189,28 +153,10 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         if request.csim:
             say("compiling the C++ and simulating it")
             csim = _simulate_cpp(compiled, new, say)
-        report = _report(compiled, accuracy, costs, csim, quality)
+        report = report_of(compiled, compiled.inputs.dataset, accuracy, costs, csim, quality)
         write_atomic(new / "report.json", json.dumps(report, indent=2) + "\n")
         write_atomic(new / "trace.json", trace_json(costs.simulation, request.target.platform.clock_mhz))
     return folder, report
-
-
-def simulate_model(
-    model: str, target: Target, images: Path | None, trace: Path | None, options: ImportOptions | None = None
-) -> dict[str, Any]:
-    """The report of a network that is scheduled and simulated but not emitted. Raises UserError."""
-    compiled = compile_model(model, target, images, options)
-    costs = Costs.of(compiled.schedule)
-    if trace is not None:
-        write_atomic(trace, trace_json(costs.simulation, target.platform.clock_mhz))
-    return _report(compiled, Accuracy(0, None, None), costs, None, {})
-
-
-def _report(
-    compiled: Compiled, accuracy: Accuracy, costs: Costs, csim: Csim | None, quality: dict[str, Quality]
-) -> dict[str, Any]:
-    sha256, dataset = compiled.imported.sha256, compiled.inputs.dataset
-    return build_report(compiled.name, dataset, sha256, network_figures(compiled), accuracy, costs, csim, quality)
 
 
 def _layerwise(compiled: Compiled) -> Schedule:
@@ -249,6 +195,7 @@ def _write_hls(compiled: Compiled, layerwise: Schedule, costs: Costs, folder: Pa
         }
     emit_hls(schedule, layerwise, header, figures, folder / "hls")
     write_weights(schedule, folder)
+    write_atomic(folder / "program.bin", schedule.program_bytes())
 
 
 def _simulate_cpp(compiled: Compiled, folder: Path, say: Say) -> Csim:

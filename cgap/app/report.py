@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from cgap.lowering.quantisation.quality import Quality
 from fpga_model.models.analytic import LayerEstimate, estimate
 from fpga_model.models.simulator import LayerCost, Simulation, simulate
 from fpga_model.schedule.schedule import Schedule
+
+if TYPE_CHECKING:
+    from cgap.lowering.quantisation.quality import Quality
 
 Figures = dict[str, "int | None"]
 """One quantity as each execution gives it; None where it was not run."""
@@ -147,14 +149,23 @@ def limits(schedule: Schedule) -> dict[str, Any]:
     return {"compute_cycles": compute, "dram_bytes": least, "latency_ms": cycles / platform.clock_mhz / 1e3}
 
 
-def print_report(report: dict[str, Any], console: Console) -> None:
+SHOWN_LAYERS = 12
+"""Layers in the table on the terminal, those that add most cycles."""
+
+
+def print_report(report: dict[str, Any], console: Console, every_layer: bool = False) -> None:
     """The table of layers, the totals beside the physical limits, and what was checked."""
+    layers, title = report["layers"], "cycles and DRAM bytes by layer"
+    if not every_layer and len(layers) > SHOWN_LAYERS:
+        costly = sorted(layers, key=lambda layer: -layer["cycles"]["simulated"])[:SHOWN_LAYERS]
+        title = f"the {SHOWN_LAYERS} of {len(layers)} layers that add most cycles (--layers shows all)"
+        layers = [layer for layer in layers if layer in costly]
     left_out = 0
-    while _width(console, table := _layer_table(report, left_out)) > console.width and left_out < _SPARE:
+    while _width(console, table := _layer_table(layers, title, left_out)) > console.width and left_out < _SPARE:
         left_out += 1
     console.print(table)
     if left_out:
-        console.print(f"columns left out for want of room: {left_out}; report.json has them all", highlight=False)
+        console.print(f"{left_out} columns are hidden: the terminal is too narrow; --json has them", highlight=False)
     console.print()
     console.print(_total_table(report))
     console.print()
@@ -176,17 +187,15 @@ _SPARE = 7
 """Columns that a narrow terminal may go without, the last ones first."""
 
 
-def _layer_table(report: dict[str, Any], left_out: int) -> Table:
+def _layer_table(layers: list[dict[str, Any]], title: str, left_out: int) -> Table:
     headings = ["op", "kMAC", "analytic", "simulated", "bound", "read", "written", "tile", "satur.", "SNR, dB"]
     shown = headings[: len(headings) - left_out]
-    table = Table(
-        box=None, pad_edge=False, header_style="bold", title="cycles and DRAM bytes by layer", title_justify="left"
-    )
-    names = max((len(layer["name"]) for layer in report["layers"]), default=0)
+    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+    names = max((len(layer["name"]) for layer in layers), default=0)
     table.add_column("layer", overflow="fold", min_width=min(names, 24))
     for heading in shown:
         table.add_column(heading, justify="left" if heading in ("op", "bound") else "right", no_wrap=True)
-    for layer in report["layers"]:
+    for layer in layers:
         efficiency = layer["tile_efficiency"]
         cells = {
             "op": _SHORT.get(layer["op"], layer["op"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated
 
 from fpga_model.errors import UserError
@@ -23,7 +23,7 @@ class Capability:
     kernel_columns: Annotated[int, U(32), "columns of a convolution's kernel"] = 8
     stride_columns: Annotated[int, U(32), "columns from one window of a convolution to the next"] = 2
     shortcut_stride: Annotated[int, U(32), "columns from one pixel of a shortcut to the next"] = 2
-    pool_columns: Annotated[int, U(32), "columns that a pooling window spans, dilation included"] = 8
+    pool_columns: Annotated[int, U(32), "columns that a pooling window spans, dilation included"] = 16
     pool_stride: Annotated[int, U(32), "columns from one pooling window to the next"] = 2
     pool_dilation: Annotated[int, U(32), "columns from one column of a pooling window to the next"] = 1
     row_by_row: Annotated[int, U(32), "1: row strides other than the interleave of what is read"] = 1
@@ -56,6 +56,31 @@ class Capability:
                 + "\n".join(f"  {line}" for line in missing)
                 + "\nbuild a larger one with --capability FIELD=VALUE, or one for this network alone with --specialise"
             )
+
+    @classmethod
+    def parse(cls, settings: Iterable[str]) -> Capability:
+        """The default capability set with some fields changed, each as FIELD=VALUE.
+
+        Raises:
+            UserError: no such field, or a value that is no whole number.
+        """
+        names = [field.name for field in fields(cls)]
+        values = {}
+        for setting in settings:
+            name, _, value = setting.partition("=")
+            if name not in names or not value.isdecimal():
+                raise UserError(f"--capability {setting}: give FIELD=NUMBER; fields are {', '.join(names)}")
+            values[name] = int(value)
+        return cls(**values)
+
+    def deepened(self, need: Capability) -> Capability:
+        """This with program memories that hold what is needed, a power of two of commands each."""
+        depths = {
+            field.name: 1 << (getattr(need, field.name) - 1).bit_length()
+            for field in fields(self)
+            if field.name.endswith("_commands") and getattr(need, field.name) > getattr(self, field.name)
+        }
+        return replace(self, **depths)
 
     def joined(self, other: Capability) -> Capability:
         """The least that covers both."""

@@ -311,6 +311,11 @@ def _value(record: object, path: tuple[str, ...]) -> int:
     return record
 
 
+def value_of(record: object, slot: Slot) -> int:
+    """The value of one field of a record."""
+    return getattr(type(record), "OPCODE", 0) if not slot.path else _value(record, slot.path)
+
+
 def pack(record: object, where: str) -> int:
     """The bits of a record as one number.
 
@@ -319,7 +324,7 @@ def pack(record: object, where: str) -> int:
     """
     number = 0
     for slot in layout(type(record)):
-        value = getattr(type(record), "OPCODE", 0) if not slot.path else _value(record, slot.path)
+        value = value_of(record, slot)
         low, high = slot.width.low, slot.width.high
         if not low <= value <= high:
             raise UserError(f"{where}: {slot.name} is {value:,}, and a command holds {low:,} to {high:,}")

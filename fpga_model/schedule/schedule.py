@@ -12,6 +12,7 @@ from typing import Any
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph, LayerGraph
 from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.capability import Capability, needs
 from fpga_model.machine.operations import Operation
 from fpga_model.machine.platform import Platform
 from fpga_model.machine.program import Program, Regions, make_program
@@ -85,6 +86,11 @@ class Schedule:
         for operation in self.operations:
             found[operation.layer].append(operation)
         return {name: tuple(operations) for name, operations in found.items()}
+
+    @cached_property
+    def needs(self) -> Capability:
+        """The least capability set of an accelerator that runs this."""
+        return needs(self.operations, self.accelerator)
 
     @cached_property
     def program(self) -> Program:

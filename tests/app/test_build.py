@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from cgap import cli
-from cgap.app.build import HlsRequest, Target, build_hls, build_name, compile_model, simulate_model
+from cgap.app.build import HlsRequest, build_hls, compile_model
+from cgap.app.plan import Target, build_name
+from cgap.app.sim import simulate_model
 from fpga_model.errors import UserError
 from tests.lowering.models import Builder, residual_net
 
@@ -198,8 +200,8 @@ def test_deeper_pages_are_emitted_and_in_the_command_that_makes_them_again(netwo
 
 
 def test_both_schedules_are_simulated(network, tmp_path):
-    resident = simulate_model(str(network), TARGET, None, tmp_path / "trace.json")
-    layerwise = simulate_model(str(network), Target.parse("zcu104", "8x8x4", "layerwise"), None, None)
+    resident = simulate_model(str(network), TARGET, tmp_path / "trace.json")
+    layerwise = simulate_model(str(network), Target.parse("zcu104", "8x8x4", "layerwise"), None)
     assert (tmp_path / "trace.json").exists()
     assert resident["totals"]["dram_read_bytes"]["simulated"] < layerwise["totals"]["dram_read_bytes"]["simulated"]
     assert resident["totals"]["cycles"]["simulated"] < layerwise["totals"]["cycles"]["simulated"]

@@ -12,7 +12,8 @@ import onnx
 import pytest
 from rich.console import Console
 
-from cgap.app.build import HlsRequest, Target, build_hls
+from cgap.app.build import HlsRequest, build_hls
+from cgap.app.plan import Target
 from cgap.app.report import print_report
 from tests.lowering.models import Builder
 

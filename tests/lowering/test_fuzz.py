@@ -19,7 +19,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from cgap.app.build import HlsRequest, Target, build_hls
+from cgap.app.build import HlsRequest, build_hls
+from cgap.app.plan import Target
 from cgap.app.report import Costs
 from cgap.lowering import export_qdq, import_onnx, quantise
 from fpga_model.errors import UserError

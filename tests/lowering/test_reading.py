@@ -16,7 +16,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from cgap.app.build import HlsRequest, Target, build_hls
+from cgap.app.build import HlsRequest, build_hls
+from cgap.app.plan import Target
 from cgap.lowering import import_onnx
 from cgap.lowering.onnx import read, runtime
 from fpga_model.errors import UserError

@@ -7,7 +7,8 @@ torch = pytest.importorskip("torch")
 
 from cgap import zoo  # noqa: E402
 from cgap.app import models  # noqa: E402
-from cgap.app.build import Target, compile_model  # noqa: E402
+from cgap.app.build import compile_model  # noqa: E402
+from cgap.app.plan import Target  # noqa: E402
 from cgap.lowering import import_onnx  # noqa: E402
 from cgap.plasticity import find_spaces  # noqa: E402
 from cgap.plasticity.cycles import CycleModel  # noqa: E402

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
-from onnx.reference import ReferenceEvaluator
 
 from cgap.lowering.onnx.network import IR_VERSION, Edit, Network, Node, declared_shape, prune, rewrite, shorten, to_onnx
 from cgap.lowering.onnx.read import MAX_ELEMENTS, first_line
@@ -181,6 +180,8 @@ def _sizes(model: onnx.ModelProto) -> dict[str, tuple[int, ...] | None]:
 
 
 def _evaluate(network: Network, node: Node, model: onnx.ModelProto) -> dict[str, npt.NDArray[Any]]:
+    from onnx.reference import ReferenceEvaluator  # takes a tenth of a second, and few networks have constants to fold
+
     try:
         with np.errstate(all="ignore"):
             results = ReferenceEvaluator(model).run(None, {})

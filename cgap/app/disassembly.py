@@ -1,0 +1,58 @@
+"""`cgap disasm`: a program as readable text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from cgap.boundary.names import printable
+from fpga_model.errors import UserError
+from fpga_model.machine.isa import UNITS, Command, layout, value_of
+from fpga_model.machine.program import Header, read_program
+
+MAX_BYTES = 1 << 28
+"""Most bytes of a program that are read."""
+
+
+def lines(path: Path, unit: str = "") -> Iterator[str]:
+    """The header and the commands of a program, a line each.
+
+    Args:
+        path: a build folder, whose graph.json names the layers, or a program's file.
+        unit: `load`, `compute` or `store` for that unit's commands alone.
+
+    Raises:
+        UserError: there is no program there, or it is damaged.
+    """
+    if unit and unit not in UNITS:
+        raise UserError(f"no unit {unit!r}: choose {', '.join(UNITS)}")
+    file = path / "program.bin" if path.is_dir() else path
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise UserError(f"{file} is larger than any program: {file.stat().st_size:,} bytes")
+        program = read_program(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror or error}; `cgap hls MODEL` writes a program") from error
+    names = _layers(path)
+    yield from (f"{slot.name:<28}{value_of(program.header, slot):>12,}  {slot.meaning}" for slot in layout(Header))
+    for name in UNITS:
+        if unit in ("", name):
+            yield ""
+            yield f"{name.upper()}: {len(program.commands[name])} commands"
+            yield from (_line(number, command, names) for number, command in enumerate(program.commands[name], 1))
+
+
+def _layers(folder: Path) -> list[str]:
+    """Names of the layers in the order of their indices; none where the folder does not say them."""
+    try:
+        return [str(entry["name"]) for entry in json.loads((folder / "graph.json").read_text("utf-8"))["layers"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _line(number: int, command: Command, names: list[str]) -> str:
+    layer = names[command.layer] if command.layer < len(names) else f"layer {command.layer}"
+    rest = [slot for slot in layout(type(command)) if slot.path and slot.name != "layer"]
+    fields = " ".join(f"{slot.name}={value}" for slot in rest if (value := value_of(command, slot)))
+    return f"{number:>6} {type(command).__name__:<8} {printable(layer)}: {fields}"
