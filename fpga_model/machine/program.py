@@ -132,6 +132,8 @@ def read_program(data: bytes) -> Program:
         part = tuple(decode(data[at : at + size]) for at in range(offset, offset + count * size, size))
         if any(unit != command.UNIT for command in part):
             raise UserError(f"the program is damaged: a command of another unit among those of {unit.upper()}")
+        if [position for position, command in enumerate(part, start=1) if command.last] != [count][: len(part)]:
+            raise UserError(f"the program is damaged: its {unit.upper()} commands do not end with the one marked last")
         commands[unit] = part
         offset += ceil_div(count * size, ALIGN) * ALIGN
     return Program(header, commands)
