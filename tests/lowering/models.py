@@ -31,6 +31,9 @@ class Builder:
         self.nodes.append(helper.make_node(op, inputs, [output], name, **attributes))
         return output
 
+    def split(self, data: str, sizes: Sequence[int], outputs: Sequence[str], name: str, axis: int = 1) -> None:
+        self.nodes.append(helper.make_node("Split", [data, self.constant(list(sizes))], list(outputs), name, axis=axis))
+
     def conv(
         self,
         data: str,

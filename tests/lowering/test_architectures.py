@@ -10,11 +10,16 @@ import onnxruntime
 import pytest
 
 from cgap.lowering import export_qdq, import_onnx, quantise
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.platform import load_platform
 from fpga_model.models.golden import run_float, run_reference
 from fpga_model.operators import Concatenation
+from fpga_model.schedule.schedule import Kind, build_schedule
+from tests.lowering import zoo
 from tests.lowering.models import Builder
 from tests.lowering.test_operators import check
 from tests.lowering.test_qdq import random_images, session
+from tests.lowering.whole import check_file
 
 
 def resnet18(path: Path) -> Path:
@@ -177,3 +182,31 @@ def test_imports_and_runs_exactly(make: Callable[[Path], Path], macs: int, weigh
     ]
     assert wrong == []
     assert len(exported.unproven) <= len(stored) // 4
+
+
+@pytest.mark.parametrize(
+    ("make", "macs", "outputs"),
+    [
+        (zoo.resnet8, 12_501_632, 1),
+        (zoo.mobilenet_quarter, 7_489_664, 1),
+        (zoo.ds_cnn, 2_656_768, 1),
+        (zoo.ssd, 6_610_624, 12),
+        (zoo.pfld, 1_809_472, 1),
+        (zoo.shufflenet, 1_484_736, 1),
+        (zoo.ecg, 3_358_080, 1),
+        (zoo.mlp, 109_184, 1),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_networks_that_people_have(make: Callable[[Path], Path], macs: int, outputs: int, tmp_path: Path) -> None:
+    """As their exporters write them: exact in real numbers and in integers, and scheduled as they are."""
+    model, fixed = check_file(make(tmp_path / "net.onnx"), tmp_path, count=2)
+    assert (model.graph.macs(), len(model.results)) == (macs, outputs)
+    for kind in Kind:
+        assert build_schedule(fixed, Accelerator(), load_platform("zcu104"), kind).operations
+
+
+def test_densenet121(tmp_path: Path) -> None:
+    model, fixed = check_file(zoo.densenet121(tmp_path / "net.onnx"), tmp_path, count=1)
+    assert sum(isinstance(layer.operator, Concatenation) for layer in model.graph.layers) == 58
+    assert build_schedule(fixed, Accelerator(page_depth=1024), load_platform("zcu104"), Kind.RESIDENT).operations

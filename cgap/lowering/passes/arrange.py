@@ -24,6 +24,10 @@ TAKES_CONSTANTS = ("Add", "Concat", "Sub", "Mul", "Div", "Sum", "QuantizeLinear"
 """Operators whose first input may be a constant."""
 
 
+LONG = 256
+"""Rows beyond this are stored as lines of pixels, if dense layers alone read them."""
+
+
 class Unarranged(Exception):
     """Why a node's numbers do not lie as its operator needs them."""
 
@@ -57,6 +61,11 @@ def arrange(network: Network) -> Network:
 def image_layouts(network: Network) -> Iterator[tuple[tuple[int, ...], Axes]]:
     """Maps [N, C, H, W] that the image may be, and how they lie in it, the likeliest first."""
     given = network.shapes[network.input]
+    if len(given) == 2 and all(node.is_a("Gemm", "MatMul") for node in network.readers(network.input)):
+        # Long rows that only dense layers read: as lines of pixels they fill the feature buffer's words.
+        width = next((size for size in (8, 4, 2) if given[1] > LONG and given[1] % size == 0), 0)
+        if width:
+            yield (given[0], given[1] // width, 1, width), ((0,), (1, 2, 3))
     yield from _layouts(given)
     for node in network.readers(network.input):
         made = network.shape(node.output)

@@ -425,8 +425,14 @@ def _slice(to: Arranger, node: Node) -> None:
         return
     bounds = []
     for start, end, axis, step in zip(starts, ends, (axis % len(made) for axis in axes), steps, strict=True):
-        if made[axis] != view.sizes[axis] or step != 1:
-            bounds.append((start, end, _along(view, axis), step))
+        taken = range(view.sizes[axis])[start:end:step] if step else range(0)
+        if taken == range(view.sizes[axis]):
+            continue
+        if len(taken) == 1:
+            taken = range(taken[0], taken[0] + 1)
+        if taken.step < 0 or not len(taken):
+            raise Unarranged("it takes nothing, or from the end to the front; positive steps are supported")
+        bounds.append((taken.start, taken.stop, _along(view, axis), taken.step))
     _cut(to, node, view, bounds, node.output)
 
 
