@@ -15,7 +15,7 @@ from cgap.training.step import train_step  # noqa: E402
 
 CONFIGS = {path.stem: path for path in (Path(__file__).parents[2] / "configs" / "baselines").glob("*.toml")}
 WIDTHS = "runs/baselines/cgap-{seed}"
-PRUNED = {"cgap", "l1", "sfp", "slimming", "taylor"}
+PRUNED = {"cgap", "l1", "soft_early", "slimming", "taylor"}
 
 
 def test_baselines_differ_in_their_plasticity_alone():
