@@ -43,6 +43,7 @@ class ModelSection(_Section):
     name: str = Field(description=f"{', '.join(zoo.names())}, or your own as MODULE:CALLABLE")
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
     output: int | str | None = Field(None, description="the place or name of the one that trains, of several outputs")
+    weights: str | None = Field(None, description="a state_dict file of the dense network to start from")
     widths_from: str | None = Field(None, description="a finished run's folder: start fresh at its final widths")
 
 
@@ -54,10 +55,23 @@ class DataSection(_Section):
         description=f"{', '.join(dataset_names())}, or folder:PATH; sample is 300 shipped images for trials",
     )
     size: int = Field(32, ge=4, description="pixels that images of a folder are scaled to")
+    mean: tuple[float, ...] | None = Field(
+        None, description="of pixels / 255 by channel, for a network that reads (pixel / 255 - mean) / std; with std"
+    )
+    std: tuple[float, ...] | None = Field(
+        None, description="likewise; without both a network reads (pixel - 128) / 128"
+    )
     held_out: int = Field(5000, ge=1, description="training images kept back for every choice")
     crop_padding: int = Field(4, ge=0, le=16, description="reflected border in pixels that random crops may reach into")
     flip: bool = Field(True, description="mirror half of the images")
     cutout: int = Field(0, ge=0, le=256, description="side in pixels of a grey square put anywhere; 0: none")
+
+    @model_validator(mode="after")
+    def _scaled(self) -> DataSection:
+        mean, std = self.mean or (), self.std or ()
+        if len(mean) != len(std) or not all(value > 0 for value in std):
+            raise ValueError("mean and std belong together: give both, a value for each channel, std above 0")
+        return self
 
 
 class RestartSection(_Section):
@@ -229,6 +243,10 @@ class Config(_Section):
     def _ends(self) -> Config:
         if self.plasticity and self.plasticity.pruning.end >= self.optimiser.epochs:
             raise ValueError("plasticity.pruning.end must leave some of optimiser.epochs for recovery")
+        if self.model.weights and self.model.widths_from:
+            raise ValueError("model.weights and model.widths_from exclude each other: the latter draws weights anew")
+        if self.model.weights and self.plasticity and self.plasticity.growth and self.plasticity.seed_width < 1:
+            raise ValueError("model.weights with growth wants plasticity.seed_width = 1: a seed would cut most of them")
         if self.plasticity and self.model.widths_from:
             raise ValueError("model.widths_from is for a network of fixed widths: leave out plasticity")
         return self

@@ -1,9 +1,10 @@
-"""What a run needs of a user's network: one tensor of logits, and a memory layout that its forward can stand."""
+"""What a run needs of a user's network: one tensor of logits, its own scale of pixels, weights, and a memory layout."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +29,67 @@ class Selected(nn.Module):
         made: Any = self.network(x)
         several = isinstance(made, (tuple, list, Mapping))
         return made[self.output] if several else made
+
+
+class Normalised(nn.Module):
+    """A network that reads (pixel / 255 - mean) / std behind the one scale that images come in, (pixel - 128) / 128."""
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        means, stds = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
+        self.register_buffer("scale", 128 / 255 / stds)
+        self.register_buffer("shift", (128 / 255 - means) / stds)
+        self.scale: Tensor
+        self.shift: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> what the network makes of it."""
+        made: Tensor = self.network(x * self.scale + self.shift)
+        return made
+
+
+def published(model: nn.Module) -> nn.Module:
+    """The network as its author wrote it, in what a run has put around it."""
+    while isinstance(model, (Normalised, Selected)):
+        model = model.network
+    return model
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Give a network the weights of a `state_dict` file, without executing anything in it.
+
+    The dictionary may lie under `state_dict` or `model`, and its names may begin with `module.`; they and all shapes
+    must be the network's (batch norms' counters may be missing). Raises UserError if the file cannot be read or does
+    not fit.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the file may be anybody's: there is no list of what unpickling can stumble over
+        raise UserError(f"model.weights: {path}: cannot be read ({type(error).__name__}: {error})") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"model.weights: {path}: is not a state_dict, which has a tensor for every name")
+    given = {str(name).removeprefix("module."): value for name, value in content.items()}
+    own = model.state_dict()
+    given = {**{name: value for name, value in own.items() if name.endswith("num_batches_tracked")}, **given}
+    for what, names in (
+        ("does not have", [name for name in own if name not in given]),
+        ("has besides the network's", [name for name in given if name not in own]),
+        (
+            "has in other shapes",
+            [name for name, value in own.items() if name in given and given[name].shape != value.shape],
+        ),
+    ):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise UserError(
+                f"model.weights: {path}: {what} {', '.join(names[:3])}{more}; it is of another network, or "
+                f"model.options differ"
+            )
+    model.load_state_dict(given)
 
 
 def require_logits(model: nn.Module, name: str, shape: tuple[int, ...], classes: int) -> None:

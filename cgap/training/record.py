@@ -37,6 +37,14 @@ def is_complete(folder: Path) -> bool:
     return read_record(folder).get("status") == "complete"
 
 
+def weights_hash(path: Path) -> str:
+    """SHA-256 of the file that a run starts from. Raises UserError if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"model.weights: {path}: cannot be read ({error.strerror})") from error
+
+
 def code_version() -> dict[str, str | None]:
     """Package version, git commit if the code is in a checkout, and SHA-256 over the package's Python files."""
     root = Path(cgap.__path__[0])

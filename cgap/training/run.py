@@ -23,7 +23,7 @@ from cgap.training.config import CHANGEABLE, Config, load_config, parse_config, 
 from cgap.training.log import MetricsLog, write_json
 from cgap.training.loop import evaluate, train_epochs
 from cgap.training.plot import can_plot, plot_run
-from cgap.training.record import code_version, machine, read_record
+from cgap.training.record import code_version, machine, read_record, weights_hash
 from cgap.training.schedule import Schedule
 from cgap.training.state import RunState, new_state, restore
 from cgap.training.workers import Workers, idle_threads, join, leave
@@ -167,6 +167,7 @@ def _first_threads(record: dict[str, Any]) -> int:
 
 
 def _first_record(settings: Config) -> dict[str, Any]:
+    weights = settings.model.weights
     return {
         "status": "running",
         "model": settings.model.name,
@@ -174,6 +175,7 @@ def _first_record(settings: Config) -> dict[str, Any]:
         "seed": settings.run.seed,
         "config": settings.model_dump(),
         "data_sha256": dataset(settings.data.dataset, settings.data.size).hashes(),
+        **({"weights_sha256": weights_hash(Path(weights))} if weights else {}),
         "sessions": [],
     }
 

@@ -30,7 +30,7 @@ from cgap.plasticity import (
 )
 from cgap.plasticity.cycles import CycleModel
 from cgap.training.config import AcceleratorSection, Config, PlasticitySection, load_config
-from cgap.training.network import Selected, require_logits, to_layout
+from cgap.training.network import Normalised, Selected, load_weights, published, require_logits, to_layout
 from cgap.training.record import read_record
 from cgap.training.schedule import final_budget
 from cgap.training.workers import Workers
@@ -92,6 +92,8 @@ def new_state(config: Config) -> RunState:
     """
     torch.manual_seed(config.run.seed)
     model, spaces, shape = build_network(config)
+    if config.model.weights:
+        load_weights(published(model), Path(config.model.weights))
     spaces.freeze(config.plasticity.frozen if config.plasticity else (), "frozen")
     dense_widths = spaces.widths()
     plasticity = config.plasticity
@@ -182,6 +184,10 @@ def build_network(config: Config) -> tuple[nn.Module, Spaces, tuple[int, ...]]:
     model = zoo.build(config.model.name, **config.model.options)
     if config.model.output is not None:
         model = Selected(model, config.model.output)
+    if config.data.mean and config.data.std:
+        if len(config.data.mean) != data.shape[0]:
+            raise UserError(f"data.mean: has {len(config.data.mean)} values, the images have {data.shape[0]} channels")
+        model = Normalised(model, config.data.mean, config.data.std)
     require_logits(model, config.model.name, data.shape, data.classes)
     plastic = config.plasticity is not None or config.model.widths_from is not None
     return model, find_spaces(model, data.shape) if plastic else Spaces(), data.shape
