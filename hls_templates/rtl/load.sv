@@ -186,7 +186,7 @@ module load #(
     assign page_mask_o = '1;
   end
 
-  tile_walk #(
+  word_walk #(
     .Poy(Poy)
   ) u_walk (
     .clk_i,

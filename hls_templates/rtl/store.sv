@@ -68,7 +68,7 @@ module store #(
   assign run_words = command_i.dram.beats >> WordShift;
   assign read = reading_q && room_q != '0;
 
-  tile_walk #(
+  word_walk #(
     .Poy(Poy)
   ) u_walk (
     .clk_i,

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+from cgap.backends.rtl.registers import register_package
 from fpga_model.machine.capability import Capability
 from fpga_model.machine.isa import COMMANDS, OPCODE, UNITS, WORD_BITS, Command, Width, bits, layout
 from fpga_model.machine.program import HEADER_BYTES, MAGIC, VERSION, Geometry, Header, Sizes
@@ -140,11 +141,19 @@ def _camel(name: str) -> str:
     return "Word" + "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
+def packages() -> dict[str, str]:
+    """Every file that is made from a table, by its name."""
+    return {
+        "command_pkg.sv": command_package(),
+        "program_pkg.sv": program_package(),
+        "register_pkg.sv": register_package(),
+    }
+
+
 def main() -> None:
-    """Write both packages beside the modules that use them."""
-    folder = Path(__file__).parents[3] / "hls_templates" / "rtl"
-    for name, text in (("command_pkg.sv", command_package()), ("program_pkg.sv", program_package())):
-        (folder / name).write_text(text, "utf-8")
+    """Write them beside the modules that use them."""
+    for name, text in packages().items():
+        (Path(__file__).parents[3] / "hls_templates" / "rtl" / name).write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 // Walks through the words of a feature tile in the order of DRAM: map by map, row by row, word by word.
-module tile_walk #(
+module word_walk #(
   parameter int unsigned Poy = 8
 ) (
   input  logic               clk_i,
@@ -12,8 +12,6 @@ module tile_walk #(
   output logic [19:0]        address_o
 );
 
-  import command_pkg::*;
-
   logic [19:0] address_q;  // of the word
   logic [19:0] row_address_q, stepped_address;  // of its row
   logic [19:0] map_address_q, next_map;  // of its map's first row
@@ -22,18 +20,21 @@ module tile_walk #(
   logic [15:0] row_q;
   logic row_end, map_end;
 
-  row_step #(
-    .Poy(Poy)
-  ) u_step (
-    .address_i(row_address_q),
+  row_walk #(
+    .Poy(Poy),
+    .AddressWidth(20)
+  ) u_row (
     .bank_i(bank_q),
     .remainder_i(remainder_q),
+    .address_i(row_address_q),
     .interleave_i(tile_i.place.interleave),
     .group_words_i(tile_i.place.group_words),
-    .step_i(tile_i.row),
-    .address_o(stepped_address),
+    .step_bank_i(tile_i.row.bank),
+    .step_remainder_i(tile_i.row.remainder),
+    .step_address_i(tile_i.row.address),
     .bank_o(stepped_bank),
-    .remainder_o(stepped_remainder)
+    .remainder_o(stepped_remainder),
+    .address_o(stepped_address)
   );
 
   assign row_end = word_q == tile_i.row_words - 12'd1;

@@ -1,0 +1,85 @@
+"""What is made from the register table: the SystemVerilog package and the C header."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fpga_model.machine.registers import ADDRESS_BITS, REGISTERS, Access, Register
+
+_BANNER = "Made by `python -m cgap.backends.rtl.packages` from fpga_model/machine/registers.py. Do not edit."
+
+
+def register_package() -> str:
+    """`register_pkg.sv`: stored and status registers as packed structures, how a word is read and how one is written."""
+    stored = [row for row in REGISTERS if row.access is Access.STORED]
+    shown = [row for row in REGISTERS if row.access in (Access.STATUS, Access.EVENT)]
+    lines = [
+        f"// {_BANNER}",
+        "",
+        "// The registers that the host sees. A register of 64 bits takes two addresses, the low half first.",
+        "package register_pkg;",
+        "",
+        f"  localparam int unsigned AddressBits = {ADDRESS_BITS};",
+        "",
+    ]
+    for row in REGISTERS:
+        lines.append(f"  localparam logic [AddressBits-1:0] {_constant(row)} = {_address(row.offset)};")
+    lines += ["", "  // What the host has written.", *_structure("stored_t", stored)]
+    lines += ["  // What the host reads and does not write.", *_structure("shown_t", shown)]
+    lines += [
+        "  // The word at an address; 0 where there is none.",
+        "  function automatic logic [31:0] word_at(logic [AddressBits-1:0] address, stored_t stored, shown_t shown);",
+        "    case (address)",
+    ]
+    for group, rows in (("stored", stored), ("shown", shown)):
+        for row in rows:
+            for half in range(row.bits // 32):
+                lines.append(f"      {_address(row.offset + 4 * half)}: return {group}.{_part(row, half)};")
+    lines += [
+        "      default: return '0;",
+        "    endcase",
+        "  endfunction",
+        "",
+        "  // The stored registers after a write of the bits under `mask`.",
+        "  function automatic stored_t written(stored_t stored, logic [AddressBits-1:0] address,",
+        "                                      logic [31:0] data, logic [31:0] mask);",
+        "    stored_t result;",
+        "    result = stored;",
+        "    case (address)",
+    ]
+    for row in stored:
+        for half in range(row.bits // 32):
+            place = _part(row, half)
+            lines.append(
+                f"      {_address(row.offset + 4 * half)}: result.{place} = (stored.{place} & ~mask) | (data & mask);"
+            )
+    return "\n".join([*lines, "      default: ;", "    endcase", "    return result;", "  endfunction", "", "endpackage", ""])
+
+
+def _structure(name: str, rows: Sequence[Register]) -> list[str]:
+    members = [f"    logic [{row.bits - 1}:0] {row.name.lower()};  // {row.meaning}" for row in reversed(rows)]
+    return ["  typedef struct packed {", *members, f"  }} {name};", ""]
+
+
+def _constant(row: Register) -> str:
+    return "Address" + "".join(part.capitalize() for part in row.name.split("_"))
+
+
+def _address(offset: int) -> str:
+    return f"{ADDRESS_BITS}'h{offset:03x}"
+
+
+def _part(row: Register, half: int) -> str:
+    return f"{row.name.lower()}[{32 * half + 31}:{32 * half}]"
+
+
+def register_header() -> str:
+    """`cgap_registers.h`: offsets and masks for a driver in C."""
+    lines = [f"/* {_BANNER} */", "#ifndef CGAP_REGISTERS_H", "#define CGAP_REGISTERS_H", ""]
+    for row in REGISTERS:
+        lines.append(f"/* {row.meaning}{' (64 bits: low word, high word)' if row.bits == 64 else ''} */")
+        lines.append(f"#define CGAP_{row.name} 0x{row.offset:03x}u")
+        for field in row.fields:
+            name = f"CGAP_{row.name}_{field.name.upper()}"
+            lines.append(f"#define {name} 0x{((1 << field.bits) - 1) << field.low:x}u /* {field.meaning} */")
+    return "\n".join([*lines, "", "#endif", ""])

@@ -1,0 +1,235 @@
+// Loads program.bin: the header, which is compared with what this accelerator is built for, then the commands of LOAD,
+// COMPUTE and STORE, each unit's into its program memory, with a checksum over them (docs/microarchitecture.md, section 9).
+//
+// LOAD fetches 128 bytes at a time; they are then taken 64 bits a cycle.
+module program_loader #(
+  parameter int unsigned BeatBytes = 16,
+  parameter program_pkg::built_t Built = '0,
+  parameter int unsigned LoadWords = 6,
+  parameter int unsigned ComputeWords = 16,
+  parameter int unsigned StoreWords = 6
+) (
+  input  logic                   clk_i,
+  input  logic                   rst_ni,
+  input  logic                   start_i,
+  input  logic                   halt_i,
+  output logic                   busy_o,
+  // A sound program is in the program memories.
+  output logic                   loaded_o,
+  output logic                   header_error_o,
+  output logic                   checksum_error_o,
+  // Index of the header's word that was refused.
+  output logic [4:0]             header_word_o,
+  // Commands of LOAD, COMPUTE and STORE.
+  output logic [2:0][31:0]       commands_o,
+  // LOAD as a servant.
+  output logic                   load_start_o,
+  output command_pkg::load_t     load_command_o,
+  input  logic                   load_done_i,
+  input  logic                   beat_en_i,
+  input  logic [BeatBytes*8-1:0] beat_data_i,
+  // Program memories of LOAD, COMPUTE and STORE.
+  output logic [2:0]             w_en_o,
+  output logic [31:0]            w_addr_o,
+  output logic [63:0]            w_data_o
+);
+
+  import program_pkg::*;
+
+  localparam int unsigned ChunkBytes = HeaderBytes;
+  localparam int unsigned ChunkWords = ChunkBytes / 8;
+
+  typedef enum logic [2:0] {
+    StIdle,
+    StRequest,
+    StReceive,
+    StTake,
+    StNext
+  } state_e;
+
+  state_e state_q;
+  logic [ChunkBytes*8-1:0] chunk_q;
+  logic [3:0] word_q;
+  logic header_q, loaded_q;
+  logic [31:0] fetched_q;  // bytes fetched
+  logic [31:0] bytes_q, crc_expected_q, crc_q;
+  logic [2:0][31:0] commands_q;
+  logic [1:0] unit_q;
+  logic [31:0] left_q, address_q;  // words left of the unit, and the next one's address
+  logic bad_header, bad_checksum;
+  logic [4:0] bad_word;
+
+  // --- checksum: CRC-32 of IEEE 802.3, eight bytes at once ----------------------------------------------------------
+
+  function automatic logic [31:0] crc_of(logic [31:0] crc, logic [63:0] data);
+    logic [31:0] sum;
+    sum = crc;
+    for (int i = 0; i < 64; i++) begin
+      sum = (sum >> 1) ^ ((sum[0] ^ data[i]) ? 32'hedb88320 : 32'h0);
+    end
+    return sum;
+  endfunction
+
+  // --- header ------------------------------------------------------------------------------------------------------
+
+  localparam logic [31:0][31:0] Limits = 1024'(Built) << (32 * FirstBuilt);
+
+  // Whether a word of the header is as it must be.
+  function automatic logic accepted(logic [4:0] index, logic [31:0] value);
+    if (index == 5'(WordMagic)) return value == Magic;
+    if (index == 5'(WordVersion)) return value == Version;
+    if (index < 5'(FirstBuilt)) return 1'b1;
+    if (index < 5'(FirstBuilt + GeometryWords)) return value == Limits[index];
+    if (index < 5'(FirstBuilt + BuiltWords)) return value <= Limits[index];
+    return 1'b1;
+  endfunction
+
+  logic [63:0] word;
+  logic [4:0] low_index, high_index;
+  logic taking;
+
+  assign word = chunk_q[63:0];
+  assign low_index = {word_q, 1'b0};
+  assign high_index = {word_q, 1'b1};
+  assign taking = state_q == StTake;
+
+  always_comb begin
+    bad_header = 1'b0;
+    bad_word = low_index;
+    if (taking && header_q) begin
+      if (!accepted(low_index, word[31:0])) begin
+        bad_header = 1'b1;
+      end else if (!accepted(high_index, word[63:32])) begin
+        bad_header = 1'b1;
+        bad_word = high_index;
+      end
+    end
+    if (state_q == StNext && unit_q == 2'd3 && fetched_q != bytes_q) begin
+      bad_header = 1'b1;
+      bad_word = 5'(WordBytes);
+    end
+  end
+
+  // Words of a unit's commands: these products are sums of two shifts.
+  function automatic logic [31:0] words_of(logic [1:0] unit, logic [2:0][31:0] commands);
+    unique case (unit)
+      2'd0: return commands[0] * LoadWords;
+      2'd1: return commands[1] * ComputeWords;
+      2'd2: return commands[2] * StoreWords;
+      default: return '0;
+    endcase
+  endfunction
+
+  assign bad_checksum = state_q == StNext && unit_q == 2'd3 && !bad_header && ~crc_q != crc_expected_q;
+
+  // --- control -----------------------------------------------------------------------------------------------------
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      state_q <= StIdle;
+      loaded_q <= 1'b0;
+    end else begin
+      unique case (state_q)
+        StIdle: begin
+          if (start_i) begin
+            state_q <= StRequest;
+            loaded_q <= 1'b0;
+          end
+        end
+        StRequest: state_q <= StReceive;
+        StReceive: if (load_done_i) state_q <= StTake;
+        StTake: begin
+          if (word_q == 4'(ChunkWords - 1)) state_q <= StNext;
+        end
+        StNext: begin
+          if (unit_q == 2'd3) begin
+            state_q <= StIdle;
+            loaded_q <= !bad_header && !bad_checksum;
+          end else if (left_q != '0) begin
+            state_q <= StRequest;
+          end
+        end
+        default: state_q <= StIdle;
+      endcase
+      if (halt_i || bad_header) state_q <= StIdle;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    unique case (state_q)
+      StIdle: begin
+        fetched_q <= '0;
+        header_q <= 1'b1;
+        crc_q <= '1;
+        unit_q <= '0;
+        left_q <= '0;
+        address_q <= '0;
+      end
+      StRequest: begin
+        word_q <= '0;
+        fetched_q <= fetched_q + ChunkBytes;
+      end
+      StReceive: begin
+        if (beat_en_i) chunk_q <= (ChunkBytes * 8)'({beat_data_i, chunk_q} >> (BeatBytes * 8));
+      end
+      StTake: begin
+        chunk_q <= chunk_q >> 64;
+        word_q <= word_q + 4'd1;
+        if (header_q) begin
+          if (low_index == 5'(WordBytes)) begin
+            bytes_q <= word[31:0];
+            crc_expected_q <= word[63:32];
+          end
+          for (int unsigned unit = 0; unit < 3; unit++) begin
+            if (low_index == 5'(WordNeedsLoadCommands + unit)) commands_q[unit] <= word[31:0];
+            if (high_index == 5'(WordNeedsLoadCommands + unit)) commands_q[unit] <= word[63:32];
+          end
+        end else begin
+          crc_q <= crc_of(crc_q, word);
+          if (left_q != '0) begin
+            left_q <= left_q - 32'd1;
+            address_q <= address_q + 32'd1;
+          end
+        end
+      end
+      StNext: begin
+        // To the next unit, when this one has all its words; a unit may have none.
+        if (header_q) begin
+          header_q <= 1'b0;
+          left_q <= words_of(2'd0, commands_q);
+          address_q <= '0;
+        end else if (left_q == '0 && unit_q != 2'd3) begin
+          unit_q <= unit_q + 2'd1;
+          left_q <= words_of(unit_q + 2'd1, commands_q);
+          address_q <= '0;
+        end
+      end
+      default: ;
+    endcase
+  end
+
+  always_comb begin
+    w_en_o = '0;
+    if (taking && !header_q && left_q != '0) w_en_o[unit_q] = 1'b1;
+  end
+  assign w_addr_o = address_q;
+  assign w_data_o = word;
+
+  always_comb begin
+    load_command_o = '0;
+    load_command_o.opcode = command_pkg::OpcodeLoad;
+    load_command_o.dram.address = fetched_q;
+    load_command_o.dram.beats = 24'(ChunkBytes / BeatBytes);
+    load_command_o.dram.runs = 16'd1;
+  end
+
+  // The command must stay while it is executed; it counts up to the next chunk's when the loader asks for that.
+  assign load_start_o = state_q == StRequest && !halt_i;
+  assign busy_o = state_q != StIdle;
+  assign loaded_o = loaded_q;
+  assign header_error_o = bad_header;
+  assign header_word_o = bad_word;
+  assign checksum_error_o = bad_checksum;
+  assign commands_o = commands_q;
+
+endmodule
