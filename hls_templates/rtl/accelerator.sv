@@ -86,7 +86,6 @@ module accelerator #(
 );
 
   import command_pkg::*;
-  import register_pkg::*;
 
   localparam int unsigned WordBytes = 2 * Pox;
   localparam int unsigned WordBits = WordBytes * 8;
@@ -131,8 +130,8 @@ module accelerator #(
   // --- registers and control ---------------------------------------------------------------------------------------
 
   logic [2:0] pulse, start, unit_done, busy, primed, finished, unknown;
-  stored_t stored;
-  shown_t shown;
+  register_pkg::stored_t stored;
+  register_pkg::shown_t shown;
   logic done_event, error_event, status_idle, status_done, status_error;
   logic [3:0] error_code;
   logic [1:0] error_unit;
@@ -162,7 +161,7 @@ module accelerator #(
     shown.read_bytes = read_beats << $clog2(BeatBytes);
     shown.write_bytes = write_beats << $clog2(BeatBytes);
     shown.saturated = saturated_values;
-    shown[$bits(shown_t)-1 -: $bits(Built)] = Built;
+    shown[$bits(register_pkg::shown_t)-1 -: $bits(Built)] = Built;
   end
 
   registers u_registers (
@@ -200,7 +199,7 @@ module accelerator #(
     .reset_i(pulse[2]),
     .images_i(stored.images),
     .watchdog_i(stored.watchdog),
-    .program_base_i(stored.program_base),
+    .program_base_low_i(stored.program_base[11:0]),
     .base_i({stored.feature_base, stored.output_base, stored.input_base, stored.parameter_base}),
     .input_stride_i(stored.input_stride),
     .output_stride_i(stored.output_stride),

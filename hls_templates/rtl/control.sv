@@ -1,7 +1,6 @@
 // Control of a run: program load, images one after the other, counters, watchdog and errors
 // (docs/microarchitecture.md, section 10).
 module control #(
-  // Cycles between two images, priming included, do not depend on the program: the longest command's fetch.
   localparam int unsigned Units = 3
 ) (
   input  logic                   clk_i,
@@ -12,7 +11,7 @@ module control #(
   input  logic                   reset_i,
   input  logic [31:0]            images_i,
   input  logic [31:0]            watchdog_i,
-  input  logic [63:0]            program_base_i,
+  input  logic [11:0]            program_base_low_i,
   input  logic [3:0][63:0]       base_i,
   input  logic [63:0]            input_stride_i,
   input  logic [63:0]            output_stride_i,
@@ -91,7 +90,7 @@ module control #(
   logic [Units-1:0][23:0] completed_q;
   logic misaligned, all_finished, begin_run, next_image, quiet, alive, active;
 
-  assign misaligned = |program_base_i[11:0] || |base_i[0][11:0] || |base_i[1][11:0] || |base_i[2][11:0]
+  assign misaligned = |program_base_low_i || |base_i[0][11:0] || |base_i[1][11:0] || |base_i[2][11:0]
                       || |base_i[3][11:0] || |input_stride_i[11:0] || |output_stride_i[11:0];
   assign all_finished = &finished_i;
   assign quiet = load_idle_i && store_idle_i;
