@@ -6,7 +6,8 @@
 //   S unit command cycle            a command starts, D: it completes
 //   R cycle address beats           a burst is read, W: written
 //   P cycle page bank word mask data  COMPUTE writes a feature word
-//   = name value                    a register, after each image
+//   = name value                    a register, in the end
+// +events=0 leaves all but the registers out.
 module harness #(
   // The array: output columns, rows and maps computed at once.
   parameter int unsigned Pox = 8,
@@ -160,7 +161,8 @@ module harness #(
     value = s_axi_rdata;
   endtask
 
-  int trace;
+  int trace, events_wanted;
+  bit events;
 
   task automatic report(string name, logic [AddressBits-1:0] address, bit long_value);
     logic [31:0] low, high;
@@ -221,6 +223,9 @@ module harness #(
     void'($value$plusargs("images=%d", images));
     void'($value$plusargs("watchdog=%d", watchdog));
     if ($value$plusargs("trace=%s", file_name)) trace = $fopen(file_name, "w");
+    events_wanted = 1;
+    void'($value$plusargs("events=%d", events_wanted));
+    events = trace != 0 && events_wanted != 0;
     load_image("program", program_base);
     load_image("weights", parameter_base);
     load_image("input", input_base);
@@ -281,7 +286,7 @@ module harness #(
   assign cycle = u_dut.u_control.cycles_q;
 
   always @(posedge clk) begin
-    if (trace != 0 && u_dut.run && u_dut.images_done == 0) begin
+    if (events && u_dut.run && u_dut.images_done == 0) begin
       for (int unit = 0; unit < 3; unit++) begin
         if (u_dut.start[unit]) $fwrite(trace, "S %0d %0d %0d\n", unit, u_dut.completed[unit], cycle);
         if (u_dut.unit_done[unit]) $fwrite(trace, "D %0d %0d %0d\n", unit, u_dut.completed[unit], cycle);
