@@ -356,4 +356,35 @@ module compute
   assign b_addr_o = is_pool ? pool_b_addr : drain_b_addr;
   assign b_page_o = PageWidth'(is_pool ? pool_command.source.page : shortcut.place.page);
 
+`ifndef SYNTHESIS
+  // Within what the unit is built for. The column stride of a single column is of no account.
+  always_ff @(posedge clk_i) begin
+    if (rst_ni && start_i) begin
+      assert (command_i[2:0] == OpcodePool || command_i[2:0] == OpcodeConvolve)
+      else $error("command %0d is not for COMPUTE", command_i[2:0]);
+      if (is_pool) begin
+        assert ((32'(pool_command.Nkx) - 1) * 32'(pool_command.dilation) < PoolColumns)
+        else $error("a pooling window of more than %0d columns", PoolColumns);
+        assert (pool_command.Nox == 16'd1 || 32'(pool_command.columns.stride) <= PoolStride)
+        else $error("a pooling of column stride %0d", pool_command.columns.stride);
+        assert (32'(pool_command.dilation) <= PoolDilation)
+        else $error("a pooling of column dilation %0d", pool_command.dilation);
+      end else begin
+        assert (32'(convolve_command.Nkx) <= KernelColumns)
+        else $error("a kernel of %0d columns", convolve_command.Nkx);
+        assert (convolve_command.Nox == 16'd1 || 32'(convolve_command.columns.stride) <= StrideColumns)
+        else $error("a convolution of column stride %0d", convolve_command.columns.stride);
+        assert (convolve_command.Nox == 16'd1 || 32'(shortcut.stride) <= ShortcutStride)
+        else $error("a shortcut of column stride %0d", shortcut.stride);
+        assert (RowByRow || !convolve_command.row_by_row)
+        else $error("rows are to be read one by one");
+        assert (Grouped || convolve_command.group_left >= convolve_command.Tof)
+        else $error("a grouped convolution");
+        assert (Leaky || convolve_command.leak == '0)
+        else $error("a leaky ReLU");
+      end
+    end
+  end
+`endif
+
 endmodule

@@ -389,8 +389,6 @@ module drain
     if (rst_ni) begin
       assert (!(start_i && busy_q && !last_o))
       else $error("a group is handed to a busy drain");
-      assert (Leaky || leak_i == '0)
-      else $error("a leaky ReLU, and the drain is built without");
     end
   end
 `endif

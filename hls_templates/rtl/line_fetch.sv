@@ -387,8 +387,6 @@ module line_fetch
     if (rst_ni && fetch_i) begin
       assert (bank_pass < 8'(Poy))
       else $error("a walk is in bank %0d of %0d", bank_pass, Poy);
-      assert (RowByRow || !command_i.row_by_row)
-      else $error("rows are to be read one by one, and the line fetch is built without");
     end
   end
 `endif

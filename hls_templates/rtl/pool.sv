@@ -443,8 +443,6 @@ module pool
     if (rst_ni && start_i) begin
       assert (command_i.step >= 16'd2)
       else $error("a pooling's step takes %0d cycles, less than 2", command_i.step);
-      assert (command_i.columns.stride <= 8'(Stride) && command_i.dilation <= 8'(Dilation))
-      else $error("a pooling goes beyond the strides that it is built for");
     end
   end
 `endif
