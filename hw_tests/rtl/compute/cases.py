@@ -52,7 +52,12 @@ class Memory:
     free: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        shape = (self.accelerator.pages, self.accelerator.Poy, self.accelerator.page_depth, self.accelerator.word_pixels)
+        shape = (
+            self.accelerator.pages,
+            self.accelerator.Poy,
+            self.accelerator.page_depth,
+            self.accelerator.word_pixels,
+        )
         self.pages = self.random.integers(-128, 128, shape, dtype=np.int8)
         self.free = [int(self.random.integers(0, 4)) for _ in range(self.accelerator.pages)]
 
@@ -67,9 +72,7 @@ class Memory:
             address = self.free[page]
             if address + depth <= self.accelerator.page_depth:
                 self.free[page] += depth + int(self.random.integers(0, 3))
-                return FeatureTile(
-                    int(page), address, maps, rows, words, tile.interleave, first_map, first_row, packed
-                )
+                return FeatureTile(int(page), address, maps, rows, words, tile.interleave, first_map, first_row, packed)
         return None
 
 
@@ -209,7 +212,9 @@ def convolution(
     relu = random.random() < 0.4
     leak = int(random.integers(1, 32)) if capability.leaky and not relu and random.random() < 0.3 else 0
     bound = int(random.integers(1, 127)) if random.random() < 0.3 else None
-    shift = random.integers(0, 32, output.channels) if random.random() < 0.2 else random.integers(3, 12, output.channels)
+    shift = (
+        random.integers(0, 32, output.channels) if random.random() < 0.2 else random.integers(3, 12, output.channels)
+    )
 
     # The shortcut: some maps of a tensor at its own strides.
     shortcut, added, delta, maps_added = None, None, 0, None
