@@ -38,7 +38,7 @@ def command_package() -> str:
         f"  localparam int unsigned ProgramWordBits = {WORD_BITS};",
     ]
     for unit in UNITS:
-        kinds = [kind for kind in COMMANDS if kind.UNIT == unit]
+        kinds = [kind for kind in COMMANDS if unit == kind.UNIT]
         lines.append(f"  localparam int unsigned {unit.capitalize()}Words = {kinds[0].WORDS};")
     lines += ["", f"  typedef enum logic [{OPCODE.bits - 1}:0] {{"]
     lines += [f"    Opcode{kind.__name__} = {OPCODE.bits}'d{kind.OPCODE}," for kind in COMMANDS]
@@ -61,7 +61,7 @@ def _records() -> Iterator[type]:
     seen: dict[type, None] = {}
 
     def visit(record: type) -> None:
-        for field in fields(record):  # type: ignore[arg-type]
+        for field in fields(record):
             kind = get_args(get_type_hints(record, include_extras=True)[field.name])[0]
             if is_dataclass(kind):
                 assert isinstance(kind, type)
@@ -78,7 +78,7 @@ def _structure(record: type, name: str, size: int, meaning: str) -> list[str]:
     if issubclass(record, Command):
         members.append((_logic(OPCODE), "opcode", "the kind of command"))
     hints = get_type_hints(record, include_extras=True)
-    for field in fields(record):  # type: ignore[arg-type]
+    for field in fields(record):
         kind, *notes = get_args(hints[field.name])
         if is_dataclass(kind):
             assert isinstance(kind, type)

@@ -10,7 +10,7 @@ _BANNER = "Made by `python -m cgap.backends.rtl.packages` from fpga_model/machin
 
 
 def register_package() -> str:
-    """`register_pkg.sv`: stored and status registers as packed structures, how a word is read and how one is written."""
+    """`register_pkg.sv`: the registers as packed structures, how a word is read and how one is written."""
     stored = [row for row in REGISTERS if row.access is Access.STORED]
     shown = [row for row in REGISTERS if row.access in (Access.STATUS, Access.EVENT)]
     lines = [
@@ -53,7 +53,9 @@ def register_package() -> str:
             lines.append(
                 f"      {_address(row.offset + 4 * half)}: result.{place} = (stored.{place} & ~mask) | (data & mask);"
             )
-    return "\n".join([*lines, "      default: ;", "    endcase", "    return result;", "  endfunction", "", "endpackage", ""])
+    return "\n".join(
+        [*lines, "      default: ;", "    endcase", "    return result;", "  endfunction", "", "endpackage", ""]
+    )
 
 
 def _structure(name: str, rows: Sequence[Register]) -> list[str]:

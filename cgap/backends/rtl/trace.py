@@ -120,9 +120,9 @@ class Comparison:
     compared: dict[str, int]
 
 
-def compare(schedule: Schedule, trace: Trace, bases: dict[str, int], stored: StoredTensors | None, image: int = 0) -> (
-    Comparison
-):
+def compare(
+    schedule: Schedule, trace: Trace, bases: dict[str, int], stored: StoredTensors | None, image: int = 0
+) -> Comparison:
     """Compare one image's trace with the simulator and, unless `stored` is None, with the integer reference.
 
     Args:
@@ -237,9 +237,7 @@ def _compare_tensors(
 ) -> tuple[list[str], dict[str, int], dict[str, int]]:
     """Replay COMPUTE's writes; after every command, its part of its tensor must be there."""
     accelerator = schedule.accelerator
-    pages = np.zeros(
-        (accelerator.pages, accelerator.Poy, accelerator.page_depth, accelerator.word_pixels), np.int8
-    )
+    pages = np.zeros((accelerator.pages, accelerator.Poy, accelerator.page_depth, accelerator.word_pixels), np.int8)
     differences: list[str] = []
     mismatches: dict[str, int] = {}
     compared: dict[str, int] = {}

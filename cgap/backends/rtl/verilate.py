@@ -23,7 +23,7 @@ FLAGS = (
     # What nobody has written is random, so that nothing depends on it.
     *("--x-assign", "fast", "--x-initial", "unique"),
     *("--output-split", "20000", "-CFLAGS", "-fcoroutines -std=c++20"),
-    *("-MAKEFLAGS", "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O1"),
+    *("-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"),
 )
 WAVES = ("--trace-fst", "--trace-structs")
 MEMORY_BYTES = 1 << 24
@@ -123,7 +123,12 @@ def build_simulation(
     sources = {**rtl_sources(), **(replaced or {})}
     flags = [*FLAGS, *(WAVES if waves else ()), *options, *(f"-G{name}={n}" for name, n in configuration.items())]
     digest = hashlib.sha256()
-    for text in (str(command), str(command.stat().st_size), *flags, *(part for item in sources.items() for part in item)):
+    for text in (
+        str(command),
+        str(command.stat().st_size),
+        *flags,
+        *(part for item in sources.items() for part in item),
+    ):
         digest.update(text.encode() + b"\0")
     folder = (cache or cache_folder()) / digest.hexdigest()[:24]
     binary = folder / "harness"
