@@ -2,9 +2,7 @@
 //
 // A command starts with `start_i` in its first cycle s; `done_o` is high in its last. All that it does in between is
 // fixed by the command, so the unit has no other handshake.
-module compute
-  import command_pkg::*;
-#(
+module compute #(
   parameter int unsigned Pox = 8,  // columns of the array
   parameter int unsigned Poy = 8,  // rows of the array, and banks of a page
   parameter int unsigned Pof = 4,  // maps of the array
@@ -80,10 +78,10 @@ module compute
 
   // The two kinds of command: one of the two is there.
   logic is_pool, start_convolve, start_pool;
-  convolve_t convolve_command;
-  pool_t pool_command;
+  command_pkg::convolve_t convolve_command;
+  command_pkg::pool_t pool_command;
 
-  assign is_pool = command_i[2:0] == OpcodePool;
+  assign is_pool = command_i[2:0] == command_pkg::OpcodePool;
   assign start_convolve = start_i & ~is_pool;
   assign start_pool = start_i & is_pool;
   assign convolve_command = command_i;
@@ -289,8 +287,8 @@ module compute
   );
 
   // ---- the drain of both ----
-  destination_t destination;
-  shortcut_t shortcut;
+  command_pkg::destination_t destination;
+  command_pkg::shortcut_t shortcut;
   logic drain_b_en;
   logic [7:0] drain_b_bank, w_bank;
   logic [AddressWidth-1:0] drain_b_addr;
@@ -360,7 +358,7 @@ module compute
   // Within what the unit is built for. The column stride of a single column is of no account.
   always_ff @(posedge clk_i) begin
     if (rst_ni && start_i) begin
-      assert (command_i[2:0] == OpcodePool || command_i[2:0] == OpcodeConvolve)
+      assert (command_i[2:0] == command_pkg::OpcodePool || command_i[2:0] == command_pkg::OpcodeConvolve)
       else $error("command %0d is not for COMPUTE", command_i[2:0]);
       if (is_pool) begin
         assert ((32'(pool_command.Nkx) - 1) * 32'(pool_command.dilation) < PoolColumns)

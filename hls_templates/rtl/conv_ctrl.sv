@@ -6,9 +6,7 @@
 //
 // A group takes at least 4 cycles. What changes from group to group is therefore worked out in the cycles that follow
 // the change. (The first group's line may take one cycle; what comes after it is taken from the command at the start.)
-module conv_ctrl
-  import command_pkg::*;
-#(
+module conv_ctrl #(
   parameter int unsigned Poy = 8,  // rows of the array
   parameter int unsigned Pof = 4,  // maps of the array
   parameter bit Grouped = 1'b1,  // 1: grouped convolutions
@@ -21,7 +19,7 @@ module conv_ctrl
 
   input logic start_i,  // the command's first cycle
   // verilator lint_off UNUSEDSIGNAL
-  input convolve_t command_i,
+  input command_pkg::convolve_t command_i,
   // verilator lint_on UNUSEDSIGNAL
 
   // the drain

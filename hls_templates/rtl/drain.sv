@@ -4,9 +4,7 @@
 //
 // `start_i` announces a group in the cycle before its first slot. Slot c: sums, record and shortcut c+9, added c+10,
 // shifted c+11, rounded c+12, clamped c+13, written c+14, complete c+15.
-module drain
-  import command_pkg::*;
-#(
+module drain #(
   parameter int unsigned Pox = 8,
   parameter int unsigned Poy = 8,
   parameter int unsigned Pof = 4,
@@ -28,8 +26,8 @@ module drain
   // a command: static from `command_start_i` to `done_o`
   input logic command_start_i,
   input logic pool_i,  // it is a pooling
-  input destination_t destination_i,
-  input shortcut_t shortcut_i,  // all zero in a pooling
+  input command_pkg::destination_t destination_i,
+  input command_pkg::shortcut_t shortcut_i,  // all zero in a pooling
   input logic [LiveWidth-1:0] ragged_i,  // columns of a ragged last group: Nox mod Pox
   input logic [ParameterAddressWidth-1:0] parameters_i,
   input logic [4:0] pool_shift_i,
@@ -237,6 +235,7 @@ module drain
     logic [PixelWidth-1:0] pixel;
   } target_t;
 
+  localparam int unsigned TargetWidth = 8 + AddressWidth + 2 + PixelWidth;
   target_t target_q, target;
 
   always_ff @(posedge clk_i) begin
@@ -248,7 +247,7 @@ module drain
   end
 
   delay_line #(
-    .Width($bits(target_t)),
+    .Width(TargetWidth),
     .Cycles(12)
   ) u_delay_target (
     .clk_i,

@@ -5,9 +5,7 @@
 // (`row_by_row`), the walk moves from row to row and only the row's own bank is read.
 //
 // Control in cycle k: address k+1, word k+3, rotated and masked k+4.
-module line_fetch
-  import command_pkg::*;
-#(
+module line_fetch #(
   parameter int unsigned Pox = 8,
   parameter int unsigned Poy = 8,
   parameter int unsigned AddressWidth = 9,
@@ -19,7 +17,7 @@ module line_fetch
 
   input logic start_i,
   // verilator lint_off UNUSEDSIGNAL
-  input convolve_t command_i,
+  input command_pkg::convolve_t command_i,
   // verilator lint_on UNUSEDSIGNAL
 
   // control (conv_ctrl)
@@ -144,7 +142,7 @@ module line_fetch
 
   always_comb begin
     if (array_on) begin
-      {bank_line, rest_line, row_line} = {command_i.source.bank, command_i.source.remainder, AddressWidth'(0)};
+      {bank_line, rest_line, row_line} = {command_i.source.bank, command_i.source.remainder, {AddressWidth{1'b0}}};
     end else if (row_on) begin
       {bank_line, rest_line, row_line} = {bank_after, rest_after, row_after};
     end else if (if_on) begin
@@ -232,16 +230,17 @@ module line_fetch
   // ---- rows inside the tensor ----
   // `below` is a row's distance from the tensor's end: negative inside.
   logic signed [RowBits-1:0] top_q, below_q, top_group_q, below_group_q, top, below, height;
-  logic signed [RowBits-1:0] group_rows_q;
+  logic signed [RowBits-1:0] group_rows_q, below_first;
   logic [Poy-1:0][RowBits-1:0] offset_q;  // of the array's rows, in rows of the tensor
   logic [Poy-1:0] inside_rows;
 
   assign height = RowBits'(command_i.rows.height);
+  assign below_first = command_i.rows.top - height;
 
   always_comb begin
     if (array_on) begin
       top   = command_i.rows.top;
-      below = command_i.rows.top - height;
+      below = below_first;
     end else if (row_on) begin
       top   = top_group_q + group_rows_q;
       below = below_group_q + group_rows_q;
@@ -257,7 +256,7 @@ module line_fetch
   always_ff @(posedge clk_i) begin
     if (start_i) begin
       {top_q, top_group_q} <= {2{command_i.rows.top}};
-      {below_q, below_group_q} <= {2{command_i.rows.top - height}};
+      {below_q, below_group_q} <= {2{below_first}};
       group_rows_q <= RowBits'(Poy) * RowBits'(command_i.rows.stride);
       for (int unsigned y = 0; y < Poy; y++) offset_q[y] <= RowBits'(y) * RowBits'(command_i.rows.stride);
     end else begin

@@ -36,8 +36,8 @@ module line_regs #(
   localparam int unsigned Slots = (Taps + Pox + WordPixels - 1) / WordPixels;
 
   for (genvar y = 0; y < Poy; y++) begin : gen_row
-    logic [WordPixels-1:0][7:0] turned;
-    logic [Slots-1:0][WordPixels-1:0][7:0] next_q;
+    logic [WordPixels*8-1:0] turned;
+    logic [Slots*WordPixels*8-1:0] line;  // the next line
 
     lane_rotate #(
       .Pox(Pox)
@@ -51,15 +51,14 @@ module line_regs #(
       for (genvar i = 0; i < WordPixels; i++) begin : gen_pixel
         // Lane i of the turned word is its pixel i + offset, or that of the word before if this is beyond its end.
         logic early;
+        logic [7:0] pixel_q;
         assign early = i >= Pox && int'(offset_i) + i >= int'(WordPixels);
         always_ff @(posedge clk_i) begin
-          if (write_i[y] && word_i == (early ? 6'(s + 1) : 6'(s))) next_q[s][i] <= turned[i];
+          if (write_i[y] && word_i == (early ? 6'(s + 1) : 6'(s))) pixel_q <= turned[8*i+:8];
         end
+        assign line[8*(s*WordPixels+i)+:8] = pixel_q;
       end
     end
-
-    logic [Slots*WordPixels-1:0][7:0] line;
-    assign line = next_q;
 
     logic unused_line;  // the last word need not be whole
     assign unused_line = ^line;
@@ -74,7 +73,7 @@ module line_regs #(
       .clk_i,
       .load_i,
       .half_i,
-      .line_i(line[Taps+Pox-1:0]),
+      .line_i(line[8*(Taps+Pox)-1:0]),
       .shift_i,
       .dilation_i(8'd1),
       .stride_i,

@@ -4,9 +4,7 @@
 //
 // Control in cycle k: address k+1, word k+3, masked and turned k+4, combined k+5. The second stage's control cycles
 // begin with the next group's reads; in k+5 it takes a column of the line, selected k+6, combined k+7.
-module pool
-  import command_pkg::*;
-#(
+module pool #(
   parameter int unsigned Pox = 8,
   parameter int unsigned Poy = 8,
   parameter int unsigned AddressWidth = 9,
@@ -20,7 +18,7 @@ module pool
 
   input logic start_i,
   // verilator lint_off UNUSEDSIGNAL
-  input pool_t command_i,
+  input command_pkg::pool_t command_i,
   // verilator lint_on UNUSEDSIGNAL
 
   // copy B
@@ -159,10 +157,14 @@ module pool
   logic [AddressWidth-1:0] map_q, row_q, row_out_q, row_next, row_out_next, group_words;
   logic [7:0] bank_q, rest_q, bank_next, rest_next;
   logic [7:0] bank_out_q, rest_out_q, bank_out_next, rest_out_next;
+  logic signed [RowBits-1:0] top_next, below_next, below_first;
   logic signed [RowBits-1:0] top_q, below_q, top_out_q, below_out_q, height;  // `below` is negative inside
 
   assign group_words = AddressWidth'(command_i.source.group_words);
   assign height = RowBits'(command_i.rows.height);
+  assign below_first = command_i.rows.top - height;
+  assign top_next = top_out_q + RowBits'(command_i.rows.stride);
+  assign below_next = below_out_q + RowBits'(command_i.rows.stride);
 
   row_walk #(
     .Poy(Poy),
@@ -203,15 +205,15 @@ module pool
     else if (map_on) map_q <= map_q + AddressWidth'(command_i.source.map_words);
 
     if (start_i | map_on) begin
-      {bank_q, rest_q, row_q} <= {command_i.source.bank, command_i.source.remainder, AddressWidth'(0)};
-      {bank_out_q, rest_out_q, row_out_q} <= {command_i.source.bank, command_i.source.remainder, AddressWidth'(0)};
+      {bank_q, rest_q, row_q} <= {command_i.source.bank, command_i.source.remainder, {AddressWidth{1'b0}}};
+      {bank_out_q, rest_out_q, row_out_q} <= {command_i.source.bank, command_i.source.remainder, {AddressWidth{1'b0}}};
       {top_q, top_out_q} <= {2{command_i.rows.top}};
-      {below_q, below_out_q} <= {2{command_i.rows.top - height}};
+      {below_q, below_out_q} <= {2{below_first}};
     end else if (row_on) begin
       {bank_q, rest_q, row_q} <= {bank_out_next, rest_out_next, row_out_next};
       {bank_out_q, rest_out_q, row_out_q} <= {bank_out_next, rest_out_next, row_out_next};
-      {top_q, top_out_q} <= {2{top_out_q + RowBits'(command_i.rows.stride)}};
-      {below_q, below_out_q} <= {2{below_out_q + RowBits'(command_i.rows.stride)}};
+      {top_q, top_out_q} <= {2{top_next}};
+      {below_q, below_out_q} <= {2{below_next}};
     end else if (advance) begin
       {bank_q, rest_q, row_q} <= {bank_out_q, rest_out_q, row_out_q};
       {top_q, below_q} <= {top_out_q, below_out_q};
@@ -310,29 +312,27 @@ module pool
   end
 
   // ---- k+4: combined with the rows before ----
-  logic [Slots-1:0][WordPixels-1:0][SumWidth-1:0] columns_q;
-  logic [Slots*WordPixels-1:0][SumWidth-1:0] line;
+  logic [Slots*WordPixels*SumWidth-1:0] line;
 
   for (genvar s = 0; s < Slots; s++) begin : gen_slot
     for (genvar i = 0; i < WordPixels; i++) begin : gen_pixel
       // As in the line registers: the first pixels of a turned word belong to the word before.
       logic early;
-      logic signed [SumWidth-1:0] pixel, so_far, combined;
+      logic signed [SumWidth-1:0] pixel, sum_q, combined;
 
       assign early = i >= Pox && int'(offset) + i >= int'(WordPixels);
       assign pixel = SumWidth'($signed(pixels_q[i]));
-      assign so_far = columns_q[s][i];
-      assign combined = command_i.maximum ? (pixel > so_far ? pixel : so_far) : so_far + pixel;
+      assign combined = command_i.maximum ? (pixel > sum_q ? pixel : sum_q) : sum_q + pixel;
 
       always_ff @(posedge clk_i) begin
         if (write_q && write_word_q == (early ? 6'(s + 1) : 6'(s))) begin
-          columns_q[s][i] <= write_first_q ? pixel : combined;
+          sum_q <= write_first_q ? pixel : combined;
         end
       end
+
+      assign line[SumWidth*(s*WordPixels+i)+:SumWidth] = sum_q;
     end
   end
-
-  assign line = columns_q;
 
   logic unused_line;  // the last word need not be whole
   assign unused_line = ^line;
@@ -403,7 +403,7 @@ module pool
     .clk_i,
     .load_i(load),
     .half_i(half),
-    .line_i(line[Taps+Pox-1:0]),
+    .line_i(line[SumWidth*(Taps+Pox)-1:0]),
     .shift_i(take),
     .dilation_i(command_i.dilation),
     .stride_i(command_i.columns.stride),

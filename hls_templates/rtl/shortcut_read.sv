@@ -3,9 +3,7 @@
 // gathered as they come.
 //
 // Slot c: address c+5, word c+7, pixels of the row's last read c+8.
-module shortcut_read
-  import command_pkg::*;
-#(
+module shortcut_read #(
   parameter int unsigned Pox = 8,
   parameter int unsigned Poy = 8,
   parameter int unsigned AddressWidth = 9,
@@ -17,7 +15,7 @@ module shortcut_read
 
   input logic start_i,
   // verilator lint_off UNUSEDSIGNAL
-  input shortcut_t shortcut_i,
+  input command_pkg::shortcut_t shortcut_i,
   // verilator lint_on UNUSEDSIGNAL
 
   // the drain's slots
@@ -116,6 +114,9 @@ module shortcut_read
     present_q <= present;
   end
 
+  logic [AddressWidth-1:0] address_word;
+  assign address_word = address_q + AddressWidth'(column_q);
+
   // Words beyond the row hold no pixel of an output that exists.
   delay_line #(
     .Width(1),
@@ -133,7 +134,7 @@ module shortcut_read
   ) u_delay_address (
     .clk_i,
     .rst_ni,
-    .data_i({bank_q, address_q + AddressWidth'(column_q)}),
+    .data_i({bank_q, address_word}),
     .data_o({b_bank_o, b_addr_o})
   );
 

@@ -1,9 +1,7 @@
 // The drain's walk through a tile that it reads or writes row by row: in every group map by map, in every map row by
 // row. At a group's end it goes back to the group's first map and row for the next columns, on to the next rows, or on
 // to the next maps.
-module tile_walk
-  import command_pkg::*;
-#(
+module tile_walk #(
   parameter int unsigned Poy = 8,
   parameter int unsigned AddressWidth = 9
 ) (
@@ -11,9 +9,9 @@ module tile_walk
 
   input logic start_i,
   // verilator lint_off UNUSEDSIGNAL
-  input walk_t place_i,  // first row of the command's first map
+  input command_pkg::walk_t place_i,  // first row of the command's first map
   // verilator lint_on UNUSEDSIGNAL
-  input row_step_t row_i,  // on to the next row
+  input command_pkg::row_step_t row_i,  // on to the next row
 
   // A row is finished; the flags say what ends with it.
   input logic advance_i,
