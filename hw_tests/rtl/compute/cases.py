@@ -59,7 +59,7 @@ class Memory:
             self.accelerator.word_pixels,
         )
         self.pages = self.random.integers(-128, 128, shape, dtype=np.int8)
-        self.free = [int(self.random.integers(0, 4)) for _ in range(accelerator.pages)]
+        self.free = [int(self.random.integers(0, 4)) for _ in range(self.accelerator.pages)]
 
     def place(
         self, first_map: int, maps: int, first_row: int, rows: int, width: int, interleave: int, packed: bool = False
