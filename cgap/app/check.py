@@ -87,7 +87,10 @@ def check_model(model: str, options: ImportOptions, words: str = "") -> CheckRep
             way += f", or leave the rest to the host: cgap check {model}{words} --outputs {','.join(error.cut)}"
         return CheckReport(model, **file, blocks=blocks, todo=way)
     except UserError as error:
-        return CheckReport(model, **file, blocks=[Block(None, [], str(error))], todo="mend what the reason says")
+        reason = str(error)
+        example = next((part for part in reason.split("such as ")[1:] if part.startswith("--shape")), "")
+        todo = f"cgap check {model}{words} {example.split(';')[0]}" if example else "mend what the reason says"
+        return CheckReport(model, **file, blocks=[Block(None, [], reason)], todo=todo)
     return CheckReport(model, **file, **_network(imported), todo=_next_step(model, imported, words))
 
 

@@ -28,6 +28,7 @@ from fpga_model.schedule.tiling import (
     Side,
     Tiling,
     candidates,
+    spread_by,
     work_places,
 )
 
@@ -228,7 +229,7 @@ class _Planner:
         shape = self.graph.shape(name)
         readers = [r for r in self.graph.consumers(name) if r.inputs[0] == name and r.operator.weights()]
         strides = [
-            (-reader.operator.macs(inputs), reader.operator.window(inputs).stride_y)
+            (-reader.operator.macs(inputs), spread_by(reader.operator.window(inputs), self.accelerator))
             for reader in readers
             if isinstance(reader.operator, ComputeOperator) and (inputs := self.graph.input_shapes(reader.name))
         ]

@@ -55,6 +55,14 @@ class Tiling:
             yield from ((of, Tof, oy, Toy) for (of, Tof), (oy, Toy) in product(maps, rows))
 
 
+def spread_by(window: Window, accelerator: Accelerator) -> int:
+    """The interleave for a window's source: its row stride; with strides that skip more rows than there are banks, one.
+
+    A tile interleaved by its stride takes as many rows of each bank, most of which no window would read.
+    """
+    return 1 if window.stride_y > max(window.rows, accelerator.Poy) else window.stride_y
+
+
 @dataclass(frozen=True)
 class LayerShape:
     """What tile sizes follow from: one layer with its shapes."""
@@ -70,6 +78,11 @@ class LayerShape:
         return self.operator.window(self.inputs)
 
     @cached_property
+    def row_interleave(self) -> int:
+        """How the rows of the layer's source lie in the banks, where the layer itself loads it."""
+        return spread_by(self.window, self.accelerator)
+
+    @cached_property
     def weights_per_map(self) -> int:
         return self.operator.weights() // self.output.channels
 
@@ -80,7 +93,7 @@ class LayerShape:
         bottom = min(window.height, (oy + Toy - 1) * window.stride_y - window.pad_top + window.rows)
         first, maps = self.operator.source_maps(of, Tof)
         return self._tile(
-            self.inputs[self.operator.source_index(of)], first, maps, top, max(1, bottom - top), window.stride_y
+            self.inputs[self.operator.source_index(of)], first, maps, top, max(1, bottom - top), self.row_interleave
         )
 
     def shortcut_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile | None:
@@ -219,7 +232,7 @@ def work_depths(layer: LayerShape, tiling: Tiling) -> dict[str, int]:
             source,
             maps=max(operator.source_maps(of, Tof)[1] for of, Tof in maps),
             rows=rows,
-            interleave=min(layer.window.stride_y, rows),
+            interleave=min(layer.row_interleave, rows),
         )
     }
     added = [

@@ -55,6 +55,7 @@ def test_options_are_kept_in_the_commands(tmp_path: Path) -> None:
     blocked = CliRunner().invoke(app, ["check", str(path)])
     assert blocked.exit_code == 2
     assert "give it by --shape" in " ".join(blocked.stdout.split())
+    assert f"cgap check {path} --shape 1,3,224,224" in blocked.stdout
     found = CliRunner().invoke(app, ["check", str(path), "--shape", "1,3,9,9", "--image-range", "0,255"])
     assert found.exit_code == 0
     assert f"cgap hls {path} --shape 1,3,9,9 --image-range 0,255 --images-file" in found.stdout

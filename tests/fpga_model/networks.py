@@ -111,14 +111,22 @@ strides = st.sampled_from([(1, 1), (1, 1), (2, 2), (2, 2), (3, 3), (2, 1), (1, 2
 
 @st.composite
 def networks(draw: st.DrawFn) -> FixedGraph:
-    """Small networks with odd sizes, every kernel and stride, shortcuts of both kinds, pools and an end of any kind."""
+    """Small networks with odd sizes, every kernel and stride, shortcuts of both kinds, pools and an end of any kind.
+
+    Some of their inner tensors are outputs, too, and some outputs are read by nobody else.
+    """
     maps = st.integers(1, 21)
     network = Network("random", Shape(draw(st.integers(1, 4)), draw(st.integers(1, 13)), draw(st.integers(1, 34))))
-    x = "image"
+    x, named = "image", []
     for index in range(draw(st.integers(1, 4))):
         x = draw(_block(network, f"l{index}", x, maps))
+        if draw(st.integers(0, 3)) == 0:
+            named.append(x)
+            if draw(st.booleans()):
+                network.add(f"head{index}", conv(network.graph.shape(x).channels, draw(st.integers(1, 9)), 1), x)
     if network.graph.shape(x).pixels < 100 and draw(st.booleans()):
         network.add("fc", FullyConnected(network.graph.shape(x), draw(st.integers(1, 40))), x)
+    network.graph.name_outputs(named)
     return network.fixed()
 
 

@@ -203,7 +203,9 @@ class Machine:
             assert command.tile is not None
             self._port("write", command.tile)
             cells = list(self._tile_cells(command.tile))
-            addresses = list(self._addresses(command, self.accelerator.feature_word_bytes, "input", "feature"))
+            addresses = list(
+                self._addresses(command, self.accelerator.feature_word_bytes, "input", "output", "feature")
+            )
         else:
             weights = command.buffer is Buffer.WEIGHT
             depth = self.accelerator.weight_depth if weights else self.accelerator.parameter_depth
@@ -310,7 +312,7 @@ class Machine:
                     self._write(self._place(tile, m, row, w), Pixels(command.layer, m, row, w))
 
     def _check_output(self) -> None:
-        """Everything was computed once, and the network's output lies in DRAM."""
+        """Everything was computed once, and the network's outputs lie in DRAM."""
         graph, size = self.schedule.graph, self.accelerator.feature_word_bytes
         expected = {
             (layer.name, m, row)
@@ -320,11 +322,15 @@ class Machine:
         }
         assert set(self.computed) == expected, "some rows are never computed, or do not exist"
         assert set(self.computed.values()) == {1}, "some rows are computed twice"
-        output = graph.output.name
+        for layer in graph.outputs:
+            self._check_stored(layer.name, size)
+
+    def _check_stored(self, output: str, size: int) -> None:
+        graph = self.schedule.graph
         region = self.schedule.dram.place(output, "output")
         operator = graph.layer(output).operator
         joined = isinstance(operator, Concatenation) and len(operator.parts) > 1
-        if graph.shape(output).pixels == 1 and not joined:
+        if graph.shape(output).pixels == 1 and not joined and not graph.consumers(output):
             first = range(0, graph.shape(output).channels, self.accelerator.word_pixels)
             words: list[object] = [Packed(output, m) for m in first]
         else:
@@ -332,7 +338,7 @@ class Machine:
         assert region.bytes == len(words) * size
         for offset, value in enumerate(words):
             assert self.cells.get(("dram output", 0, region.address + offset * size)) == value, (
-                "the output is not in DRAM"
+                f"output {output!r} is not in DRAM"
             )
 
 

@@ -142,7 +142,7 @@ def _padded_maxima(net: Builder) -> str:
 
 
 def _maxima_padded_with_the_lowest(net: Builder) -> str:
-    lowest = net.constant(np.float32(-np.finfo(np.float32).max))
+    lowest = net.constant(np.float32(-np.inf if net.image[2] == 8 else np.finfo(np.float32).min))
     data = net.node("Pad", net.conv("image", 3, 4), net.constant([0, 0, 0, 0, 0, 0, 1, 1]), lowest)
     return net.node("MaxPool", data, kernel_shape=[2, 2], strides=[2, 2])
 
@@ -195,7 +195,16 @@ FORMS: tuple[Make, ...] = (
 @pytest.mark.parametrize("make", FORMS)
 @pytest.mark.parametrize("size", [7, 8])
 def test_form(make: Make, size: int, tmp_path: Path) -> None:
-    sized = {7: (_last_window_dropped, _average_with_border, _average_with_a_wide_uneven_border, _padded_maxima, _crop)}
+    sized = {
+        7: (
+            _last_window_dropped,
+            _average_with_border,
+            _average_with_a_wide_uneven_border,
+            _padded_maxima,
+            _crop,
+            _maxima_padded_with_the_lowest,
+        )
+    }
     if size == 7 and make not in sized[7]:
         size = 9 if make in (_difference, _mean_over_channels) else 8
     net = Builder(("N", 3, size, size))

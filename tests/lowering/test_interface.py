@@ -241,3 +241,26 @@ def test_qonnx_of_other_widths_is_quantised_anew(tmp_path: Path) -> None:
     assert found.dropped == ("t1",)
     images = drawn_images(found, 2, 0)
     assert run_float(found.graph, found.parameters, images / 128.0)["conv_2"].shape == (2, 2, 8, 8)
+
+
+def test_qonnx_channels_last(tmp_path: Path) -> None:
+    """Operators that read maps channels last become the same layers as ONNX's own."""
+    made = []
+    for last in (False, True):
+        net = Builder(("N", 8, 8, 3) if last else ("N", 3, 8, 8))
+        weights = net.random.normal(0, 0.3, (4, 3, 3, 3)).astype(np.float32)
+        domain = {"domain": "qonnx.custom_op.channels_last"} if last else {}
+        kernel = net.constant(weights.transpose(0, 2, 3, 1) if last else weights)
+        data = net.node("Conv", "image", kernel, kernel_shape=[3, 3], pads=[1] * 4, **domain)
+        parts = (net.constant(np.full(4, value, np.float32)) for value in (1.5, 0.1, 0.2, 0.8))
+        data = net.node("Relu", net.node("BatchNormalization", data, *parts, **domain))
+        data = net.node("MaxPool", data, kernel_shape=[2, 2], strides=[2, 2], **domain)
+        model = net.model(data)
+        size = ["N", 4, 4, 4]
+        model.graph.output[0].CopyFrom(helper.make_tensor_value_info(data, TensorProto.FLOAT, size))
+        onnx.save(model, tmp_path / f"{last}.onnx")
+        made.append(import_onnx(tmp_path / f"{last}.onnx"))
+    assert [layer.operator for layer in made[0].graph.layers] == [layer.operator for layer in made[1].graph.layers]
+    for one, other in zip(made[0].parameters.values(), made[1].parameters.values(), strict=True):
+        assert np.array_equal(one.weights, other.weights)
+        assert np.array_equal(one.bias, other.bias)

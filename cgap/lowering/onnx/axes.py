@@ -2,7 +2,7 @@
 
 A tensor of any rank is seen as maps whose axes were transposed, merged and dropped. `Axes` says so: for each axis of
 the tensor the axes of the maps, outermost first, whose product it is. Axes of one element, the batch apart, lie
-anywhere, and are not listed.
+anywhere; that they are listed is no more than a likely place.
 
     [N, C, H, W]    ((0,), (1,), (2,), (3,))        [N, H * W * C]    ((0,), (2, 3, 1))
     [N, H, W, C]    ((0,), (2,), (3,), (1,))        [N, C, L]         ((0,), (1,), (3,)), of maps [N, C, 1, L]
@@ -33,12 +33,10 @@ class View:
     shape: tuple[int, ...]
     axes: Axes
 
-    @classmethod
-    def of(cls, base: str, shape: Sequence[int], axes: Axes) -> View:
-        """With axes of one element left out."""
-        shape = tuple(shape)
-        kept = tuple(tuple(axis for axis in group if axis == 0 or shape[axis] != 1) for group in axes)
-        return cls(base, shape, kept)
+    @property
+    def plain(self) -> Axes:
+        """`axes` without those of one element, the batch apart."""
+        return tuple(tuple(axis for axis in group if axis == 0 or self.shape[axis] != 1) for group in self.axes)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -48,18 +46,22 @@ class View:
     @property
     def is_maps(self) -> bool:
         """Whether the tensor is [N, C, H, W] itself."""
-        return self == View.of(self.base, self.shape, MAPS)
+        return self.plain == View(self.base, self.shape, MAPS).plain
 
     def places(self, channels_first: bool = False) -> tuple[int, ...] | None:
         """The axis of the maps that each axis of the tensor is; None where one of them is several.
 
-        Axes of one element may be any that is left: the usual layouts are tried first.
+        Axes of one element may be any that is left: what is listed and the usual layouts are tried first.
         """
-        rest = itertools.permutations((1, 2, 3), len(self.axes) - 1) if 1 <= len(self.axes) <= 4 else ()
-        for order in sorted(rest, key=lambda order: _LIKELY.index(order) if order in _LIKELY else len(_LIKELY)):
-            agree = all(group in ((), (axis,)) for group, axis in zip(self.axes[1:], order, strict=True))
-            if agree and self.axes[0] == (0,) and (order[:1] == (1,) or not channels_first):
-                return 0, *order
+        if not 1 <= len(self.axes) <= 4 or self.plain[0] != (0,):
+            return None
+        rest = itertools.permutations((1, 2, 3), len(self.axes) - 1)
+        orders = sorted(rest, key=lambda order: _LIKELY.index(order) if order in _LIKELY else len(_LIKELY))
+        for axes in (self.axes, self.plain):
+            for order in orders:
+                agree = all(group in ((), (axis,)) for group, axis in zip(axes[1:], order, strict=True))
+                if agree and (order[:1] == (1,) or not channels_first):
+                    return 0, *order
         return None
 
     def transposed(self, order: Sequence[int]) -> View:
@@ -67,7 +69,7 @@ class View:
 
     def reshaped(self, sizes: Sequence[int]) -> View | None:
         """The same numbers in the same order as a tensor of `sizes`; None where an axis of the maps would be cut."""
-        left = [axis for group in self.axes for axis in group]
+        left = [axis for group in self.plain for axis in group]
         made: list[tuple[int, ...]] = []
         for size in sizes:
             group: list[int] = []
@@ -127,7 +129,7 @@ class FileTensor:
 
     @property
     def _view(self) -> View:
-        return View.of(self.name, (self.shape[0], *self.maps), self.axes)
+        return View(self.name, (self.shape[0], *self.maps), self.axes)
 
     @property
     def _order(self) -> list[int]:

@@ -305,6 +305,12 @@ def _check_attributes(model: onnx.ModelProto, path: Path) -> None:
                 )
 
 
+def _fills(model: onnx.ModelProto, name: str) -> bool:
+    """Whether a number is only what paddings fill with, which may be below all others."""
+    readers = [node for node in model.graph.node if name in node.input]
+    return all(node.op_type == "Pad" and list(node.input).index(name) == 2 for node in readers)
+
+
 def _check_finite(model: onnx.ModelProto, path: Path) -> None:
     if model.graph.sparse_initializer:
         raise UserError(f"{path}: sparse initialisers are not supported; store the weights densely")
@@ -316,5 +322,7 @@ def _check_finite(model: onnx.ModelProto, path: Path) -> None:
                 f"{path}: initialiser {shorten(tensor.name)!r} is unreadable: {first_line(error)}"
             ) from error
         if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            if values.size == 1 and values.min() == -np.inf and _fills(model, tensor.name):
+                continue
             readers = [shorten(node.name or node.op_type) for node in model.graph.node if tensor.name in node.input]
             raise UserError(f"{path}: initialiser {shorten(tensor.name)!r}, read by {readers}, holds NaN or infinity")

@@ -48,7 +48,7 @@ def arrange(network: Network) -> Network:
     """
     best: Arranger | None = None
     for shape, axes in image_layouts(network):
-        found = Arranger(network, View.of(network.input, shape, axes))
+        found = Arranger(network, View(network.input, shape, axes))
         found.run()
         if best is None or found.faults < best.faults:
             best = found
@@ -71,7 +71,7 @@ def image_layouts(network: Network) -> Iterator[tuple[tuple[int, ...], Axes]]:
         made = network.shape(node.output)
         if node.is_a("Reshape", "Unsqueeze") and made is not None and made[:1] == given[:1]:
             for shape, axes in _layouts(made):
-                image = View.of(network.input, shape, axes).reshaped(given)
+                image = View(network.input, shape, axes).reshaped(given)
                 if image is not None:
                     yield shape, image.axes
 
@@ -224,7 +224,7 @@ class Arranger:
         """Append a node that makes maps of `shape`, which the file's tensor holds as `axes` say."""
         self.nodes.append(node)
         self.shapes[node.output] = tuple(shape)
-        view = View.of(node.output, shape, axes)
+        view = View(node.output, tuple(shape), axes)
         self.views[node.output] = view
         return view
 

@@ -49,7 +49,7 @@ def _reshape(to: Arranger, node: Node) -> None:
 
 
 def _batch_first(view: View) -> View:
-    if not view.axes or view.axes[0] != (0,):
+    if not view.axes or view.plain[0] != (0,):
         raise Unarranged("it moves the batch, which must stay the first axis")
     return view
 
@@ -77,7 +77,7 @@ def _arithmetic(to: Arranger, node: Node) -> None:
     if len({view.sizes for view in views}) != 1 or views[0].sizes != to.network.shape(node.output):
         to.leave(node)
         return
-    if len({(view.shape, view.axes) for view in views}) != 1:
+    if len({(view.shape, view.plain) for view in views}) != 1:
         raise Unarranged("its operands are of one size, but one lies transposed to the other")
     view, operands = views[0], []
     for tensor in node.inputs:
@@ -227,7 +227,7 @@ def _pool(to: Arranger, node: Node) -> None:
 @arranges("GlobalAveragePool", "GlobalMaxPool")
 def _global_pool(to: Arranger, node: Node) -> None:
     view = to.view(node.inputs[0])
-    if len(view.axes) < 3 or view.axes[0] != (0,) or view.axes[1] not in _channels(view):
+    if len(view.axes) < 3 or view.plain[0] != (0,) or view.plain[1] not in _channels(view):
         raise Unarranged(f"its input {list(view.sizes)} is not channels first: [N, C, H, W] or [N, C, L] is needed")
     empty: list[tuple[int, ...]] = [()] * (len(view.axes) - 2)
     to.emit(replace(node, inputs=(view.base,)), (*view.shape[:2], 1, 1), ((0,), (1,), *empty))
@@ -242,7 +242,7 @@ def _reduce(to: Arranger, node: Node) -> None:
     if not axes:
         axes = [] if node.attributes.get("noop_with_empty_axes", 0) else list(range(rank))
     gone = {axis % rank for axis in axes}
-    reduced = {axis for index in gone for axis in view.axes[index]}
+    reduced = {axis for index in gone for axis in view.plain[index]}
     if 0 in reduced:
         raise Unarranged("it reduces over the batch")
     kept = [() if index in gone else group for index, group in enumerate(view.axes)]
@@ -296,10 +296,10 @@ def _product(to: Arranger, node: Node) -> None:
         _stacked_product(to, node, given, weights if turned else weights.T)
         return
     sizes, depth = given.sizes, weights.shape[1 if turned else 0]
-    if len(sizes) < 2 or given.axes[0] != (0,) or sizes[-1] != depth or (node.is_a("Gemm") and len(sizes) != 2):
+    if len(sizes) < 2 or given.plain[0] != (0,) or sizes[-1] != depth or (node.is_a("Gemm") and len(sizes) != 2):
         to.leave(node)
         return
-    outputs, rows = weights.shape[0 if turned else 1], given.axes[-1]
+    outputs, rows = weights.shape[0 if turned else 1], given.plain[-1]
     if {axis for axis in (1, 2, 3) if given.shape[axis] > 1} == set(rows):
         made = (given.shape[0], outputs, 1, 1)
         inside: list[tuple[int, ...]] = [()] * (len(sizes) - 2)
@@ -370,8 +370,8 @@ def _concat(to: Arranger, node: Node) -> None:
         to.leave(node)
         return
     alike = {view.shape[2:] for view in views}
-    others = {tuple(view.axes[:axis] + view.axes[axis + 1 :]) for view in views}
-    groups = {view.axes[axis] for view in views}
+    others = {tuple(view.plain[:axis] + view.plain[axis + 1 :]) for view in views}
+    groups = {view.plain[axis] for view in views}
     along = max(groups, key=len)
     channels = all((places := view.places()) is not None and places[axis] == 1 for view in views)
     flattened = along[:1] == (1,) and len(groups) == 1 and axis > 0 and rank == 2
@@ -394,7 +394,7 @@ def _full(to: Arranger, view: View, axes: Axes, tensor: str) -> str:
     """A constant part of a concatenation as maps: its channels are its own."""
     values = to.network.constants[tensor]
     around = view.shape[0] * math.prod(view.shape[2:])
-    own = View.of(tensor, (view.shape[0], max(1, values.size // around), *view.shape[2:]), axes)
+    own = View(tensor, (view.shape[0], max(1, values.size // around), *view.shape[2:]), axes)
     wide = own.constant(values)
     if wide is None:
         raise Unarranged(f"its constant of {list(values.shape)} does not fit the others")

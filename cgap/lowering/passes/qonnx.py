@@ -12,6 +12,7 @@ from cgap.lowering.onnx.network import Network, Node, prune
 from cgap.lowering.passes.simplify import fold_constants
 
 DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
+CHANNELS_LAST = ("qonnx.custom_op.channels_last", "qonnx.custom_op.channels_last.conv")
 _ROUNDINGS = {"ROUND": np.rint, "HALF_EVEN": np.rint, "FLOOR": np.floor, "CEIL": np.ceil}
 
 
@@ -21,9 +22,9 @@ def read_qonnx(network: Network) -> Network:
     Where the accelerator has no such format (a width other than 8 bits, a sign bit less), the tensor is quantised anew;
     what unsigned integers cut off stays cut off.
     """
-    if not any(node.domain in DOMAINS for node in network.nodes):
+    if not any(node.domain in (*DOMAINS, *CHANNELS_LAST) for node in network.nodes):
         return network
-    network = fold_constants(network)
+    network = _channels_first(fold_constants(network))
     constants, dropped = dict(network.constants), list(network.dropped)
     nodes: list[Node] = []
     rename: dict[str, str] = {}
@@ -48,6 +49,30 @@ def read_qonnx(network: Network) -> Network:
                 dropped.append(node.output)
     outputs = tuple(rename.get(tensor, tensor) for tensor in network.outputs)
     return prune(replace(network, nodes=tuple(nodes), constants=constants, outputs=outputs, dropped=tuple(dropped)))
+
+
+def _channels_first(network: Network) -> Network:
+    """Operators of maps that lie channels last, with their weights, become ONNX's own between transpositions."""
+    nodes: list[Node] = []
+    for node in network.nodes:
+        if node.domain not in CHANNELS_LAST or node.op not in ("Conv", "MaxPool", "BatchNormalization"):
+            nodes.append(node)
+            continue
+        kernel = node.attributes.get("kernel_shape", [0, 0])
+        rank = 4 if node.is_a("BatchNormalization", domain=node.domain) else len(kernel) + 2
+        first, last = [0, rank - 1, *range(1, rank - 1)], [0, *range(2, rank), 1]
+        turned = 2 if node.op == "Conv" else 1
+        inputs = list(node.inputs)
+        for index in range(turned):
+            inputs[index] = network.fresh(f"{node.output}.first.{index}")
+            perm = {"perm": first}
+            nodes.append(
+                Node(f"{node.name or node.output}.{index}", "Transpose", (node.inputs[index],), (inputs[index],), perm)
+            )
+        inner = network.fresh(f"{node.output}.channels")
+        nodes.append(replace(node, inputs=tuple(inputs), outputs=(inner,), domain=""))
+        nodes.append(Node(f"{node.name or node.output}.last", "Transpose", (inner,), node.outputs[:1], {"perm": last}))
+    return replace(network, nodes=tuple(nodes))
 
 
 def _quantised(node: Node, values: npt.NDArray[Any], parameters: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
