@@ -16,6 +16,7 @@ from torch import nn
 from cgap.data import Images
 from cgap.plasticity import (
     IndexMap,
+    Spaces,
     emptied,
     grow,
     plan_growth,
@@ -52,6 +53,8 @@ def train_epochs(
     """
     epochs = config.optimiser.epochs
     steps = epochs * schedule.steps_per_epoch
+    if state.epoch == 0 and state.workers.first:
+        _say_what_is_fixed(state.spaces, progress)
     bar = progress.add_task("start", total=steps, completed=state.step, loss="", accuracy="", widths="")
     while state.epoch < epochs:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -83,6 +86,17 @@ def train_epochs(
         )
         if state.workers.first:
             save_checkpoint(folder / "checkpoint.pt", state, log.lines)
+
+
+def _say_what_is_fixed(spaces: Spaces, progress: Progress) -> None:
+    """Name the channel spaces that nobody asked to keep as they are, and why they must."""
+    reasons: dict[str, list[str]] = {}
+    for space in spaces:
+        if space.fixed not in (None, "input", "output", "frozen"):
+            reasons.setdefault(space.fixed, []).append(space.name)
+    for reason, names in reasons.items():
+        line = f"fixed in width: {', '.join(names)}: {reason}"
+        progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def load_teacher(config: Config, epoch: int, device: torch.device | str = "cpu") -> nn.Module | None:

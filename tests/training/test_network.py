@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import pytest
 
@@ -125,6 +126,18 @@ class Several(nn.Module):
         return {"side": self.side(x), "logits": self.fc(x)} if self.training else self.fc(x)
 
 
+class Grouped(nn.Module):
+    """A group norm between two convolutions, and a plain one behind them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 8, 3, stride=4), nn.GroupNorm(2, 8)
+        self.last, self.fc = nn.Conv2d(8, 32, 3), nn.Linear(32, 10)
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.last(torch.relu(self.norm(self.first(x))))).mean((2, 3)))
+
+
 def text(network, more=""):
     return PLAIN.replace("NETWORK", f"{__name__}:{network}") + more
 
@@ -148,6 +161,14 @@ def test_views_that_want_contiguous_images_get_them(tmp_path, more):
     folder = run.train(written(tmp_path, "Viewing", more), tmp_path / "run")
     model, _ = load_run(folder)
     assert model.conv.out_channels < 16 or not more
+
+
+def test_a_run_says_which_spaces_it_cannot_resize(tmp_path, capfd):
+    run.train(written(tmp_path, "Grouped", PLASTIC), tmp_path / "run")
+    said = capfd.readouterr().err
+    assert re.search(r"fixed in width: first, norm: norm \(.*test_network\.py:\d+\): .*GroupNorm", said)
+    assert said.count("fixed in width") == 1
+    assert load_run(tmp_path / "run")[0].last.out_channels < 32
 
 
 def test_looking_at_the_layout_leaves_the_network_alone():
