@@ -200,7 +200,7 @@ class Edit:
 
 
 def rewrite(network: Network, match: Callable[[Network, Node], Edit | None]) -> Network:
-    """Apply the edits that `match` finds, sweep after sweep, until it finds none; then drop what nobody reads.
+    """Apply the edits that `match` finds, sweep after sweep, until it finds none; what nobody reads is dropped.
 
     Edits of one sweep that touch a common node are applied one sweep after another.
     """
@@ -218,7 +218,7 @@ def rewrite(network: Network, match: Callable[[Network, Node], Edit | None]) -> 
                 touched |= mine
         if not edits:
             return prune(network)
-        network = _apply(network, edits)
+        network = prune(_apply(network, edits))
 
 
 def _apply(network: Network, edits: Iterable[Edit]) -> Network:
@@ -237,7 +237,11 @@ def _apply(network: Network, edits: Iterable[Edit]) -> Network:
     return replace(
         network,
         nodes=tuple(
-            replace(node, inputs=tuple(rename.get(tensor, tensor) for tensor in node.inputs)) for node in nodes if node
+            replace(node, inputs=tuple(rename.get(tensor, tensor) for tensor in node.inputs))
+            if any(tensor in rename for tensor in node.inputs)
+            else node
+            for node in nodes
+            if node
         ),
         outputs=tuple(rename.get(tensor, tensor) for tensor in network.outputs),
         constants=constants,
