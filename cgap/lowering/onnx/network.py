@@ -211,8 +211,12 @@ def rewrite(network: Network, match: Callable[[Network, Node], Edit | None]) -> 
             edit = match(network, node)
             if edit is None:
                 continue
-            mine = {tensor for gone in edit.removed + edit.changed for tensor in gone.outputs + gone.inputs if tensor}
-            mine -= network.constants.keys()
+            mine = {
+                tensor
+                for gone in edit.removed + edit.changed
+                for tensor in gone.outputs + gone.inputs
+                if tensor and tensor not in network.constants
+            }
             if mine.isdisjoint(touched):
                 edits.append(edit)
                 touched |= mine
