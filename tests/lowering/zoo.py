@@ -195,6 +195,6 @@ def mlp(path: Path) -> Path:
     return net.save(net.dense(data, 64, 10), path)
 
 
-SMALL: tuple[Callable[[Path], Path], ...] = (resnet8, pfld, ecg, mlp)
+SMALL: tuple[Callable[[Path], Path], ...] = (resnet8, ssd, pfld, ecg, mlp)
 """Those whose C simulation is part of `make test`."""
 LARGE: tuple[Callable[[Path], Path], ...] = (ds_cnn, shufflenet, mobilenet_quarter, densenet121)

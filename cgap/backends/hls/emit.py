@@ -98,7 +98,7 @@ def emit_hls(schedule: Schedule, layerwise: Schedule, header: Header, figures: F
         raise ValueError("both schedules must be made for the same network, accelerator and platform")
     graph, accelerator, platform = schedule.graph, schedule.accelerator, schedule.platform
     layers, tops = _views(schedule, figures), _views(layerwise, {})
-    output = graph.output.name
+    index = {layer.name: position for position, layer in enumerate(graph.layers)}
     context: dict[str, object] = {
         "header": header,
         "engine": engine_for((schedule.operations, layerwise.operations), accelerator, platform),
@@ -106,8 +106,10 @@ def emit_hls(schedule: Schedule, layerwise: Schedule, header: Header, figures: F
         "layers": layers,
         "commands": len(schedule.operations),
         "tensors": _tensors(schedule),
-        "output_tensor": [layer.name for layer in graph.layers].index(output),
-        "packed": is_packed(graph, output),
+        "outputs": [
+            {"tensor": index[n.name], "address": _in_dram(schedule, n.name), "packed": is_packed(graph, n.name)}
+            for n in graph.outputs
+        ],
         "max_reads": _max_reads(graph),
         "parameter_bytes": schedule.dram.parameter_bytes,
         "layerwise_bytes": layerwise.dram.bytes,
