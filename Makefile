@@ -1,6 +1,7 @@
 # One command from a fresh clone: every target first sets up, once, what it needs in its own Python environment.
 # Settings:  make hls MODEL=resnet20 PYTHON=python3.12      the Python to build the environment with
 #            make test TORCH_INDEX=https://download.pytorch.org/whl/cpu     PyTorch without several GB of CUDA
+#            MOMENTS=100 moments of each signal in make test-signals
 #            VENV=FOLDER the environment, ARGS="..." more options of the cgap command, PYTEST_ARGS="..." of pytest
 
 PYTHON ?= python3
@@ -14,13 +15,13 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip install -qq -c constraints.t
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help hls sim train test lint format clean compiler need-model need-config
+.PHONY: help hls sim train test test-signals lint format clean compiler need-model need-config
 .NOTPARALLEL: # two pip runs in one environment would break it, also under make -j
 .DELETE_ON_ERROR:
 
 help: ## List the targets
 	@echo "usage: make TARGET [SETTING=...]; the first run of a target sets up $(VENV)"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 hls: need-model compiler $(VENV)/.base ## MODEL=resnet20: emitted, C-simulated accelerator and report in build/MODEL/
 	@echo "==> cgap hls $(MODEL)"
@@ -37,6 +38,10 @@ train: need-config $(VENV)/.train ## CONFIG=file.toml: train a network by growth
 test: compiler $(VENV)/.test ## The whole test suite
 	@echo "==> pytest"
 	@$(PY) -m pytest -q -n 2 $(PYTEST_ARGS)
+
+test-signals: compiler $(VENV)/.test ## Commands ended at 100 random moments by each of three signals (an hour and more)
+	@echo "==> pytest tests/boundary/test_signals.py"
+	@CGAP_SIGNAL_MOMENTS=$(or $(MOMENTS),100) $(PY) -m pytest -q -n 2 tests/boundary/test_signals.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Style, format and types
 	@echo "==> ruff, mypy"

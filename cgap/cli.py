@@ -6,12 +6,8 @@ inside it, so that `cgap models` starts at once and only `cgap train` and `cgap 
 Exit codes: 0 success, 2 the input is at fault (one sentence on stderr), 130 interrupted, 1 a defect (traceback).
 """
 
-import errno
 import importlib.util
-import json
 import os
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +15,7 @@ import typer
 
 from cgap import __version__
 from cgap.app import models
+from cgap.boundary.terminal import console, fail, note, run_command, say, say_json
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
 
@@ -33,40 +30,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# A folder that may not be written, a full disk: the user's to mend. A missing file is not among them, because what
-# the user names is checked before, and a missing file of the package is a defect.
-_MACHINE_FAULTS = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-}
-
 
 def main() -> None:
     """Entry point of `cgap`: runs one command and turns bad input into one line and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.errno not in _MACHINE_FAULTS or error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
-    except MemoryError:
-        print("error: this needs more memory than there is: use a smaller network or fewer images", file=sys.stderr)
-        sys.exit(2)
+    run_command(app)
+
+
+def _doing(text: str) -> None:
+    """Say what a command is doing."""
+    say(text, indent=2)
 
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"cgap {__version__}")
+        say(f"cgap {__version__}")
         raise typer.Exit
 
 
@@ -92,9 +69,8 @@ def list_models(
     """List the shipped networks."""
     entries = models.pretrained()
     if as_json:
-        print(json.dumps({entry.name: {"onnx": str(entry.onnx), **entry.record} for entry in entries}, indent=2))
+        say_json({entry.name: {"onnx": str(entry.onnx), **entry.record} for entry in entries})
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -103,8 +79,8 @@ def list_models(
         table.add_column(heading, justify="right")
     for entry in entries:
         table.add_row(entry.name, *_model_figures(entry.record))
-    Console().print(table)
-    print("MODEL may also be the path of an ONNX file.")
+    console().print(table)
+    say("MODEL may also be the path of an ONNX file.")
 
 
 def _model_figures(record: dict[str, Any]) -> list[str]:
@@ -118,6 +94,11 @@ def _model_figures(record: dict[str, Any]) -> list[str]:
     ]
 
 
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Run the code (MODULE:CALLABLE) that only the folder of a run names.")
+]
+
+
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="A TOML file; see the folder configs/.")],
@@ -127,6 +108,7 @@ def train(
         list[str] | None,
         typer.Option("--set", help="A field that differs from the file, as run.seed=2; with --resume, from here on."),
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Train a network by continuous growth and pruning."""
     require_torch("train")
@@ -138,7 +120,7 @@ def train(
         if not (field and equals and value):
             raise UserError(f"--set {change}: give SECTION.FIELD=VALUE, such as run.seed=2")
         fields[field] = value
-    print(f"run folder: {run_training(config, out, resume, fields)}")
+    say(f"run folder: {run_training(config, out, resume, fields, trust=trust)}")
 
 
 @app.command("fields")
@@ -147,8 +129,6 @@ def list_fields(
 ) -> None:
     """List the fields of a training run's configuration: what each means, may be, and is by default."""
     require_torch("fields")
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from cgap.training.fields import all_fields
@@ -162,10 +142,8 @@ def list_fields(
     for heading in ("field", "may be", "default", "meaning"):
         table.add_column(heading, overflow="fold")
     for field in chosen:
-        table.add_row(
-            escape(field.name), field.kind, escape(field.default), field.description, style="" if field.kind else "bold"
-        )
-    Console().print(table)
+        table.add_row(field.name, field.kind, field.default, field.description, style="" if field.kind else "bold")
+    console().print(table)
 
 
 @app.command("queue")
@@ -182,11 +160,10 @@ def run_several(
     if not all(seed.isdecimal() for seed in seeds.split(",")):
         raise UserError(f"--seeds {seeds}: give whole numbers with commas between, such as 1,2,3")
     planned = plan_jobs(configs, [int(seed) for seed in seeds.split(",")], out)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that its runs are stopped with it
-    unfinished = run_queue(planned, jobs, say=lambda text: print(f"  {text}", flush=True))
+    unfinished = run_queue(planned, jobs, say=_doing)
     if unfinished:
         raise UserError(f"{len(unfinished)} of {len(planned)} runs are not finished: {unfinished[0].folder.name} ...")
-    print(f"all runs are finished; compare them with: cgap compare-runs {out}/*-*/")
+    say(f"all runs are finished; compare them with: cgap compare-runs {out}/*-*/")
 
 
 @app.command("compare-runs")
@@ -200,9 +177,8 @@ def compare(
 
     compared = compare_runs(runs)
     if as_markdown:
-        print(markdown(compared))
+        say(markdown(compared))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -210,7 +186,7 @@ def compare(
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for row in rows(compared):
         table.add_row(*row)
-    Console().print(table)
+    console().print(table)
 
 
 @app.command("spaces")
@@ -220,7 +196,6 @@ def list_spaces(
 ) -> None:
     """List a network's channel spaces: what growth and pruning may resize."""
     require_torch("spaces")
-    from rich.console import Console
     from rich.table import Table
 
     from cgap import zoo
@@ -236,9 +211,9 @@ def list_spaces(
         table.add_column(heading, justify="right" if heading == "width" else "left", overflow="fold")
     for row in spaces.rows():
         table.add_row(*row)
-    Console().print(table)
+    console().print(table)
     cost = CostModel(model, spaces, shape)({})
-    print(f"{cost.macs:,} MACs an image, {cost.params:,} weights")
+    say(f"{cost.macs:,} MACs an image, {cost.params:,} weights")
 
 
 @app.command()
@@ -253,20 +228,21 @@ def plot(
 
     output = output or run / "figure.png"
     plot_run(run, output)
-    print(f"wrote {output}")
+    say(f"wrote {output}")
 
 
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A folder made by `cgap train`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
+    trust: TrustOption = False,
 ) -> None:
     """Write the network of a training run as an ONNX file."""
     require_torch("export")
     from cgap.training.export import export_run
 
-    export_run(run, output)
-    print(f"wrote {output}")
+    export_run(run, output, trust=trust)
+    say(f"wrote {output}")
 
 
 PlatformOption = Annotated[str, typer.Option("--platform", help="A name from `cgap platforms`, or a .toml file.")]
@@ -312,7 +288,6 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Say what of a network runs on the accelerator, what the host does, what blocks, and what to do."""
-    from rich.console import Console
 
     from cgap.app.check import check_model, print_check
     from cgap.lowering import ImportOptions
@@ -321,9 +296,9 @@ def check(
     words = "".join(f" {name} {value}" for name, value in given.items() if value)
     report = check_model(model, ImportOptions.parse(shape, inputs, outputs, image_range), words)
     if as_json:
-        print(json.dumps(report.to_json(), indent=2))
+        say_json(report.to_json())
     else:
-        print_check(report, Console())
+        print_check(report, console())
     if report.blocks:
         raise typer.Exit(2)
 
@@ -365,8 +340,6 @@ def lower(
     ] = None,
 ) -> None:
     """Quantise a network to fixed point and say what it costs, layer by layer."""
-    from rich.console import Console
-
     from cgap.app.lower import LowerRequest, lower_model, print_lowering
     from cgap.lowering import ImportOptions, QuantiseOptions
     from cgap.lowering.quantisation.mixed import Target
@@ -375,9 +348,9 @@ def lower(
     target = None if min_snr is None and max_accuracy_drop is None else Target(min_snr, max_accuracy_drop)
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
     request = LowerRequest(model, bits, options, target, images_file, out, reading)
-    folder, report = lower_model(request, say=lambda text: print(f"  {text}", flush=True))
-    print_lowering(report, Console())
-    print(f"wrote {folder}")
+    folder, report = lower_model(request, say=_doing)
+    print_lowering(report, console())
+    say(f"wrote {folder}")
 
 
 @app.command()
@@ -405,8 +378,6 @@ def hls(
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL")] = None,
 ) -> None:
     """Emit a C-simulated HLS accelerator with its report."""
-    from rich.console import Console
-
     from cgap.app.build import HlsRequest, build_hls
     from cgap.app.plan import Target
     from cgap.app.report import print_report
@@ -415,11 +386,11 @@ def hls(
     target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise)
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
     request = HlsRequest(model, target, images, csim, test_set, images_file, out, reading)
-    folder, report = build_hls(request, say=lambda text: print(f"  {text}", flush=True))
-    print_report(report, Console(), layers)
-    print(f"wrote {folder}")
+    folder, report = build_hls(request, say=_doing)
+    print_report(report, console(), layers)
+    say(f"wrote {folder}")
     if report["csim"]["mismatches"]:
-        print("error: the C simulation differs from the integer reference", file=sys.stderr)
+        fail("the C simulation differs from the integer reference")
         raise typer.Exit(1)
 
 
@@ -443,8 +414,6 @@ def sim(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Cycles and DRAM bytes of a network, analytic and simulated, without emitting anything."""
-    from rich.console import Console
-
     from cgap.app.plan import Target
     from cgap.app.report import print_report
     from cgap.app.sim import simulate_model
@@ -452,11 +421,12 @@ def sim(
 
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
     target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise)
+    note("importing, quantising, scheduling and simulating")
     report = simulate_model(model, target, trace, reading)
     if as_json:
-        print(json.dumps(report, indent=2))
+        say_json(report)
     else:
-        print_report(report, Console(), layers)
+        print_report(report, console(), layers)
 
 
 @app.command()
@@ -468,13 +438,12 @@ def disasm(
     from cgap.app.disassembly import lines
 
     for line in lines(program, unit):
-        print(line)
+        say(line)
 
 
 @app.command("platforms")
 def list_platforms() -> None:
     """List the FPGA platforms that ship with the package."""
-    from rich.console import Console
     from rich.table import Table
 
     from fpga_model.machine.platform import load_platform, platform_names
@@ -488,5 +457,5 @@ def list_platforms() -> None:
         p = load_platform(name)
         cells = [f"{p.dsp:,}", f"{p.ramb36:,}", f"{p.clock_mhz:g}", str(p.axi_bits), p.dram_kind]
         table.add_row(name, *cells, f"{p.dram_bandwidth / 1e9:.1f}", p.description)
-    Console().print(table)
-    print("PLATFORM may also be the path of a .toml file of the same form.")
+    console().print(table)
+    say("PLATFORM may also be the path of a .toml file of the same form.")

@@ -62,6 +62,7 @@ def lower_model(request: LowerRequest, say: Callable[[str], None]) -> tuple[Path
         raise UserError(f"no {request.bits!r} bits: choose 8, 16 or {MIXED}")
     if request.target is not None and request.bits != MIXED:
         raise UserError(f"a target is for --bits {MIXED}; with --bits {request.bits} there is nothing to choose")
+    say("importing and quantising")
     onnx = models.resolve(request.model)
     imported = import_onnx(onnx, options=request.reading)
     inputs = load_inputs(imported.image, request.images_file)
@@ -174,6 +175,6 @@ def print_lowering(report: dict[str, Any], console: Console) -> None:
         console.print(accuracy_line(accuracy))
     for entry in file["requantised"]:
         snr = decibels(entry["snr_db"])
-        console.print(f"{entry['layer']}: stored otherwise than in the file, {snr} dB from its values", markup=False)
+        console.print(f"{entry['layer']}: stored otherwise than in the file, {snr} dB from its values")
     for tensor in file["not_stored"]:
-        console.print(f"{tensor}: rounded in the file, and not by the accelerator", markup=False)
+        console.print(f"{tensor}: rounded in the file, and not by the accelerator")

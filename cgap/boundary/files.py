@@ -8,6 +8,7 @@ machine and in every container, and is removed by the next write of the same tar
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -15,7 +16,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from fpga_model.errors import UserError
 
@@ -129,6 +130,14 @@ def read_bounded(path: Path, limit: int) -> bytes:
 
 def _size(count: int) -> str:
     return f"{count // MIB:,} MiB" if count >= MIB else f"{count:,} bytes"
+
+
+def read_json(path: Path, limit: int) -> Any:
+    """The JSON value in a file of at most `limit` bytes. Raises UserError if it cannot be read or is none."""
+    try:
+        return json.loads(read_text(path, limit))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not JSON ({error})") from error
 
 
 def read_text(path: Path, limit: int) -> str:

@@ -61,7 +61,7 @@ def replace_folder(
         target.parent.mkdir(parents=True, exist_ok=True)
     stem = hidden(target).name
     taken = f"{target}: another process is writing it; wait for its end, or choose another place"
-    with locked(target.with_name(f"{stem}.lock"), taken):
+    with locked(target.with_name(f"{stem}.lock"), taken, target):
         new = target.with_name(f"{stem}.{secrets.token_hex(4)}.part")
         with writing(target):
             _recover(target)

@@ -14,13 +14,13 @@ from fpga_model.errors import UserError
 
 
 @contextmanager
-def locked(path: Path, taken: str) -> Iterator[None]:
+def locked(path: Path, taken: str, target: Path | None = None) -> Iterator[None]:
     """Hold the lock file at `path`, which is there only as long as it is held or until a killed holder's successor.
 
-    Raises UserError(`taken`) if another process holds it.
+    Raises UserError(`taken`) if another process holds it, and one that names `target` if it cannot be made.
     """
     lock = FileLock(path, timeout=0)
-    with writing(path):
+    with writing(target or path):
         try:
             lock.acquire()
         except Timeout as error:
@@ -37,9 +37,9 @@ _PREFIX = "cgap-"
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """A temporary folder. What killed processes left of theirs is removed before."""
-    root = Path(tempfile.gettempdir())
+def scratch(root: Path | None = None) -> Iterator[Path]:
+    """A temporary folder in `root`, by default the system's. What killed processes left of theirs is removed before."""
+    root = root or Path(tempfile.gettempdir())
     _sweep(root)
     name = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
     name.rmdir()  # for its name alone: the lock is to be there first

@@ -3,17 +3,14 @@
 import re
 import unicodedata
 
-_LONGEST = 4000
-"""Characters of one printed text, beyond which it is cut."""
 
-
-def printable(text: str, longest: int = _LONGEST) -> str:
-    """Text from outside as what a terminal shows and no more: everything printed by a command passes through here.
+def printable(text: str, longest: int | None = None) -> str:
+    """Text from outside as what a terminal shows and no more, cut to `longest` characters.
 
     Control characters, among them the escapes that move a terminal's cursor, letters that reorder or hide the text
     around them and halves of surrogate pairs become visible escapes such as `\\x1b`. Line ends and tabs stay.
     """
-    if len(text) > longest:
+    if longest is not None and len(text) > longest:
         text = f"{text[: longest - 3]}..."
     return "".join(letter if letter in "\n\t" or letter.isprintable() else _escaped(letter) for letter in text)
 

@@ -88,6 +88,8 @@ def run_tools(
             results.append(text)
         return results
     finally:
+        for tool, _ in running:
+            tool.ask_to_end()
         for tool, printed in running:
             tool.stop()
             printed.close()
@@ -150,11 +152,15 @@ class Tool:
         assert code is not None
         return code
 
-    def stop(self) -> None:
-        """End it and all that it started, if it still runs."""
+    def ask_to_end(self) -> None:
+        """Have it and all that it started ended, if it still runs, without waiting."""
         if self._held >= 0:
             os.close(self._held)
             self._held = -1
+
+    def stop(self) -> None:
+        """End it and all that it started, if it still runs."""
+        self.ask_to_end()
         try:
             self._guard.wait(2 * GRACE_SECONDS)
         except subprocess.TimeoutExpired:

@@ -5,6 +5,7 @@ The archive's other edition is made of Python pickles, which are programs; they 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cgap.boundary.files import read_bounded
 from cgap.data.download import find_cifar10, locate_cifar10
 from cgap.data.images import Images, Split
 from fpga_model.errors import UserError
@@ -24,6 +26,15 @@ FILES: dict[str, tuple[str, ...]] = {
     "test": ("test_batch.bin",),
 }
 RECORDS_PER_FILE = 10_000
+SHA256 = {
+    "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+    "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+    "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+    "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+}
+"""Of the publisher's files."""
 
 
 def read_records(data: bytes, name: str) -> Images:
@@ -60,7 +71,7 @@ def load_cifar10(split: Split, folder: Path | None = None) -> Images:
     for name in FILES[split]:
         path = folder / name
         try:
-            data = path.read_bytes()
+            data = read_bounded(path, RECORDS_PER_FILE * RECORD_BYTES)
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); put CIFAR-10's binary files there") from error
         if len(data) != RECORDS_PER_FILE * RECORD_BYTES:
@@ -68,6 +79,8 @@ def load_cifar10(split: Split, folder: Path | None = None) -> Images:
                 f"{path}: {len(data)} bytes, expected {RECORDS_PER_FILE * RECORD_BYTES}; "
                 "the file is cut short or is not CIFAR-10's binary version: delete it and fetch it again"
             )
+        if hashlib.sha256(data).hexdigest() != SHA256[name]:
+            raise UserError(f"{path}: has the right size and another content than CIFAR-10's: fetch it again")
         parts.append(read_records(data, str(path)))
     return Images(np.concatenate([p.images for p in parts]), np.concatenate([p.labels for p in parts]))
 

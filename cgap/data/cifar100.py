@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cgap.data.images import Images, Split
-from cgap.data.places import locate, read
+from cgap.data.places import locate, read, require_counts
 from fpga_model.errors import UserError
 
 CLASSES = 100
@@ -33,4 +33,5 @@ def load(split: Split) -> Images:
     labels = records[:, 1].copy()
     if labels.max() >= CLASSES:
         raise UserError(f"{path}: has label {labels.max()}, CIFAR-100 labels are 0 to 99")
+    require_counts(path, labels, [COUNT[split] // CLASSES] * CLASSES)
     return Images(records[:, 2:].reshape(-1, *SHAPE).copy(), labels)

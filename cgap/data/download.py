@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
+import http.client
 import os
 import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path, PurePosixPath
 
-from cgap.boundary.files import free_name
+from cgap.boundary.files import free_name, writing
+from cgap.boundary.locks import scratch
+from cgap.boundary.terminal import note
 from cgap.data.places import cache_folder, places
 from fpga_model.errors import UserError
 
@@ -55,15 +58,18 @@ def download_cifar10(target: Path) -> Path:
     The archive is unpacked beside its final place and renamed, so that a kill leaves either nothing or all of it.
     """
     final = target / FOLDER
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".fetch-") as scratch:
-        archive = Path(scratch) / "cifar-10-binary.tar.gz"
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
+    with scratch(target) as folder:
+        archive = folder / "cifar-10-binary.tar.gz"
+        note(f"downloading CIFAR-10, {ARCHIVE_BYTES >> 20} MiB, from {URL}")
         try:
             with urllib.request.urlopen(URL, timeout=TIMEOUT_S) as reply:
                 _copy_bounded(reply, archive)
-        except (urllib.error.URLError, OSError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+            what = str(error) or type(error).__name__
             raise UserError(
-                f"CIFAR-10 could not be downloaded from {URL} ({error}): fetch it on another machine and unpack it "
+                f"CIFAR-10 could not be downloaded from {URL} ({what}): fetch it on another machine and unpack it "
                 f"so that {final / 'data_batch_1.bin'} exists, or set CGAP_DATA to the folder that holds {FOLDER}"
             ) from error
         unpack_cifar10(archive, final)
@@ -90,24 +96,32 @@ def unpack_cifar10(archive: Path, final: Path, md5: str = MD5) -> None:
             digest.update(block)
     if digest.hexdigest() != md5:
         raise UserError(f"{archive.name}: MD5 is {digest.hexdigest()}, the publisher's is {md5}; fetch it again")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=final.parent, prefix=".unpack-") as scratch:
-        unpacked = Path(scratch) / FOLDER
+    with writing(final.parent):
+        final.parent.mkdir(parents=True, exist_ok=True)
+    with scratch(final.parent) as folder:
+        unpacked = folder / FOLDER
         unpacked.mkdir()
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                name = PurePosixPath(member.name).name
-                if name not in MEMBERS:
-                    continue
-                source = tar.extractfile(member) if member.isfile() and member.size <= MEMBER_BYTES else None
-                if source is None:
-                    raise UserError(f"{archive.name}: member {member.name!r} is not a plain file of CIFAR-10's size")
-                with (unpacked / name).open("wb") as file:
-                    shutil.copyfileobj(source, file)
+        try:
+            _unpack(archive, unpacked)
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise UserError(f"{archive.name}: cannot be unpacked ({error}); fetch it again") from error
         missing = sorted(MEMBERS - {p.name for p in unpacked.iterdir()} - {"batches.meta.txt"})
         if missing:
             raise UserError(f"{archive.name}: {missing[0]} is missing from the archive")
         _place(unpacked, final)
+
+
+def _unpack(archive: Path, unpacked: Path) -> None:
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            name = PurePosixPath(member.name).name
+            if name not in MEMBERS:
+                continue
+            source = tar.extractfile(member) if member.isfile() and member.size <= MEMBER_BYTES else None
+            if source is None:
+                raise UserError(f"{archive.name}: member {member.name!r} is not a plain file of CIFAR-10's size")
+            with (unpacked / name).open("wb") as file:
+                shutil.copyfileobj(source, file)
 
 
 def _place(unpacked: Path, final: Path) -> None:

@@ -60,4 +60,7 @@ def _images(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
     if not found:
         raise UserError(f"{folder}: no images ({', '.join(sorted(_SUFFIXES))})")
+    for path in found:
+        if not path.is_file():  # a pipe, which would be waited for
+            raise UserError(f"{path}: is not a regular file")
     return found

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgap.data.images import Images, Split
-from cgap.data.places import locate, read
+from cgap.data.places import locate, read, require_counts
 from fpga_model.errors import UserError
 
 CLASSES = 10
@@ -18,6 +18,11 @@ FOLDER = "mnist"
 SOURCE = "http://yann.lecun.com/exdb/mnist (unpacked)"
 _PREFIX = {"train": "train", "test": "t10k"}
 COUNT = {"train": 60_000, "test": 10_000}
+DIGITS = {
+    "train": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+    "test": (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
+}
+"""How often each digit occurs."""
 
 
 def files(split: Split) -> list[Path]:
@@ -38,6 +43,7 @@ def load(split: Split) -> Images:
     digits = read_idx(labels, (count,))
     if digits.max() >= CLASSES:
         raise UserError(f"{labels}: has label {digits.max()}, digits are 0 to 9")
+    require_counts(labels, digits, DIGITS[split])
     return Images(pixels, digits)
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from cgap.boundary.files import read_bounded
 from fpga_model.errors import UserError
 
 
@@ -34,9 +39,15 @@ def locate(folder: str, file: str, source: str) -> Path:
 def read(path: Path, size: int | None = None, limit: int = 1 << 31) -> bytes:
     """The bytes of a file, `size` of them if given. Raises UserError if it cannot be read or has another size."""
     try:
-        found = path.stat().st_size
-        if found > limit or (size is not None and found != size):
-            raise UserError(f"{path}: {found:,} bytes, expected {f'{size:,}' if size else f'at most {limit:,}'}")
-        return path.read_bytes()
+        data = read_bounded(path, limit)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if size is not None and len(data) != size:
+        raise UserError(f"{path}: {len(data):,} bytes, expected {size:,}")
+    return data
+
+
+def require_counts(path: Path, labels: NDArray[np.uint8], counts: Sequence[int]) -> None:
+    """Raise UserError unless each class has as many labels as it has in the published file."""
+    if not np.array_equal(np.bincount(labels, minlength=len(counts)), counts):
+        raise UserError(f"{path}: has the right size and other labels than the published file: fetch it again")

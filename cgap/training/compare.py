@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cgap.training.record import read_record
+from cgap.training.record import read_finished
 from fpga_model.errors import UserError
 
 HEADINGS = ("run", "seeds", "MACs", "weights", "training MACs", "held out", "test", "CPU time")
@@ -67,9 +67,7 @@ def compare_runs(folders: Sequence[Path]) -> list[Comparison]:
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for folder in folders:
-        record = read_record(folder)
-        if record.get("status") != "complete":
-            raise UserError(f"{folder}: holds no finished run")
+        record = read_finished(folder)
         groups.setdefault(folder.resolve().name.removesuffix(f"-{record['seed']}"), []).append(record)
     return [_compare(name, records) for name, records in groups.items()]
 

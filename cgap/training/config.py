@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, MutableMapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tomlkit
 import tomlkit.exceptions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cgap import zoo
+from cgap.boundary.files import MIB
+from cgap.boundary.files import read_text as read_file
 from cgap.data.datasets import names as dataset_names
 from cgap.plasticity import SALIENCIES
 from cgap.plasticity.growth import POLICIES
@@ -23,15 +26,22 @@ else:
     import tomli as tomllib
 
 
+_TEXT_LIMIT = MIB
+_MOST_EPOCHS = 1_000_000
+_MOST_EVENTS = 10_000
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class RunSection(_Section):
     """Where and how the run executes."""
 
-    seed: int = Field(0, ge=0, description="seeds initial weights, batch order, augmentation and newborns")
-    threads: int = Field(0, ge=0, description="PyTorch threads; 0: as many as cores were idle when the run began")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="seeds initial weights, batch order, augmentation and newborns")
+    threads: int = Field(
+        0, ge=0, le=1024, description="PyTorch threads; 0: as many as cores were idle when the run began"
+    )
     device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="that computes; auto: CUDA where there is one")
     tensorboard: bool = Field(False, description="also write the metrics as TensorBoard's event files")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of activations in training (autocast)")
@@ -46,6 +56,15 @@ class ModelSection(_Section):
     weights: str | None = Field(None, description="a state_dict file of the dense network to start from")
     widths_from: str | None = Field(None, description="a finished run's folder: start fresh at its final widths")
 
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if ":" not in name and name not in zoo.names():
+            close = get_close_matches(name, zoo.names(), 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(zoo.names())}"
+            raise ValueError(f"no network {name!r}: {hint} (or MODULE:CALLABLE)")
+        return name
+
 
 class DataSection(_Section):
     """What it learns from."""
@@ -54,14 +73,14 @@ class DataSection(_Section):
         "cifar10",
         description=f"{', '.join(dataset_names())}, or folder:PATH; sample is 300 shipped images for trials",
     )
-    size: int = Field(32, ge=4, description="pixels that images of a folder are scaled to")
+    size: int = Field(32, ge=4, le=1024, description="pixels that images of a folder are scaled to")
     mean: tuple[float, ...] | None = Field(
         None, description="of pixels / 255 by channel, for a network that reads (pixel / 255 - mean) / std; with std"
     )
     std: tuple[float, ...] | None = Field(
         None, description="likewise; without both a network reads (pixel - 128) / 128"
     )
-    held_out: int = Field(5000, ge=1, description="training images kept back for every choice")
+    held_out: int = Field(5000, ge=1, le=1 << 31, description="training images kept back for every choice")
     crop_padding: int = Field(4, ge=0, le=16, description="reflected border in pixels that random crops may reach into")
     flip: bool = Field(True, description="mirror half of the images")
     cutout: int = Field(0, ge=0, le=256, description="side in pixels of a grey square put anywhere; 0: none")
@@ -77,18 +96,20 @@ class DataSection(_Section):
 class RestartSection(_Section):
     """Further cosines to zero after the first: more epochs for a run that turned out to need them."""
 
-    epoch: int = Field(ge=1, description="at which the first cosine has reached zero")
-    learning_rate: float = Field(gt=0, description="that further ones start from")
-    period: int | None = Field(None, ge=1, description="epochs of a further one; none: a single one to the end")
+    epoch: int = Field(ge=1, le=_MOST_EPOCHS, description="at which the first cosine has reached zero")
+    learning_rate: float = Field(gt=0, le=1e6, description="that further ones start from")
+    period: int | None = Field(
+        None, ge=1, le=_MOST_EPOCHS, description="epochs of a further one; none: a single one to the end"
+    )
     crop_padding: int | None = Field(None, ge=0, le=16, description="data.crop_padding from then on; none: as before")
 
 
 class AveragingSection(_Section):
     """Stochastic weight averaging: the network becomes the mean of its weights on a walk at constant learning rate."""
 
-    epoch: int = Field(ge=0, description="at which it begins; it lasts to the end of the run")
-    learning_rate: float = Field(gt=0, description="of the walk")
-    interval: int = Field(50, ge=1, description="optimiser steps between the weights that are averaged")
+    epoch: int = Field(ge=0, le=_MOST_EPOCHS, description="at which it begins; it lasts to the end of the run")
+    learning_rate: float = Field(gt=0, le=1e6, description="of the walk")
+    interval: int = Field(50, ge=1, le=1 << 31, description="optimiser steps between the weights that are averaged")
 
 
 class EmaSection(_Section):
@@ -100,12 +121,14 @@ class EmaSection(_Section):
 class OptimiserSection(_Section):
     """SGD with Nesterov momentum; linear warm-up, then a cosine to zero, then optionally further ones and averaging."""
 
-    epochs: int = Field(ge=1, description="of the whole run")
-    batch_size: int = Field(128, ge=2, description="images; of all processes together")
-    learning_rate: float = Field(0.1, gt=0, description="at the peak")
+    epochs: int = Field(ge=1, le=_MOST_EPOCHS, description="of the whole run")
+    batch_size: int = Field(128, ge=2, le=1 << 20, description="images; of all processes together")
+    learning_rate: float = Field(0.1, gt=0, le=1e6, description="at the peak")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; 0: none")
-    weight_decay: float = Field(5e-4, ge=0, description="of convolution and linear weights only")
-    warmup_epochs: float = Field(1.0, ge=0, description="in which the rate rises from zero, as part of `epochs`")
+    weight_decay: float = Field(5e-4, ge=0, le=1e6, description="of convolution and linear weights only")
+    warmup_epochs: float = Field(
+        1.0, ge=0, le=_MOST_EPOCHS, description="in which the rate rises from zero, as part of `epochs`"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label spread over all classes")
     restart: RestartSection | None = None
     averaging: AveragingSection | None = None
@@ -125,16 +148,17 @@ class OptimiserSection(_Section):
 class GrowthSection(_Section):
     """Growth events at `start`, `start + interval`, ... (in epochs)."""
 
-    start: float = Field(ge=0, description="epoch of the first event")
-    interval: float = Field(gt=0, description="epochs between events")
-    events: int = Field(ge=1, description="their number")
+    start: float = Field(ge=0, le=_MOST_EPOCHS, description="epoch of the first event")
+    interval: float = Field(gt=0, le=_MOST_EPOCHS, description="epochs between events")
+    events: int = Field(ge=1, le=_MOST_EVENTS, description="their number")
     target_macs: float = Field(gt=0, le=4, description="of the dense network's MACs, neared evenly")
     policy: Literal["pairs", "split", "naive"] = Field("pairs", description="how newborns keep the function")
-    rate: float = Field(0.5, gt=0, description="most that one space grows in one event, of its width")
-    capacity: float = Field(1.0, gt=0, description="widest that one space may get, of its dense width")
+    rate: float = Field(0.5, gt=0, le=64, description="most that one space grows in one event, of its width")
+    capacity: float = Field(1.0, gt=0, le=64, description="widest that one space may get, of its dense width")
     noise: float | None = Field(
         None,
         ge=0,
+        le=1e6,
         description="of a newborn's filter, relative to its parent's spread; of a split; none: "
         + ", ".join(f"{usual.noise:g} in {name}" for name, usual in POLICIES.items()),
     )
@@ -150,12 +174,20 @@ class WeightsSection(_Section):
 class PruningSection(_Section):
     """Pruning events at `start + interval`, ..., `end` (in epochs), to at least one of the targets."""
 
-    start: float = Field(ge=0, description="epoch from which the budget falls, one interval before the first event")
-    end: float = Field(gt=0, description="epoch of the last event, at which the targets are met")
-    interval: float = Field(gt=0, description="epochs between events, rounded to a whole number of them")
-    target_macs: float | None = Field(None, gt=0, description="of the dense network's MACs, at most, at the end")
-    target_params: float | None = Field(None, gt=0, description="of the dense network's weights, at most, at the end")
-    target_cycles: float | None = Field(None, gt=0, description="of the dense network's predicted cycles, likewise")
+    start: float = Field(
+        ge=0, le=_MOST_EPOCHS, description="epoch from which the budget falls, one interval before the first event"
+    )
+    end: float = Field(gt=0, le=_MOST_EPOCHS, description="epoch of the last event, at which the targets are met")
+    interval: float = Field(
+        gt=0, le=_MOST_EPOCHS, description="epochs between events, rounded to a whole number of them"
+    )
+    target_macs: float | None = Field(None, gt=0, le=4, description="of the dense network's MACs, at most, at the end")
+    target_params: float | None = Field(
+        None, gt=0, le=4, description="of the dense network's weights, at most, at the end"
+    )
+    target_cycles: float | None = Field(
+        None, gt=0, le=4, description="of the dense network's predicted cycles, likewise"
+    )
     ranking: Literal["global", "layer"] = Field(
         "global", description="granules where they pay best, or of every space the same share of its dense width"
     )
@@ -163,13 +195,15 @@ class PruningSection(_Section):
         "cut", description="soft: set what the budget has no room for to zero at each event, and cut at the last"
     )
     weights: WeightsSection | None = None
-    min_width: int = Field(8, ge=1, description="no space falls below it")
-    protected_age: int = Field(150, ge=0, description="batches for which a newborn is not ranked")
+    min_width: int = Field(8, ge=1, le=1 << 16, description="no space falls below it")
+    protected_age: int = Field(150, ge=0, le=1 << 31, description="batches for which a newborn is not ranked")
 
     @model_validator(mode="after")
     def _has_a_target(self) -> PruningSection:
         if self.target_macs is None and self.target_params is None and self.target_cycles is None:
             raise ValueError("has no target: give target_macs, target_params or target_cycles")
+        if (self.end - self.start) / self.interval > _MOST_EVENTS:
+            raise ValueError(f"interval: more than {_MOST_EVENTS:,} events between start and end")
         return self
 
 
@@ -177,9 +211,9 @@ class DistillationSection(_Section):
     """Learning from a finished run besides the labels (Hinton et al., 2015), on the same augmented images."""
 
     teacher: str = Field(description="the finished run's folder")
-    epoch: int = Field(0, ge=0, description="at which it begins")
+    epoch: int = Field(0, ge=0, le=_MOST_EPOCHS, description="at which it begins")
     weight: float = Field(0.8, gt=0, le=1, description="of the teacher against the labels")
-    temperature: float = Field(2.0, gt=0, description="that softens both networks' outputs")
+    temperature: float = Field(2.0, gt=0, le=1e6, description="that softens both networks' outputs")
 
 
 class AcceleratorSection(_Section):
@@ -187,7 +221,7 @@ class AcceleratorSection(_Section):
 
     platform: str = Field("zcu104", description="by name, or the path of a .toml file")
     array: str = Field("8x8x4", description="PoxxPoyxPof")
-    page_depth: int = Field(512, ge=1, description="words of a feature page's bank")
+    page_depth: int = Field(512, ge=1, le=1 << 20, description="words of a feature page's bank")
 
 
 class PlasticitySection(_Section):
@@ -199,10 +233,14 @@ class PlasticitySection(_Section):
     seed_width: float = Field(
         0.25, gt=0, le=1, description="of each plastic space's dense width; without growth there is no seed"
     )
-    granule: int = Field(4, ge=2, multiple_of=2, description="channels that come and go at once: the accelerator's Pof")
+    granule: int = Field(
+        4, ge=2, le=1 << 16, multiple_of=2, description="channels that come and go at once: the accelerator's Pof"
+    )
     frozen: tuple[str, ...] = Field((), description="shell patterns of channel spaces that keep their dense width")
     saliency: str = Field("taylor", description="what a channel is worth: a name, or your own class as MODULE:CLASS")
-    sparsity: float = Field(0.0, ge=0, description="L1 penalty on plastic batch norms' scales until pruning ends")
+    sparsity: float = Field(
+        0.0, ge=0, le=1e6, description="L1 penalty on plastic batch norms' scales until pruning ends"
+    )
     accelerator: AcceleratorSection | None = None
     growth: GrowthSection | None = None
     pruning: PruningSection
@@ -256,6 +294,11 @@ class Config(_Section):
         names = (self.distillation.teacher if self.distillation else None, self.model.widths_from)
         return tuple(self.run_folder(name) for name in names if name)
 
+    def own_code(self) -> tuple[str, ...]:
+        """Names of the user's own code, which building and training the network runs."""
+        names = (self.model.name, self.plasticity.saliency if self.plasticity else "")
+        return tuple(name for name in names if ":" in name)
+
     def run_folder(self, name: str) -> Path:
         """A run folder named in this configuration, `{seed}` in it filled in."""
         return Path(name.replace("{seed}", str(self.run.seed)))
@@ -289,36 +332,42 @@ def read_text(path: Path, changes: Mapping[str, str] | None = None) -> str:
     A value that is no TOML is taken for a string. Comments stay. Raises UserError if it cannot be read, or if a
     change names no place in it.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
+    text = read_file(path, _TEXT_LIMIT)
     if not changes:
         return text
     try:
         document = tomlkit.parse(text)
-    except tomlkit.exceptions.ParseError as error:
-        raise UserError(f"{path}: is not TOML: {error}") from error
+    except _NOT_TOML as error:
+        raise UserError(f"{path}: is not TOML: {_reason(error)}") from error
     for field, value in changes.items():
         *sections, name = field.split(".")
         table: Any = document
         for section in sections:
-            table = table.setdefault(section, tomlkit.table())
+            table = table.setdefault(section, tomlkit.table()) if isinstance(table, MutableMapping) else None
             if not isinstance(table, MutableMapping):
                 raise UserError(f"{path}: {field}: {section} is not a section")
         try:
             table[name] = tomlkit.value(value)
-        except tomlkit.exceptions.ParseError:
+        except _NOT_TOML:
             table[name] = value
     return tomlkit.dumps(document)
+
+
+_NOT_TOML = (ValueError, TypeError, RecursionError, tomlkit.exceptions.TOMLKitError)
+"""What text that is no TOML leads to: besides the parsers' own errors, numbers of too many digits, nesting too deep."""
+
+
+def _reason(error: Exception) -> str:
+    return "its brackets are nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def parse_config(text: str, name: str) -> Config:
     """`load_config` for text; `name` is used in messages."""
     try:
-        return _validated(tomllib.loads(text), name)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{name}: is not TOML: {error}") from error
+        values = tomllib.loads(text)
+    except _NOT_TOML as error:
+        raise UserError(f"{name}: is not TOML: {_reason(error)}") from error
+    return _validated(values, name)
 
 
 def with_changes(config: Config, changes: Mapping[str, str]) -> Config:
@@ -336,7 +385,20 @@ def _validated(values: dict[str, Any], name: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt field comes before what is missing without it.
+        first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         field = ".".join(str(part) for part in first["loc"]) or "configuration"
-        what = "no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        what = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            close = get_close_matches(str(first["loc"][-1]), _fields_beside(first["loc"]), 1)
+            what = "no such field" + (f"; did you mean {close[0]}?" if close else "; see `cgap fields`")
         raise UserError(f"{name}: {field}: {what}") from error
+
+
+def _fields_beside(location: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the section in which a field was found."""
+    section: Any = Config
+    for part in location[:-1]:
+        options = get_args(section.model_fields[part].annotation) or (section.model_fields[part].annotation,)
+        section = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return list(section.model_fields)

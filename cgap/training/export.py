@@ -28,9 +28,9 @@ TOLERANCE = 1e-3
 _ROLES = {"W": "weight", "B": "bias", "C": "bias"}
 
 
-def export_run(run: Path, output: Path) -> None:
+def export_run(run: Path, output: Path, *, trust: bool = False) -> None:
     """Write the network of a training run as ONNX. Raises UserError as `load_run` and `export_model` do."""
-    model, shape = load_run(run)
+    model, shape = load_run(run, trust=trust)
     export_model(model, output, shape)
 
 

@@ -100,10 +100,13 @@ def _say_what_is_fixed(spaces: Spaces, progress: Progress) -> None:
 
 
 def load_teacher(config: Config, epoch: int, device: torch.device | str = "cpu") -> nn.Module | None:
-    """The network to learn from in this epoch, if any. Raises UserError if its run is not to be had."""
+    """The network to learn from in this epoch, if any, of a run that `check_teacher` has let pass.
+
+    Raises UserError if its run is not to be had.
+    """
     if config.distillation is None or epoch < config.distillation.epoch:
         return None
-    teacher, shape = load_run(config.run_folder(config.distillation.teacher))
+    teacher, shape = load_run(config.run_folder(config.distillation.teacher), trust=True)
     return to_layout(teacher, shape).to(device).requires_grad_(False)
 
 

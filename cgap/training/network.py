@@ -102,6 +102,8 @@ def require_logits(model: nn.Module, name: str, shape: tuple[int, ...], classes:
             made = _tried(model, torch.zeros(2, *shape), training)
         except (RuntimeError, TypeError, ValueError, LookupError) as error:
             raise UserError(f"model {name}: does not run on images {list(shape)} ({error})") from error
+        if not isinstance(made, (Tensor, Mapping, tuple, list)):
+            raise UserError(f"model {name}: makes a {type(made).__name__}, and a tensor of logits is needed")
         if not isinstance(made, Tensor):
             places = list(made) if isinstance(made, Mapping) else list(range(len(made)))
             raise UserError(f"model {name}: makes several outputs; choose one with model.output, of {places}")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from cgap.boundary.files import write_atomic
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cgap.boundary.files import read_json, read_text, write_atomic
+from cgap.boundary.names import printable
+from cgap.training.log import LIMIT, parse_line
 from fpga_model.errors import UserError
 
 FORMATS = ("png", "svg", "pdf")
@@ -39,26 +42,89 @@ def can_plot() -> bool:
 
 def read_history(run: Path) -> History:
     """The history of a run that has finished an epoch. Raises UserError if `run` holds no such thing."""
+    if not (run / "run.json").is_file():
+        raise UserError(f"{run}: is not the folder of a training run (no run.json)")
+    record = read_json(run / "run.json", LIMIT)
+    lines = [parse_line(line, run / "metrics.jsonl") for line in read_text(run / "metrics.jsonl", LIMIT).splitlines()]
     try:
-        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-        epochs = [line for line in lines if "epoch" in line]
-        if not epochs:
-            raise UserError(f"{run}: has nothing to draw before its first epoch is over")
-        first = epochs[0]
-        steps = round(first["images_per_second"] * first["seconds"] / record["config"]["optimiser"]["batch_size"])
-        end = float(epochs[-1]["epoch"])
-        events = [(line["step"] / steps, line) for line in lines if "event" in line]
-        return History(
-            f"{record['model']} on {record['dataset']}, seed {record['seed']}",
-            epochs,
-            list(_phases(events, first["phase"], end)),
-            [*_costs(events, first), (end, epochs[-1])],
-            list(_widths(events, end)),
-            record["accuracy"]["test"] if record["status"] == "complete" else None,
-        )
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise UserError(f"{run}: is not the folder of a training run ({type(error).__name__}: {error})") from error
+        said = _Run.model_validate(record)
+        for line in lines:
+            (_Epoch if "epoch" in line else _Event).model_validate(line)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(map(str, fault["loc"]))
+        raise UserError(f"{run}: is not the folder of a training run ({field}: {fault['msg']})") from error
+    epochs = [line for line in lines if "epoch" in line]
+    if not epochs:
+        raise UserError(f"{run}: has nothing to draw before its first epoch is over")
+    first = epochs[0]
+    steps = max(1, round(first["images_per_second"] * first["seconds"] / said.config.optimiser.batch_size))
+    end = float(epochs[-1]["epoch"])
+    events = [(line["step"] / steps, line) for line in lines if "event" in line]
+    return History(
+        f"{said.model} on {said.dataset}, seed {said.seed}",
+        epochs,
+        list(_phases(events, first["phase"], end)),
+        [*_costs(events, first), (end, epochs[-1])],
+        list(_widths(events, end)),
+        said.accuracy.test if said.status == "complete" and said.accuracy else None,
+    )
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+_Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+_Percent = Annotated[float, Field(ge=0, le=100)]
+_Time = Annotated[float, Field(gt=0, le=1e12)]
+
+
+class _Epoch(_Lenient):
+    """A line of `metrics.jsonl` about an epoch, as far as it is drawn."""
+
+    epoch: Annotated[int, Field(ge=1, le=1_000_000)]
+    phase: Literal["train", "seed", "grow", "prune", "recover"]
+    train_accuracy: _Percent
+    held_out_accuracy: _Percent
+    macs: _Count
+    params: _Count
+    images_per_second: _Time
+    seconds: _Time
+
+
+class _Event(_Lenient):
+    """A line about growth or pruning."""
+
+    event: Literal["grow", "prune", "zero"]
+    step: _Count
+    changed: Annotated[dict[str, Annotated[list[_Count], Field(min_length=2, max_length=2)]], Field(max_length=2000)]
+    widths: Annotated[dict[str, _Count], Field(max_length=2000)]
+    macs: _Count
+    params: _Count
+
+
+class _Optimiser(_Lenient):
+    batch_size: Annotated[int, Field(ge=1, lt=1 << 31)]
+
+
+class _Settings(_Lenient):
+    optimiser: _Optimiser
+
+
+class _Accuracy(_Lenient):
+    test: _Percent
+
+
+class _Run(_Lenient):
+    """The run's record."""
+
+    model: Annotated[str, Field(max_length=200)]
+    dataset: Annotated[str, Field(max_length=4000)]
+    seed: int
+    status: str
+    config: _Settings
+    accuracy: _Accuracy | None = None
 
 
 def _phases(events: list[tuple[float, dict[str, Any]]], only: str, end: float) -> Iterator[tuple[str, float, float]]:
@@ -122,10 +188,15 @@ def plot_run(run: Path, output: Path) -> None:
         axes[0].text((begin + end) / 2, 1.02, name if wide else name[0], ha="center", transform=top, fontsize=9)
     axes[0].set_xlim(0, length)
     axes[-1].set_xlabel("epoch")
-    figure.suptitle(history.title, fontsize=11)
+    figure.suptitle(_plain(history.title), fontsize=11)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=110)
     write_atomic(output, buffer.getvalue())
+
+
+def _plain(text: str) -> str:
+    """Text that Matplotlib takes for no formula."""
+    return printable(text, 120).replace("$", r"\$")
 
 
 def _draw_accuracy(axis: Any, history: History) -> None:
@@ -168,7 +239,7 @@ def _draw_widths(axis: Any, history: History, figure: Any) -> None:
         values = [widths.get(name, 0) for _, widths in history.widths]
         # Spaces of equal width would hide one another: each line is a little off, by less than one channel.
         shifted = [value + 0.5 * (i / count - 0.5) for value in values]
-        axis.step(at, shifted, where="post", color=colours(i), lw=1.6, label=f"{name}, {values[-1]}")
+        axis.step(at, shifted, where="post", color=colours(i), lw=1.6, label=_plain(f"{name}, {values[-1]}"))
     axis.set_ylabel("width, channels")
     axis.set_ylim(bottom=0)
     if len(names) <= 12:

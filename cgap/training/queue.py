@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cgap.boundary.processes import Tool
 from cgap.training.config import load_config
-from cgap.training.record import is_complete, read_record
+from cgap.training.record import is_complete, read_finished
 from fpga_model.errors import UserError
 
 POLL_SECONDS = 0.2
@@ -69,7 +69,7 @@ def run_queue(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> 
     """
     waiting = [job for job in jobs if not is_complete(job.folder)]
     say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished")
-    running: dict[Job, subprocess.Popen[bytes]] = {}
+    running: dict[Job, Tool] = {}
     failed: list[Job] = []
     try:
         while waiting or running:
@@ -82,25 +82,26 @@ def run_queue(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> 
                 break
             time.sleep(POLL_SECONDS)
             for job, process in list(running.items()):
-                if process.poll() is None:
+                code = process.poll()
+                if code is None:
                     continue
                 del running[job]
-                if process.returncode:
+                if code:
                     failed.append(job)
                     say(f"{job.folder.name}: failed, see the end of {job.log}")
                 else:
-                    say(f"{job.folder.name}: {read_record(job.folder)['accuracy']['test']:.2f} % of the test images")
+                    say(f"{job.folder.name}: {read_finished(job.folder)['accuracy']['test']:.2f} % of the test images")
     finally:
         for process in running.values():
-            process.terminate()
+            process.ask_to_end()
         for process in running.values():
-            process.wait()
+            process.stop()
     for job in waiting:
         say(f"{job.folder.name}: cannot start, because a run it needs is not finished")
     return [*failed, *waiting]
 
 
-def _start(job: Job) -> subprocess.Popen[bytes]:
+def _start(job: Job) -> Tool:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
-        return subprocess.Popen(job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        return Tool(job.command, log)

@@ -3,32 +3,82 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import cgap
+from cgap.boundary.files import MIB, read_json
 from cgap.training.workers import Workers
 from fpga_model.errors import UserError
+
+_LIMIT = 64 * MIB
 
 
 def read_record(folder: Path) -> dict[str, Any]:
     """The record of the run in a folder; empty where there is none yet. Raises UserError if it is not one."""
     path = folder / "run.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: is not a run's record ({error})") from error
+    record = read_json(path, _LIMIT)
     if not isinstance(record, dict):
         raise UserError(f"{path}: is not a run's record")
+    return record
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, strict=True)
+
+
+class _Accuracy(_Lenient):
+    test: float = Field(ge=0, le=100)
+    held_out: float = Field(ge=0, le=100)
+
+
+class _Network(_Lenient):
+    macs: int = Field(gt=0)
+    params: int = Field(gt=0)
+    dense_macs: int = Field(gt=0)
+    dense_params: int = Field(gt=0)
+
+
+class _Settings(_Lenient):
+    run: dict[str, Any]
+
+
+class _Finished(_Lenient):
+    """What is read from the record of a finished run."""
+
+    status: Literal["complete"]
+    model: str
+    dataset: str
+    seed: int
+    config: _Settings
+    accuracy: _Accuracy
+    network: _Network
+    cpu_seconds: float = Field(ge=0)
+    training_macs: int | None = Field(None, ge=0)
+
+
+def read_finished(folder: Path) -> dict[str, Any]:
+    """The record of the finished run in a folder. Raises UserError if there is none, or if it is not whole."""
+    record = read_record(folder)
+    if record.get("status") != "complete":
+        raise UserError(f"{folder}: holds no finished run")
+    try:
+        _Finished.model_validate(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{folder / 'run.json'}: is not the record of a finished run ({field}: {first['msg']})"
+        ) from error
     return record
 
 

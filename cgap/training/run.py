@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cgap.boundary.files import remove_leftovers, write_atomic
+from cgap.boundary.files import remove_leftovers, write_atomic, writing
+from cgap.boundary.imports import require_trust
+from cgap.boundary.locks import locked
+from cgap.boundary.terminal import console
 from cgap.data import dataset
 from cgap.plasticity import Cost
-from cgap.training.batches import load_split, load_test
+from cgap.training.batches import Split, load_split, load_test
 from cgap.training.board import Board
 from cgap.training.config import CHANGEABLE, Config, load_config, parse_config, read_text, with_changes
 from cgap.training.log import MetricsLog, write_json
@@ -25,7 +26,8 @@ from cgap.training.loop import evaluate, train_epochs
 from cgap.training.plot import can_plot, plot_run
 from cgap.training.record import code_version, machine, read_record, weights_hash
 from cgap.training.schedule import Schedule
-from cgap.training.state import RunState, new_state, restore
+from cgap.training.state import RunState, new_state, restore, run_identity
+from cgap.training.teacher import check_teacher
 from cgap.training.workers import Workers, idle_threads, join, leave
 from fpga_model.errors import UserError
 
@@ -41,15 +43,22 @@ PROGRESS = (
 
 
 def train(
-    config: Path, out: Path | None = None, resume: bool = False, changes: Mapping[str, str] | None = None
+    config: Path,
+    out: Path | None = None,
+    resume: bool = False,
+    changes: Mapping[str, str] | None = None,
+    *,
+    trust: bool = False,
 ) -> Path:
     """Carry out the run that `config` describes in the folder `out` (by default `runs/<config's name>`).
 
     `changes` are fields that differ from the file, such as {"run.seed": "2"}; a new run's folder has them in its copy.
     With `resume`, an interrupted run goes on from its last checkpoint exactly as if it had not been interrupted,
     and a finished one is left alone; changes of CHANGEABLE fields then hold from there on, also when the run is
-    resumed again. Returns the folder. Raises UserError for a bad configuration, an occupied folder, one in which
-    another process is training, missing data or a loss that is not finite.
+    resumed again. Code that only a run's own folder names is run if `trust` is true. Returns the folder.
+
+    Raises UserError for a bad configuration, an occupied folder, one in which another process is training, missing
+    data or a loss that is not finite. A run that could not begin leaves nothing.
 
     Started by torchrun, its processes train the one network together (see `Workers`).
     """
@@ -57,21 +66,36 @@ def train(
     text = read_text(config, changes)
     settings = parse_config(text, str(config))
     folder = out or Path("runs") / config.stem
+    if resume and (folder / "config.toml").exists() and config.samefile(folder / "config.toml"):
+        require_trust(folder, settings.own_code(), trust=trust)
     workers = join(settings.run)
     try:
         with _claim(folder, config, text, changes, resume) if workers.first else nullcontext():
             workers.wait()
-            _go_on(load_config(folder / "config.toml"), folder, changes, workers)
+            if _begun(folder):
+                text = read_text(folder / "config.toml")
+                settings = parse_config(text, str(folder / "config.toml"))
+            _go_on(settings, text, folder, changes, workers, trust=trust)
     finally:
         leave(workers)
     return folder
 
 
-def _go_on(settings: Config, folder: Path, changes: Mapping[str, str], workers: Workers) -> None:
-    """Carry out the run in `folder` from its beginning or its last checkpoint, unless it is finished."""
-    record_path, checkpoint = folder / "run.json", folder / "checkpoint.pt"
-    begun = record_path.exists() or checkpoint.exists()
-    record = _resumed_record(folder) if begun else _first_record(settings)
+def _begun(folder: Path) -> bool:
+    """Whether a run in this folder has come as far as its first step."""
+    return any((folder / name).exists() for name in ("run.json", "checkpoint.pt"))
+
+
+def _go_on(
+    begun_with: Config, text: str, folder: Path, changes: Mapping[str, str], workers: Workers, *, trust: bool
+) -> None:
+    """Carry out the run in `folder` from its beginning or its last checkpoint, unless it is finished.
+
+    Nothing is written there before everything is checked.
+    """
+    checkpoint = folder / "checkpoint.pt"
+    record = _resumed_record(folder) if _begun(folder) else _first_record(begun_with)
+    settings = begun_with
     for session in record["sessions"]:
         settings = with_changes(settings, session["changes"])
     asked = {field: value for field, value in changes.items() if field in CHANGEABLE}
@@ -81,7 +105,40 @@ def _go_on(settings: Config, folder: Path, changes: Mapping[str, str], workers: 
             raise UserError(f"{folder}: is a finished run, which --set cannot change")
         return
     torch.set_num_threads(settings.run.threads or _first_threads(record) or idle_threads())
+    state = new_state(settings)
+    seed, hashes = state.cost, dataset(settings.data.dataset, settings.data.size).hashes()
+    if record.setdefault("data_sha256", hashes) != hashes:
+        raise UserError(f"{folder}: the files of {settings.data.dataset} have changed since the run began")
+    check_teacher(settings, hashes, trust=trust)
     split = load_split(settings.data)
+    steps = _steps_per_epoch(settings, split, workers)
+    schedule = Schedule(settings, steps, state.dense, seed)
+    state.identity = run_identity(begun_with, hashes)
+    log = MetricsLog(folder / "metrics.jsonl", writes=workers.first)
+    lines = restore(state, settings, checkpoint) if checkpoint.exists() else 0
+    if state.step != state.epoch * steps:
+        raise UserError(f"{checkpoint}: says {state.step} steps after {state.epoch} epochs of {steps} steps")
+    if workers.first:
+        log.begin(lines)
+    state.workers = workers
+    state.move(workers.device)
+    workers.synchronise(state.model)
+    session = {"from_epoch": state.epoch, "changes": asked if settings != before else {}}
+    record["sessions"].append({**session, "code": code_version(), "machine": machine(workers)})
+    if workers.first:
+        write_atomic(folder / "config.toml", text)
+        write_json(folder / "run.json", record)
+        log.board = Board(folder / "tensorboard") if settings.run.tensorboard else None
+    log.truncate(lines)
+    with Progress(*PROGRESS, console=console(stderr=True), disable=not workers.first) as progress:
+        train_epochs(settings, state, schedule, split, log, folder, progress)
+    if workers.first:
+        write_json(folder / "run.json", {**record, **_final_record(settings, state, seed, folder)})
+        if can_plot():
+            plot_run(folder, folder / "figure.png")
+
+
+def _steps_per_epoch(settings: Config, split: Split, workers: Workers) -> int:
     steps = len(split.train) // settings.optimiser.batch_size
     if not steps:
         raise UserError(f"optimiser.batch_size: {settings.optimiser.batch_size} exceeds the {len(split.train)} images")
@@ -89,63 +146,47 @@ def _go_on(settings: Config, folder: Path, changes: Mapping[str, str], workers: 
         raise UserError(
             f"optimiser.batch_size: {settings.optimiser.batch_size} is no multiple of {workers.count} workers"
         )
-    board = Board(folder / "tensorboard") if settings.run.tensorboard and workers.first else None
-    log = MetricsLog(folder / "metrics.jsonl", writes=workers.first, board=board)
-    state = new_state(settings)
-    seed = state.cost
-    schedule = Schedule(settings, steps, state.dense, seed)
-    log.truncate(restore(state, settings, checkpoint) if checkpoint.exists() else 0)
-    state.workers = workers
-    state.move(workers.device)
-    workers.synchronise(state.model)
-    session = {"from_epoch": state.epoch, "changes": asked if settings != before else {}}
-    record["sessions"].append({**session, "code": code_version(), "machine": machine(workers)})
-    if workers.first:
-        write_json(record_path, record)
-    with Progress(*PROGRESS, console=Console(stderr=True), disable=not workers.first) as progress:
-        train_epochs(settings, state, schedule, split, log, folder, progress)
-    if workers.first:
-        write_json(record_path, {**record, **_final_record(settings, state, seed, folder)})
-        if can_plot():
-            plot_run(folder, folder / "figure.png")
+    return steps
 
 
 @contextmanager
 def _claim(folder: Path, path: Path, text: str, changes: Mapping[str, str], resume: bool) -> Iterator[None]:
-    """Make the folder, write the configuration there, and keep other processes from training in it.
+    """Make the folder, and keep other processes from training in it; a run that did not begin leaves nothing.
 
     Raises UserError if one trains there already, or if it holds another run or something else.
     """
     remove_leftovers(folder)
     if not (folder / "config.toml").exists() and folder.exists() and any(f.name != LOCK for f in folder.iterdir()):
         raise UserError(f"{folder}: is not empty and not a run; choose another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK, blocking=False)
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire()
-    except Timeout as error:
-        raise UserError(f"{folder}: another process is training in it; wait for its end, or stop it first") from error
-    try:
-        _configure(folder, path, text, changes, resume)
-        yield
+        with locked(folder / LOCK, f"{folder}: another process is training in it; wait for its end, or stop it first"):
+            _check_configuration(folder, path, text, changes, resume)
+            yield
     finally:
-        lock.release()
+        for each in missing:
+            with suppress(OSError):  # it is in use by now
+                each.rmdir()
 
 
-def _configure(folder: Path, path: Path, text: str, changes: Mapping[str, str], resume: bool) -> None:
-    """Write the configuration into the folder; refuse one that holds another run."""
+def _check_configuration(folder: Path, path: Path, text: str, changes: Mapping[str, str], resume: bool) -> None:
+    """Refuse a folder that holds another run."""
     copy = folder / "config.toml"
-    if copy.exists():
-        if not resume:
-            raise UserError(f"{folder}: holds a run already; continue it with --resume or choose another --out")
-        unchanged = read_text(path, {field: value for field, value in changes.items() if field not in CHANGEABLE})
-        if load_config(copy) in [parse_config(given, str(path)) for given in (text, unchanged)]:
-            return
-        raise UserError(
-            f"{path}: differs from {copy}, so the run in {folder} cannot be resumed with it; "
-            f"a resumed run can change {', '.join(CHANGEABLE)} with --set, and nothing else"
-        )
-    write_atomic(copy, text.encode())
+    if not copy.exists():
+        return
+    if _begun(folder) and not resume:
+        raise UserError(f"{folder}: holds a run already; continue it with --resume or choose another --out")
+    unchanged = read_text(path, {field: value for field, value in changes.items() if field not in CHANGEABLE})
+    if load_config(copy) in [parse_config(given, str(path)) for given in (text, unchanged)]:
+        return
+    if not _begun(folder):
+        raise UserError(f"{copy}: is another configuration, whose run never began; remove it or choose another --out")
+    raise UserError(
+        f"{path}: differs from {copy}, so the run in {folder} cannot be resumed with it; "
+        f"a resumed run can change {', '.join(CHANGEABLE)} with --set, and nothing else"
+    )
 
 
 def _resumed_record(folder: Path) -> dict[str, Any]:
@@ -174,7 +215,6 @@ def _first_record(settings: Config) -> dict[str, Any]:
         "dataset": settings.data.dataset,
         "seed": settings.run.seed,
         "config": settings.model_dump(),
-        "data_sha256": dataset(settings.data.dataset, settings.data.size).hashes(),
         **({"weights_sha256": weights_hash(Path(weights))} if weights else {}),
         "sessions": [],
     }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
+import math
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,7 +17,9 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from cgap import zoo
-from cgap.boundary.files import write_atomic
+from cgap.boundary.files import MIB, write_atomic
+from cgap.boundary.imports import require_trust
+from cgap.boundary.locks import scratch
 from cgap.data import dataset
 from cgap.plasticity import (
     ChannelState,
@@ -38,14 +44,21 @@ from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import load_platform
 
-FORMAT = 1
+FORMAT = 2
+MOST_BYTES = 2 << 30
+"""Largest checkpoint that is read."""
+_MOST_STRUCTURE = 64 * MIB
+"""Largest part of a checkpoint that is not the numbers of its tensors."""
 EMA_WEIGHT = "ema_weight"
 """Key in the optimizer's state; keys of all that belongs to exponential moving averages begin with `ema`."""
 
 
 @dataclass
 class RunState:
-    """A run between two steps: network, optimizer, saliency, random numbers and progress."""
+    """A run between two steps: network, optimizer, saliency, random numbers and progress.
+
+    `identity` is that of the run, which its checkpoints carry (see `run_identity`).
+    """
 
     model: nn.Module
     spaces: Spaces
@@ -65,6 +78,7 @@ class RunState:
     averaged: int = 0
     masks: Masks = field(default_factory=dict)
     workers: Workers = field(default_factory=Workers)
+    identity: str = ""
 
     def move(self, device: torch.device) -> None:
         """Bring everything that is computed with to a device; parameters stay the same objects."""
@@ -132,9 +146,9 @@ def cycle_model(
     from cgap.training.export import export_model  # which imports this module
 
     accelerator = Accelerator.parse(section.array, page_depth=section.page_depth)
-    with TemporaryDirectory() as folder:
-        export_model(model, Path(folder) / "dense.onnx", input_shape)
-        graph = import_onnx(Path(folder) / "dense.onnx").graph
+    with scratch() as folder:
+        export_model(model, folder / "dense.onnx", input_shape)
+        graph = import_onnx(folder / "dense.onnx").graph
     return CycleModel(graph, spaces, accelerator, load_platform(section.platform))
 
 
@@ -193,6 +207,12 @@ def build_network(config: Config) -> tuple[nn.Module, Spaces, tuple[int, ...]]:
     return model, find_spaces(model, data.shape) if plastic else Spaces(), data.shape
 
 
+def run_identity(config: Config, data_sha256: Mapping[str, str]) -> str:
+    """What tells a run from others: a digest of the configuration that it began with, seed included, and its data."""
+    begun = config.model_dump(mode="json", exclude_defaults=True)
+    return hashlib.sha256(json.dumps([begun, dict(data_sha256)], sort_keys=True).encode()).hexdigest()
+
+
 def make_optimizer(model: nn.Module, config: Config) -> SGD:
     """Nesterov SGD; weight decay on matrices and kernels, not on batch norms and biases."""
     decayed = [p for p in model.parameters() if p.dim() > 1]
@@ -216,6 +236,7 @@ def save_checkpoint(path: Path, state: RunState, log_lines: int) -> None:
     }
     content = {
         "format": FORMAT,
+        "identity": state.identity,
         "widths": state.spaces.widths(),
         "model": state.model.state_dict(),
         "momentum": momentum,
@@ -243,14 +264,39 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises UserError if it is missing, damaged, or of another format.
     """
+    _check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the file may be anybody's: there is no list of what unpickling can stumble over
-        raise UserError(f"{path}: is not a readable checkpoint ({type(error).__name__}: {error})") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(
+            f"{path}: is not a readable checkpoint ({type(error).__name__}: {first_line(error)})"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") not in (1, FORMAT):
         found = content.get("format") if isinstance(content, dict) else None
         raise UserError(f"{path}: is not a checkpoint of format {FORMAT}, but of {str(found)[:20]}")
     return content
+
+
+def _check_archive(path: Path) -> None:
+    """Raise UserError unless the file is an archive that unpacks to no more than its own size."""
+    try:
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path}: is not a file of at most {MOST_BYTES >> 30} GiB")
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise UserError(f"{path}: is not a readable checkpoint ({error})") from error
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise UserError(f"{path}: is not a readable checkpoint (it unpacks to more than it holds)")
+    if any(member.file_size > _MOST_STRUCTURE for member in members if member.filename.endswith(".pkl")):
+        raise UserError(
+            f"{path}: is not a readable checkpoint (larger than {_MOST_STRUCTURE >> 20} MiB without tensors)"
+        )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a message, of bounded length."""
+    return (str(error).strip().splitlines() or [""])[0][:200]
 
 
 _MISFITS = (LookupError, RuntimeError, TypeError, AttributeError, ValueError, OverflowError)
@@ -273,6 +319,9 @@ def restore_network(
         model.load_state_dict(content["model"])
     except _MISFITS as error:
         raise UserError(f"{path}: does not fit the network of its config.toml ({error})") from error
+    for name, value in model.state_dict().items():
+        if not torch.isfinite(value).all() or (name.endswith("running_var") and (value < 0).any()):
+            raise UserError(f"{path}: {name} holds NaN, infinity or an impossible value: the file is damaged")
 
 
 def restore(state: RunState, config: Config, path: Path) -> int:
@@ -281,57 +330,103 @@ def restore(state: RunState, config: Config, path: Path) -> int:
     Raises UserError if it cannot be read or is not of a run with this configuration.
     """
     content = read_checkpoint(path)
+    if content.get("identity") != state.identity:
+        what = (
+            "belongs to another run, of another configuration, seed or data"
+            if "identity" in content
+            else ("was written by an older version, whose runs this one does not resume")
+        )
+        raise UserError(f"{path}: {what}: put this run's own back, or begin anew in another folder")
     shape = dataset(config.data.dataset, config.data.size).shape
     restore_network(state.model, state.spaces, shape, content, path)
     to_layout(state.model, shape)
     state.optimizer = make_optimizer(state.model, config)
     try:
-        return _restore_learnt(state, content, moving=config.optimiser.ema is not None)
+        return _restore_learnt(state, content, config)
     except _MISFITS as error:
         raise UserError(f"{path}: does not fit a run of its config.toml ({error})") from error
 
 
-def _restore_learnt(state: RunState, content: dict[str, Any], *, moving: bool) -> int:
+def _restore_learnt(state: RunState, content: dict[str, Any], config: Config) -> int:
     """Everything but the network itself; returns the number of metrics lines."""
     parameters = dict(state.model.named_parameters())
     for name, momentum in content["momentum"].items():
-        state.optimizer.state[parameters[name]]["momentum_buffer"] = _shaped(momentum, parameters[name].shape)
-    for name, parameter in parameters.items() if moving else ():
+        state.optimizer.state[parameters[name]]["momentum_buffer"] = _like(parameters[name], momentum)
+    for name, parameter in parameters.items() if config.optimiser.ema is not None else ():
         averages = content["moving"][name]
-        state.optimizer.state[parameter].update({k: _shaped(v, parameter.shape) for k, v in averages.items()})
-    for name in state.saliency.states:
+        state.optimizer.state[parameter].update({k: _like(parameter, v) for k, v in averages.items()})
+    for name, fresh in state.saliency.states.items():
         width, channels = torch.Size([state.spaces[name].width]), content["channels"][name]
-        state.saliency.states[name] = ChannelState(**{k: _shaped(v, width) for k, v in channels.items()})
+        kinds = {key: value.dtype for key, value in vars(fresh).items()}
+        values = {key: _checked(value, width, kinds[key]) for key, value in channels.items()}
+        state.saliency.states[name] = ChannelState(**values)
     torch.set_rng_state(content["random"]["default"])
     state.generator.set_state(content["random"]["run"])
-    progress = content["progress"]
-    state.epoch, state.step = int(progress["epoch"]), int(progress["step"])
-    state.wall_seconds, state.cpu_seconds = progress["wall_seconds"], progress["cpu_seconds"]
-    state.history = content["history"]
-    mean = content.get("mean", {"parameters": {}, "count": 0})
-    state.mean = {name: _shaped(value, parameters[name].shape) for name, value in mean["parameters"].items()}
-    state.averaged = mean["count"]
-    masks = content.get("masks", {})
-    state.masks = {name: _shaped(masks[name], parameters[name].shape) for name in state.masks}
-    return int(progress["log_lines"])
+    progress, epochs = content["progress"], config.optimiser.epochs
+    state.epoch = _whole(progress["epoch"], 0, epochs)
+    state.step = _whole(progress["step"], state.epoch, _MOST_STEPS)
+    state.wall_seconds, state.cpu_seconds = (_seconds(progress[key]) for key in ("wall_seconds", "cpu_seconds"))
+    state.history = _history(content["history"], state.step)
+    mean = content["mean"]
+    state.mean = {name: _like(parameters[name], value) for name, value in mean["parameters"].items()}
+    state.averaged = _whole(mean["count"], 0, state.step)
+    masks = content["masks"]
+    state.masks = {name: _checked(masks[name], parameters[name].shape, torch.bool) for name in state.masks}
+    return _whole(progress["log_lines"], state.epoch, _MOST_STEPS)
 
 
-def _shaped(value: Tensor, shape: torch.Size) -> Tensor:
+_MOST_STEPS = 1 << 40
+
+
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    return _checked(value, parameter.shape, parameter.dtype)
+
+
+def _checked(value: Tensor, shape: torch.Size, kind: torch.dtype) -> Tensor:
     if value.shape != shape:
         raise ValueError(f"a tensor of shape {list(value.shape)} where {list(shape)} belongs")
+    if value.dtype != kind:
+        raise ValueError(f"a tensor of {value.dtype} where {kind} belongs")
+    if not torch.isfinite(value).all():
+        raise ValueError("a tensor that holds NaN or infinity")
     return value
 
 
-def load_run(run: Path) -> tuple[nn.Module, tuple[int, ...]]:
+def _whole(value: object, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{value!r:.40} where a whole number from {least} to {most} belongs")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ValueError(f"{value!r:.40} where seconds belong")
+    return float(value)
+
+
+def _history(events: list[dict[str, Any]], last: int) -> list[dict[str, Any]]:
+    """Events in their order, as the run's record will hold them."""
+    before = 0
+    for event in events:
+        before = _whole(event["step"], before, last)
+        _whole(event["macs"], 1, 1 << 60)
+    json.dumps(events, allow_nan=False)
+    return events
+
+
+def load_run(run: Path, *, trust: bool = False) -> tuple[nn.Module, tuple[int, ...]]:
     """The network of a run's last checkpoint, in eval mode, and the shape of the images it reads.
 
-    Raises UserError if `run` is not a run folder, has no checkpoint yet, or its parts do not fit each other.
+    Raises UserError if `run` is not a run folder, has no checkpoint yet, its parts do not fit each other, or its
+    configuration names code of its own and `trust` is false.
     """
     if not (run / "config.toml").is_file():
         raise UserError(f"{run}: is not a run folder (no config.toml)")
     checkpoint = run / "checkpoint.pt"
     if not checkpoint.is_file():
         raise UserError(f"{run}: has no checkpoint yet; there is one after each epoch")
-    model, spaces, shape = build_network(load_config(run / "config.toml"))
+    config = load_config(run / "config.toml")
+    require_trust(run, config.own_code(), trust=trust)
+    model, spaces, shape = build_network(config)
     restore_network(model, spaces, shape, read_checkpoint(checkpoint), checkpoint)
     return model.eval(), shape

@@ -126,6 +126,9 @@ class Platform:
                 )
 
 
+_MAX_BYTES = 1 << 20
+
+
 def platform_names() -> list[str]:
     """Names of the platforms that ship with the package."""
     folder = resources.files("fpga_model") / "platforms"
@@ -136,7 +139,10 @@ def load_platform(name: str) -> Platform:
     """The platform of that name, or the one described by the TOML file at that path. Raises UserError."""
     if name.endswith(".toml"):
         try:
-            return parse_platform(Path(name).read_text("utf-8"), name)
+            path = Path(name)
+            if path.exists() and (not path.is_file() or path.stat().st_size > _MAX_BYTES):
+                raise UserError(f"platform file {name}: is not a file of at most {_MAX_BYTES:,} bytes")
+            return parse_platform(path.read_text("utf-8"), name)
         except OSError as error:
             raise UserError(f"platform file {name}: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
@@ -153,7 +159,7 @@ def parse_platform(text: str, source: str) -> Platform:
     """Read a platform description; `source` names it in errors. Raises UserError."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # besides the parser's own: too many digits, too deep
         raise UserError(f"platform {source}: not valid TOML: {error}") from error
     values: dict[str, Any] = {key: table.pop(key, None) for key in ("name", "description", "part")}
     for key, value in values.items():

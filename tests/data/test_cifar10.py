@@ -1,5 +1,6 @@
 """If these break, images reach the networks in another order, scale or labelling than they were trained with."""
 
+import http.client
 import io
 import os
 import subprocess
@@ -107,6 +108,31 @@ def test_without_data_and_network_the_error_says_what_to_put_where(nowhere):
         data.load_cifar10("test")
     assert download.URL in str(caught.value)
     assert str(nowhere / "cifar-10-batches-bin" / "data_batch_1.bin") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [http.client.IncompleteRead(b"x"), http.client.BadStatusLine("garbage"), TimeoutError(), ConnectionResetError()],
+)
+def test_whatever_a_server_does_is_one_sentence(nowhere, monkeypatch, fault):
+    def fail(*_args, **_options):
+        raise fault
+
+    monkeypatch.setattr(download.urllib.request, "urlopen", fail)
+    with pytest.raises(UserError, match="could not be downloaded"):
+        data.load_cifar10("test")
+    assert list(nowhere.iterdir()) == []
+
+
+def test_an_archive_cut_short_is_named(tmp_path):
+    archive(tmp_path / "a.tar.gz", WHOLE)
+    content = (tmp_path / "a.tar.gz").read_bytes()
+    for share in (0.0, 0.3, 0.9):
+        (tmp_path / "a.tar.gz").write_bytes(content[: int(share * len(content))])
+        md5 = download.hashlib.md5((tmp_path / "a.tar.gz").read_bytes()).hexdigest()
+        with pytest.raises(UserError, match=r"a\.tar\.gz: (cannot be unpacked|.* is missing)"):
+            download.unpack_cifar10(tmp_path / "a.tar.gz", tmp_path / "new" / "final", md5)
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_mistyped_data_folder_is_an_error_and_not_a_download(nowhere, tmp_path, monkeypatch):

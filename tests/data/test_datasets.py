@@ -1,5 +1,6 @@
 """If these break, a data set is read with the wrong labels or planes, or a bad file ends in a traceback."""
 
+import os
 import struct
 
 import numpy as np
@@ -16,8 +17,9 @@ COUNT = {"train": 6, "test": 4}
 def folder(tmp_path, monkeypatch):
     """An empty $CGAP_DATA, and data sets of a few images."""
     monkeypatch.setenv("CGAP_DATA", str(tmp_path))
-    monkeypatch.setattr(cifar100, "COUNT", COUNT)
-    monkeypatch.setattr(mnist, "COUNT", COUNT)
+    for module in (cifar100, mnist):
+        monkeypatch.setattr(module, "COUNT", COUNT)
+        monkeypatch.setattr(module, "require_counts", lambda *_: None)  # these few are not the published ones
     return tmp_path
 
 
@@ -139,3 +141,30 @@ def test_a_picture_that_cannot_be_decoded(folder):
     (folder / "pictures" / "train" / "class 1" / "0.png").write_bytes(b"\x89PNG nothing")
     with pytest.raises(UserError, match=r"class 1/0.png: is not a readable image"):
         dataset(f"folder:{folder / 'pictures'}").load("train")
+
+
+def test_files_of_the_right_size_and_another_content_are_noticed(tmp_path, monkeypatch):
+    """All zero, as a download leaves them that reserved its space and died: every image is an aeroplane."""
+    monkeypatch.setenv("CGAP_DATA", str(tmp_path))
+    for name, size in (("cifar-10-batches-bin/test_batch.bin", 30_730_000), ("cifar-100-binary/test.bin", 30_740_000)):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, size)
+    write_mnist(tmp_path, np.zeros((10_000, 1, 28, 28), np.uint8), np.zeros(10_000, np.uint8))
+    for name in ("cifar10", "cifar100", "mnist"):
+        with pytest.raises(UserError, match=r"has the right size and (another content|other labels)"):
+            dataset(name).load("test")
+
+
+def test_a_pipe_among_pictures_does_not_hang(folder):
+    write_folder(folder, pixels(4, 3, 8, 8), [0, 1, 0, 1])
+    os.mkfifo(folder / "pictures" / "train" / "class 0" / "00.png")
+    pictures = dataset(f"folder:{folder / 'pictures'}", 8)
+    with pytest.raises(UserError, match=r"00\.png: is not a regular file"):
+        pictures.load("train")
+    with pytest.raises(UserError, match=r"00\.png: is not a regular file"):
+        pictures.hashes()
+    (folder / "cifar-100-binary").mkdir()
+    os.mkfifo(folder / "cifar-100-binary" / "test.bin")
+    with pytest.raises(UserError, match=r"does not exist|regular file"):
+        dataset("cifar100").load("test")

@@ -123,7 +123,7 @@ def test_every_field_is_listed_with_its_meaning():
     assert all(field.description for field in listed.values())
     assert listed["optimiser.epochs"].default == "required"
     assert listed["optimiser.momentum"].kind == "number >= 0, < 1"
-    assert listed["plasticity.granule"].kind == "whole number >= 2, multiple of 2"
+    assert listed["plasticity.granule"].kind == "whole number >= 2, <= 65536, multiple of 2"
     assert listed["plasticity.growth.policy"].kind == "pairs | split | naive"
     assert listed["[plasticity.growth]"].default == listed["optimiser.restart.period"].default == "none"
 
@@ -148,3 +148,52 @@ def test_listed_defaults_are_the_ones_taken():
     ]  # fmt: skip
     assert len(written) > 10
     assert parse_config("\n".join([*least, *written]), "x") == parse_config("\n".join(least), "x")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("epochs = 6", "epocs = 6", r"optimiser\.epocs: no such field; did you mean epochs\?"),
+        ("[plasticity.growth]", "[plasticity.growht]", r"plasticity\.growht: no such field; did you mean growth\?"),
+        ('name = "resnet20"', 'name = "resnet21"', r"no network 'resnet21': did you mean 'resnet\d+'\?"),
+        ("seed = 5", "seed = 18446744073709551616", r"run\.seed"),
+        ("seed = 5", f"seed = {'9' * 5000}", r"is not TOML|run\.seed"),
+        ("threads = 1", "threads = 1000000", r"run\.threads"),
+        ("epochs = 6", "epochs = 100000000000000000000000000", r"optimiser\.epochs"),
+        ("learning_rate = 0.05", "learning_rate = 1e999", r"optimiser\.learning_rate"),
+        ("learning_rate = 0.05", "learning_rate = nan", r"optimiser\.learning_rate"),
+        ("start = 1.25\ninterval = 0.5", "start = 1.25\ninterval = 1e999", r"growth\.interval"),
+        ("events = 2", "events = 1000000000", r"growth\.events"),
+        ("end = 4.5\ninterval = 0.5", "end = 4.5\ninterval = 1e-300", "interval: more than 10,000 events"),
+        ("[run]", "x = " + "[" * 3000 + "\n[run]", r"nested (too|more than 100 levels) deep"),
+        ("[run]", "\x00[run]", "is not TOML"),
+    ],
+)
+def test_impossible_values_are_one_sentence(tiny, tmp_path, before, after, message):
+    assert before in tiny
+    path = tmp_path / "x.toml"
+    path.write_text(tiny.replace(before, after))
+    for changes in ({}, {"run.seed": "3"}):
+        if "seed" in before and changes:
+            continue
+        with pytest.raises(UserError, match=message) as caught:
+            load_config(path, changes)
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/proc/self/mem", "/"])
+def test_what_is_no_file_is_not_read(path):
+    with pytest.raises(UserError, match=f"^{path}: "):
+        load_config(Path(path))
+
+
+def test_a_large_file_is_not_read(tmp_path):
+    (tmp_path / "x.toml").write_text("#" * (1 << 20) + "\n")
+    with pytest.raises(UserError, match="larger than 1 MiB"):
+        load_config(tmp_path / "x.toml")
+
+
+@pytest.mark.parametrize("change", ["run.seed.x", "run..seed", ".", "model.name.a.b", "run"])
+def test_a_change_of_no_field_is_one_sentence(tiny_path, change):
+    with pytest.raises(UserError):
+        load_config(tiny_path, {change: "1"})

@@ -74,21 +74,19 @@ def test_an_interrupted_queue_stops_its_processes(configs, tmp_path, monkeypatch
     stopped = []
 
     class Endless:
-        returncode = None
-
         def poll(self):
             raise KeyboardInterrupt
 
-        def terminate(self):
-            stopped.append("terminated")
+        def ask_to_end(self):
+            stopped.append("asked")
 
-        def wait(self):
+        def stop(self):
             stopped.append("gone")
 
     monkeypatch.setattr(queue, "_start", lambda job: Endless())
     with pytest.raises(KeyboardInterrupt):
         run_queue(plan_jobs(configs[1:], [1, 2], tmp_path / "runs"), 2, lambda text: None)
-    assert stopped == ["terminated", "terminated", "gone", "gone"]
+    assert stopped == ["asked", "asked", "gone", "gone"]
 
 
 def test_a_terminated_queue_stops_its_processes(tmp_path):
@@ -124,5 +122,5 @@ def test_what_cannot_be_queued_is_named(configs, tmp_path):
         plan_jobs([configs[1], tmp_path / "other" / "dense.toml"], [1], tmp_path / "runs")
     (tmp_path / "runs" / "dense-1").mkdir(parents=True)
     (tmp_path / "runs" / "dense-1" / "run.json").write_text("[")
-    with pytest.raises(UserError, match="is not a run's record"):
+    with pytest.raises(UserError, match=r"run\.json: is not JSON"):
         plan_jobs(configs[:1], [1], tmp_path / "runs")

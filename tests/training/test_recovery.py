@@ -2,9 +2,11 @@
 
 import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -150,7 +152,7 @@ def edited(finished, tmp_path, edit):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda c: c.update(format=0), "is not a checkpoint of format 1"),
+        (lambda c: c.update(format=0), "is not a checkpoint of format 2"),
         (lambda c: c.pop("momentum"), "does not fit a run .*momentum"),
         (lambda c: c["momentum"].update({"fc.weight": torch.zeros(2, 2)}), r"does not fit a run .*shape \[2, 2\]"),
         (lambda c: c["channels"]["stage1.0.conv1"].update(age=torch.zeros(99)), r"shape \[99\]"),
@@ -161,6 +163,23 @@ def edited(finished, tmp_path, edit):
         (lambda c: c["widths"].update({"stage1.0.conv1": -1}), "could have width -1"),
         (lambda c: c["model"].pop("fc.bias"), "does not fit the network"),
         (lambda c: c.update(model={}), "does not fit the network"),
+        (lambda c: c.update(identity="0" * 64), "belongs to another run, of another configuration, seed or data"),
+        (lambda c: c.pop("identity"), "was written by an older version"),
+        (lambda c: c["model"]["fc.bias"].fill_(float("nan")), "fc.bias holds NaN"),
+        (lambda c: c["model"]["stem.bn.running_var"].fill_(-1), "running_var holds NaN, infinity or an impossible"),
+        (lambda c: c["momentum"]["fc.weight"].fill_(float("inf")), "does not fit a run .*NaN or infinity"),
+        (lambda c: c["channels"]["stage1.0.conv1"]["saliency"].fill_(float("nan")), "NaN or infinity"),
+        (lambda c: c["momentum"].update({"fc.bias": torch.zeros(10, dtype=torch.int64)}), "tensor of torch.int64"),
+        (lambda c: c["progress"].update(epoch=-5), "-5 where a whole number from 0 to 6"),
+        (lambda c: c["progress"].update(epoch=10**9), "1000000000 where a whole number from 0 to 6"),
+        (lambda c: c["progress"].update(epoch=True), "True where a whole number"),
+        (lambda c: c["progress"].update(epoch=1), "72 steps after 1 epochs of 12 steps"),
+        (lambda c: c["progress"].update(log_lines=99), "has 10 lines, and there were 99"),
+        (lambda c: c["progress"].update(wall_seconds=float("nan")), "nan where seconds belong"),
+        (lambda c: c["mean"].update(count=-1), "-1 where a whole number"),
+        (lambda c: c["history"][0].update(step=10**6), "1000000 where a whole number from 0 to 72"),
+        (lambda c: c["history"].reverse(), "where a whole number from"),
+        (lambda c: c["history"][0].update(macs=float("nan")), "nan where a whole number"),
     ],
 )  # fmt: skip
 def test_a_checkpoint_that_does_not_fit_is_refused(finished, tmp_path, edit, message):
@@ -202,7 +221,9 @@ def test_a_corrupt_checkpoint_never_breaks_the_program(finished, tmp_path, seed)
     refused = f"{tmp_path / 'checkpoint.pt'}: "
     config = load_config(finished / "config.toml")
     try:
-        restore(new_state(config), config, tmp_path / "checkpoint.pt")
+        state = new_state(config)
+        state.identity = read_checkpoint(finished / "checkpoint.pt")["identity"]
+        restore(state, config, tmp_path / "checkpoint.pt")
     except UserError as error:
         refused = str(error)
     assert refused.startswith(f"{tmp_path / 'checkpoint.pt'}: ")
@@ -214,3 +235,76 @@ def test_a_record_that_is_none_is_named(finished, tmp_path, content):
     (folder / "run.json").write_text(content)
     with pytest.raises(UserError, match=r"run\.json: is not the record of a run"):
         run.train(folder / "config.toml", folder, resume=True)
+
+
+def test_a_checkpoint_of_another_seed_is_not_this_runs(finished, tiny_path, tmp_path):
+    """Their shapes are the same; the run would say one seed and be another."""
+    folder = copy_of(finished, tmp_path / "copy")
+    other = tiny_path.read_text().replace("seed = 5", "seed = 6")
+    tiny_path.write_text(other)
+    (folder / "config.toml").write_text(other)
+    with pytest.raises(UserError, match="belongs to another run"):
+        run.train(tiny_path, folder, resume=True)
+
+
+def test_data_that_changed_since_the_run_began_are_noticed(finished, tmp_path):
+    folder = copy_of(finished, tmp_path / "copy")
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "data_sha256": {"data_batch_1.bin": "0" * 64}}))
+    with pytest.raises(UserError, match="the files of sample have changed since the run began"):
+        run.train(folder / "config.toml", folder, resume=True)
+
+
+@pytest.mark.parametrize("line", [b"garbage\n", b"[1]\n", b"{}\n", b"\xff\n", b"[" * 100_000 + b"\n"])
+def test_a_log_that_is_none_is_named(finished, tmp_path, line):
+    folder = copy_of(finished, tmp_path / "copy")
+    lines = (folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_bytes(b"".join([*lines[:3], line, *lines[4:]]))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UserError, match=r"metrics\.jsonl: a line of it"):
+        run.train(folder / "config.toml", folder, resume=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_an_archive_that_unpacks_to_more_than_it_holds_is_not_read(finished, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("checkpoint/data.pkl", b"\0" * (32 << 20))
+    with pytest.raises(UserError, match="unpacks to more than it holds"):
+        read_checkpoint(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="is not a file"):
+        read_checkpoint(path)
+
+
+# A run that never began
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('name = "resnet20"', 'name = "resnet20"\noptions = { classes = -1 }', "resnet20"),
+        ('name = "resnet20"', 'name = "resnet20"\noptions = { classes = 7 }', r"makes \[7\] numbers an image"),
+        ("held_out = 8", "held_out = 8000", "leaves none to train on"),
+        ("target_macs = 0.18", "target_macs = 0.00001", "cannot be reached"),
+        ('dataset = "sample"', 'dataset = "folder:/nowhere"', "/nowhere"),
+        ("[optimiser]", '[distillation]\nteacher = "/nowhere"\n[optimiser]', "/nowhere: is not a run folder"),
+    ],
+)
+def test_a_run_that_cannot_start_leaves_nothing(tiny_path, tmp_path, before, after, message):
+    whole = tiny_path.read_text()
+    out = tmp_path / "runs" / "out"
+    for resume in (False, True):
+        tiny_path.write_text(whole.replace(before, after))
+        with pytest.raises(UserError, match=message):
+            run.train(tiny_path, out, resume)
+        assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_was_there_is_still_there(tiny_path, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(run, "load_split", lambda *_: (_ for _ in ()).throw(UserError("no data")))
+    with pytest.raises(UserError, match="no data"):
+        run.train(tiny_path, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
