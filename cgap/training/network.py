@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from fpga_model.errors import UserError
 
+_MOST_BYTES = 2 << 30
+
 
 class Selected(nn.Module):
     """A network of several outputs as one of a single output: that of a place in a tuple, or of a name.
@@ -63,6 +65,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     must be the network's (batch norms' counters may be missing). Raises UserError if the file cannot be read or does
     not fit.
     """
+    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+        raise UserError(f"model.weights: {path}: cannot be read (no file of at most {_MOST_BYTES >> 30} GiB)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the file may be anybody's: there is no list of what unpickling can stumble over
