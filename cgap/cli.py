@@ -15,7 +15,7 @@ import typer
 
 from cgap import __version__
 from cgap.app import models
-from cgap.boundary.terminal import console, fail, note, run_command, say, say_json
+from cgap.boundary.terminal import console, doing, fail, run_command, say, say_json
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
 
@@ -421,8 +421,8 @@ def sim(
 
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
     target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise)
-    note("importing, quantising, scheduling and simulating")
-    report = simulate_model(model, target, trace, reading)
+    with doing("importing, quantising, scheduling and simulating"):
+        report = simulate_model(model, target, trace, reading)
     if as_json:
         say_json(report)
     else:

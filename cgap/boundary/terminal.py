@@ -6,7 +6,9 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _LONGEST_ERROR = 4000
+PATIENCE_SECONDS = 2.0
 USER_FAULT = 2
 """Exit code where the input, or the machine, is at fault and not the program."""
 
@@ -39,6 +42,18 @@ def say(text: str, indent: int = 0) -> None:
 def note(text: str) -> None:
     """Print on standard error what a command is doing, where its standard output is for its result alone."""
     print(f"  {printable(text)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def doing(text: str) -> Iterator[None]:
+    """Note what the block is doing if it takes longer than `PATIENCE_SECONDS`."""
+    timer = threading.Timer(PATIENCE_SECONDS, note, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def say_json(value: object) -> None:
