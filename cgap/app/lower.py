@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cgap.app import models
-from cgap.app.build import CALIBRATION_IMAGES, build_name, classify, kept_note, origin
+from cgap.app.build import CALIBRATION_IMAGES, classify, kept_note, origin
 from cgap.app.inputs import Inputs, load_inputs
+from cgap.app.plan import build_name
 from cgap.app.report import accuracy_line, decibels
 from cgap.boundary.files import write_atomic
 from cgap.boundary.folders import replace_folder

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from fpga_model.machine.accelerator import Accelerator, ceil_div
-from fpga_model.machine.operations import DramRuns, Window
 from fpga_model.machine.platform import INTERVAL_UNIT, Platform
+from fpga_model.machine.tiles import DramRuns, Window
 
 CONVOLVE_DEPTH = 16
 """Cycles of a convolution beyond its line fetch, sums and drains: decode, pipeline, complete."""

@@ -94,7 +94,7 @@ def test_a_value_that_does_not_fit_is_refused_by_layer_field_value_and_limits(ki
             assert f"{slot.width.low:,} to {slot.width.high:,}" in text
 
 
-@pytest.mark.parametrize(("stride", "field"), [((1, 300), "columns_stride"), ((300, 1), "tile_place_interleave")])
+@pytest.mark.parametrize(("stride", "field"), [((1, 300), "columns_stride"), ((300, 1), "rows_stride")])
 def test_a_stride_beyond_its_field_is_refused_when_the_program_is_written(stride: tuple[int, int], field: str):
     """Fails if a network can reach the compiler, or hardware, with a number that its command does not hold."""
     network = Network("far", Shape(1, 400, 400))

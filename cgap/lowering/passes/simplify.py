@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -231,7 +232,7 @@ def _takes_all(network: Network, node: Node) -> bool:
     return _same_shape(network, node) and all(step == 1 for step in steps or [1])
 
 
-_NOTHING = {
+_NOTHING: dict[str, Callable[[Network, Node], bool]] = {
     "Identity": lambda _network, _node: True,
     "Dropout": _drops_nothing,
     "Cast": _keeps_float,
