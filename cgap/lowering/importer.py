@@ -70,6 +70,16 @@ PASSES: tuple[Pass, ...] = (
 )
 
 
+ADDED_PASSES: list[Pass] = []
+"""Passes of registered operators (`registration.py`), which run before poolings are lowered."""
+
+
+def passes() -> tuple[Pass, ...]:
+    """All passes, in order."""
+    place = PASSES.index(lower_pooling)
+    return (*PASSES[:place], *ADDED_PASSES, *PASSES[place:])
+
+
 @dataclass(frozen=True, eq=False)
 class ImportedModel:
     """A network as read from an ONNX file, in real numbers.
@@ -125,7 +135,7 @@ def import_onnx(path: Path | str, dump: Path | None = None, options: ImportOptio
     network, file = read_model(path, options)
     network = read_image(network, options)
     _dump(network, dump, 0, "read")
-    for index, step in enumerate(PASSES, start=1):
+    for index, step in enumerate(passes(), start=1):
         network = step(network)
         _dump(network, dump, index, step.__name__)
     graph, parameters = to_layers(network)

@@ -9,8 +9,7 @@ from typing import Annotated
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.isa import U, layout
-from fpga_model.machine.operations import ConvolveOp, Operation, PoolOp
-from fpga_model.machine.timing import row_passes
+from fpga_model.machine.operations import Operation
 
 
 @dataclass(frozen=True)
@@ -89,28 +88,11 @@ class Capability:
 
 def needs(operations: Iterable[Operation], accelerator: Accelerator) -> Capability:
     """The least capability that executes these operations."""
-    found = {
-        field.name: int("column" in field.name or "pool" in field.name or "shortcut" in field.name)
-        for field in fields(Capability)
-    }
-
-    def raise_to(**values: int) -> None:
-        for name, value in values.items():
-            found[name] = max(found[name], value)
-
+    found = dict.fromkeys((field.name for field in fields(Capability)), 0)
+    found |= dict.fromkeys(("kernel_columns", "stride_columns", "shortcut_stride"), 1)
+    found |= dict.fromkeys(("pool_columns", "pool_stride", "pool_dilation"), 1)
     for operation in operations:
         found[f"{operation.unit.value}_commands"] += 1
-        if isinstance(operation, ConvolveOp):
-            window, stride = operation.window, operation.window.stride_y
-            passes = row_passes(stride, operation.source.interleave, operation.Toy, accelerator.Poy)
-            raise_to(kernel_columns=window.Nkx, row_by_row=int(passes > 1))
-            raise_to(stride_columns=window.stride_x if operation.Nox > 1 else 1)
-            raise_to(leaky=int(operation.leak > 0))
-            raise_to(grouped=int(operation.Gof - operation.of % operation.Gof < operation.Tof))
-            if operation.shortcut is not None:
-                raise_to(shortcut_stride=operation.shortcut.stride_x if operation.Nox > 1 else 1)
-        elif isinstance(operation, PoolOp):
-            window = operation.window
-            raise_to(pool_columns=window.columns, pool_dilation=window.dilation_x)
-            raise_to(pool_stride=window.stride_x if operation.Nox > 1 else 1)
+        for name, value in operation.needs(accelerator).items():
+            found[name] = max(found[name], value)
     return Capability(**found)

@@ -1,7 +1,7 @@
 """What the scheduler asks of the three units, in tensor coordinates. `assembler.py` turns each into a command.
 
-Each kind knows what it touches (`footprint`) and what it costs (`cost`); but for the assembler and what a capability
-set needs, nothing asks which kind it is.
+Each kind knows what it touches (`footprint`), what it costs (`cost`) and what an accelerator must be able to do for it
+(`needs`, fields of `Capability`); but for the assembler nothing asks which kind it is.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from fpga_model.machine.timing import (
     fetch_cycles,
     load_cycles,
     pool_cycles,
+    row_passes,
     shortcut_reads,
     store_cycles,
 )
@@ -57,6 +58,9 @@ class LoadOp:
             return Footprint(reads, ((self.buffer.value, self.address, self.address + self.words),), ())
         return Footprint(reads, (_page(self.tile, accelerator),), (("write", self.tile.page),))
 
+    def needs(self, accelerator: Accelerator) -> dict[str, int]:
+        return {}
+
     def cost(self, accelerator: Accelerator, platform: Platform) -> Cost:
         return Cost(load_cycles(self.dram, platform), read_bytes=self.dram.total)
 
@@ -77,6 +81,9 @@ class StoreOp:
 
     def footprint(self, accelerator: Accelerator) -> Footprint:
         return Footprint((_page(self.tile, accelerator),), _dram(self.dram), (("read B", self.tile.page),))
+
+    def needs(self, accelerator: Accelerator) -> dict[str, int]:
+        return {}
 
     def cost(self, accelerator: Accelerator, platform: Platform) -> Cost:
         return Cost(store_cycles(self.dram, platform), write_bytes=self.dram.total)
@@ -131,6 +138,18 @@ class ConvolveOp:
             ports.append(("read B", self.shortcut.tile.page))
         return Footprint(tuple(reads), (_page(self.destination, accelerator),), tuple(ports))
 
+    def needs(self, accelerator: Accelerator) -> dict[str, int]:
+        several = self.Nox > 1  # a single column has no stride
+        passes = row_passes(self.window.stride_y, self.source.interleave, self.Toy, accelerator.Poy)
+        return {
+            "kernel_columns": self.window.Nkx,
+            "stride_columns": self.window.stride_x if several else 1,
+            "shortcut_stride": self.shortcut.stride_x if several and self.shortcut is not None else 1,
+            "row_by_row": int(passes > 1),
+            "leaky": int(self.leak > 0),
+            "grouped": int(self.Gof - self.of % self.Gof < self.Tof),
+        }
+
     def cost(self, accelerator: Accelerator, platform: Platform) -> Cost:
         return Cost(
             *convolve_costs(
@@ -177,6 +196,13 @@ class PoolOp:
         source, destination = _page(self.source, accelerator), _page(self.destination, accelerator)
         ports = (("write", self.destination.page), ("read B", self.source.page))
         return Footprint((source,), (destination,), ports)
+
+    def needs(self, accelerator: Accelerator) -> dict[str, int]:
+        return {
+            "pool_columns": self.window.columns,
+            "pool_stride": self.window.stride_x if self.Nox > 1 else 1,
+            "pool_dilation": self.window.dilation_x,
+        }
 
     def cost(self, accelerator: Accelerator, platform: Platform) -> Cost:
         cycles = pool_cycles(self.window, self.Tof, self.Toy, self.Nox, accelerator)

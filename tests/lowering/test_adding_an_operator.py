@@ -12,10 +12,9 @@ import pytest
 
 from cgap.lowering import import_onnx, importer, quantise
 from cgap.lowering.onnx.network import DOMAIN, Edit, Network, Node, rewrite
-from cgap.lowering.onnx.qdq import write_operator
 from cgap.lowering.passes import arrange, support
 from cgap.lowering.passes.arrange_operators import each_number
-from cgap.lowering.quantisation.integers import highest_fractions, layer_numbers
+from cgap.lowering.registration import OperatorSupport, register_operator
 from fpga_model.errors import UserError
 from fpga_model.graph import LayerGraph
 from fpga_model.machine.accelerator import Accelerator
@@ -73,19 +72,18 @@ def lower_negations(network: Network) -> Network:
     return rewrite(network, match)
 
 
-@highest_fractions.register
-def _(_operator: Negation, fractions: Sequence[int], _weights: object) -> Sequence[int]:
+def fractions(_operator: Negation, fractions: Sequence[int], _weights: object) -> Sequence[int]:
     """Step 4: output and input share their fraction bits."""
     return (min(fractions),) * 2
 
 
-@layer_numbers.register
-def _(_operator: Negation, output: Format, _inputs: Sequence[Format], shape: Shape, _weights: object) -> LayerNumbers:
+def numbers(
+    _operator: Negation, output: Format, _inputs: Sequence[Format], shape: Shape, _weights: object
+) -> LayerNumbers:
     return LayerNumbers(output, np.zeros(shape.channels, np.int64))
 
 
-@write_operator.register
-def _(_operator: Negation, writer: Any, name: str, inputs: list[str], _numbers: LayerNumbers, _shape: Shape) -> str:
+def write(_operator: Negation, writer: Any, name: str, inputs: list[str], _numbers: LayerNumbers, _shape: Shape) -> str:
     """Step 5: the exact layer in ONNX's operators."""
     made: str = writer.node("Neg", inputs, f"{name}.negative")
     return made
@@ -93,13 +91,26 @@ def _(_operator: Negation, writer: Any, name: str, inputs: list[str], _numbers: 
 
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enters the operator in the registries for one test."""
-    monkeypatch.setitem(base._REGISTRY, Negation.kind, Negation)
-    monkeypatch.setitem(arrange.HANDLERS, "Neg", each_number)
-    monkeypatch.setitem(support.RULES, "Neg", _rule)
-    monkeypatch.setitem(importer.BUILDERS, "Negation", lambda node, weights, inputs: Negation())
-    place = importer.PASSES.index(importer.lower_pooling)
-    monkeypatch.setattr(importer, "PASSES", (*importer.PASSES[:place], lower_negations, *importer.PASSES[place:]))
+    """The one call; the tables are restored after the test."""
+    for table in (base._REGISTRY, arrange.HANDLERS, support.RULES, importer.BUILDERS):
+        for key in ("negation", "Neg", "Negation"):
+            monkeypatch.setitem(table, key, None)  # so that it is taken out again after the test
+            del table[key]
+    monkeypatch.setattr(importer, "ADDED_PASSES", [])
+    register_operator(
+        OperatorSupport(
+            operator=Negation,
+            onnx=("Neg",),
+            rule=_rule,
+            arrange=each_number,
+            lower=lower_negations,
+            node="Negation",
+            build=lambda node, weights, inputs: Negation(),
+            fractions=fractions,
+            numbers=numbers,
+            qdq=write,
+        )
+    )
 
 
 def _network(path: Path) -> Path:
