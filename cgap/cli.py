@@ -239,7 +239,7 @@ def export(
 ) -> None:
     """Write the network of a training run as an ONNX file."""
     require_torch("export")
-    from cgap.training.export import export_run
+    from cgap.app.export import export_run
 
     export_run(run, output, trust=trust)
     say(f"wrote {output}")

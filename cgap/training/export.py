@@ -16,7 +16,6 @@ from torch import nn
 
 from cgap.boundary.files import write_atomic
 from cgap.lowering.onnx.runtime import start_session
-from cgap.training.state import load_run
 from fpga_model.errors import UserError
 
 OPSET = 18
@@ -26,12 +25,6 @@ IR_VERSION = 10
 INPUT, OUTPUT = "image", "logits"
 TOLERANCE = 1e-3
 _ROLES = {"W": "weight", "B": "bias", "C": "bias"}
-
-
-def export_run(run: Path, output: Path, *, trust: bool = False) -> None:
-    """Write the network of a training run as ONNX. Raises UserError as `load_run` and `export_model` do."""
-    model, shape = load_run(run, trust=trust)
-    export_model(model, output, shape)
 
 
 def export_model(model: nn.Module, output: Path, input_shape: tuple[int, ...] = (3, 32, 32)) -> None:

@@ -143,7 +143,7 @@ def cycle_model(
 ) -> CycleModel:
     """Cycles of a network on an accelerator, as a function of its widths. Raises UserError if there is no telling."""
     from cgap.lowering import import_onnx
-    from cgap.training.export import export_model  # which imports this module
+    from cgap.training.export import export_model  # needs onnxscript, which most runs do without
 
     accelerator = Accelerator.parse(section.array, page_depth=section.page_depth)
     with scratch() as folder:

@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from cgap import zoo  # noqa: E402
-from cgap.training.export import export_model, export_run  # noqa: E402
+from cgap.app.export import export_run  # noqa: E402
+from cgap.training.export import export_model  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
 

@@ -9,10 +9,10 @@ import pytest
 torch = pytest.importorskip("torch")
 nn = torch.nn
 
+from cgap.app.export import export_run  # noqa: E402
 from cgap.lowering.onnx.runtime import start_session  # noqa: E402
 from cgap.training import run  # noqa: E402
 from cgap.training.config import parse_config  # noqa: E402
-from cgap.training.export import export_run  # noqa: E402
 from cgap.training.network import to_layout  # noqa: E402
 from cgap.training.state import load_run, new_state  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
