@@ -18,14 +18,16 @@ from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from cgap.app.build import CALIBRATION_IMAGES, Target, compile_model
+from cgap.app.build import CALIBRATION_IMAGES, compile_model
 from cgap.app.inputs import load_inputs
 from cgap.app.models import resolve
+from cgap.app.plan import Target
 from cgap.backends.hls import Header, emit_hls, write_vectors, write_weights
 from cgap.lowering import import_onnx, quantise
 from fpga_model.models.analytic import estimate
 from fpga_model.models.simulator import simulate
-from fpga_model.schedule.schedule import Kind, build_schedule
+from fpga_model.schedule.plan import Kind
+from fpga_model.schedule.schedule import build_schedule
 
 
 def main() -> None:
