@@ -2,8 +2,9 @@
 
 import pytest
 
-from cgap.app.build import Target, classify, compile_model
+from cgap.app.build import classify, compile_model
 from cgap.app.inputs import load_test_set
+from cgap.app.plan import Target
 from cgap.data.download import find_cifar10
 
 

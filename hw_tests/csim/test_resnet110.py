@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cgap.app.build import HlsRequest, Target, build_hls, compile_model
+from cgap.app.build import HlsRequest, build_hls, compile_model
+from cgap.app.plan import Target
 
 RESIDENT = Target.parse("zcu104", "8x8x4", "resident")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cgap.app.build import HlsRequest, Target, build_hls, compile_model
+from cgap.app.build import HlsRequest, build_hls, compile_model
+from cgap.app.plan import Target
 from cgap.backends.hls import run_csim
 
 IMAGES = 100

@@ -10,9 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from cgap.app.export import export_run  # noqa: E402
 from cgap.training import run  # noqa: E402
 from cgap.training.config import load_config  # noqa: E402
-from cgap.training.export import export_run  # noqa: E402
 from cgap.training.teacher import check_teacher  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
