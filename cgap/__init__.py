@@ -10,6 +10,7 @@ from fpga_model.lazy import exporter
 
 if TYPE_CHECKING:
     from cgap.app.build import HlsRequest, build_hls
+    from cgap.app.export import export_run
     from cgap.app.plan import Planned, Target, plan_model
     from cgap.lowering import ImportedModel, ImportOptions, QdqModel, QuantiseOptions, export_qdq, import_onnx, quantise
     from cgap.plasticity import (
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         surgery,
     )
     from cgap.training import Config, load_config, train
-    from cgap.training.export import export_model, export_run
+    from cgap.training.export import export_model
 
 __version__ = "0.2.0.dev0"
 
@@ -64,6 +65,7 @@ __getattr__ = exporter(
     __name__,
     {
         "cgap.app.build": ("HlsRequest", "build_hls"),
+        "cgap.app.export": ("export_run",),
         "cgap.app.plan": ("Planned", "Target", "plan_model"),
         "cgap.lowering": (
             "ImportOptions",
@@ -87,7 +89,7 @@ __getattr__ = exporter(
             "surgery",
         ),
         "cgap.training": ("Config", "load_config", "train"),
-        "cgap.training.export": ("export_model", "export_run"),
+        "cgap.training.export": ("export_model",),
     },
 )
 
