@@ -107,6 +107,45 @@ def test_each_reason_is_given_once_with_a_way_out(tmp_path: Path) -> None:
     assert [layer.name for layer in cut.graph.outputs] == ["conv_0", "conv_2"]
 
 
+def _hard_swish(net: Builder, data: str) -> str:
+    bounds = net.constant(np.float32(0)), net.constant(np.float32(6))
+    gate = net.node("Clip", net.node("Add", data, net.constant(np.float32(3))), *bounds)
+    return net.node("Div", net.node("Mul", data, gate, name="odd"), net.constant(np.float32(6)))
+
+
+def _squeeze_and_excitation(net: Builder, data: str) -> str:
+    gate = net.node("Sigmoid", net.conv(net.node("GlobalAveragePool", data), 4, 4, kernel=1), name="odd")
+    return net.node("Mul", data, gate, name="gate")
+
+
+def _upsampled(net: Builder, data: str) -> str:
+    return net.node("Resize", data, "", net.constant(np.float32([1, 1, 2, 2])), name="odd")
+
+
+def _slope_of_a_tenth(net: Builder, data: str) -> str:
+    return net.node("LeakyRelu", data, alpha=0.1, name="odd")
+
+
+@pytest.mark.parametrize(
+    ("form", "way"),
+    [
+        (_hard_swish, "one must be a constant for each channel"),
+        (_squeeze_and_excitation, "train with Relu, Clip from 0 to 6, or LeakyRelu of a slope 2^-k instead"),
+        (_upsampled, "end the network before it"),
+        (_slope_of_a_tenth, "train with such a slope, for example 0.125"),
+    ],
+)
+def test_what_needs_other_hardware_is_one_line_with_a_way_out(
+    form: Callable[[Builder, str], str], way: str, tmp_path: Path
+) -> None:
+    net = Builder()
+    inner = net.conv("image", 3, 4)
+    lines = refused(net.save(net.conv(form(net, inner), 4, 2), tmp_path / "net.onnx")).splitlines()
+    (line,) = (line for line in lines if "'odd'" in line)
+    assert line.endswith(way)
+    assert lines[-1].startswith("or leave them, and all that follows, to the host: --outputs ")
+
+
 def _concat_of_rows(net: Builder) -> str:
     return net.conv(net.node("Concat", net.conv("image", 3, 3), "image", axis=2, name="odd"), 3, 4)
 
