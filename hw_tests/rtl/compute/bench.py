@@ -20,9 +20,9 @@ HERE = Path(__file__).parent
 RUN_LIMIT_S = 600
 
 
-def build(bench: str, parameters: Mapping[str, int]) -> Path:
-    """The compiled bench of this folder, for these parameters."""
-    source = {f"sim/{bench}.sv": (HERE / f"{bench}.sv").read_text("utf-8")}
+def build(bench: str, parameters: Mapping[str, int], changed: Mapping[str, str] | None = None) -> Path:
+    """The compiled bench of this folder, for these parameters, with some of the RTL's files `changed`."""
+    source = {f"sim/{bench}.sv": (HERE / f"{bench}.sv").read_text("utf-8"), **(changed or {})}
     return build_simulation(parameters, replaced=source, options=("--top-module", bench))
 
 

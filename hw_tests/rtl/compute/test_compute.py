@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from cgap.backends.rtl.verilate import rtl_sources
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.capability import Capability
 from fpga_model.machine.platform import load_platform
@@ -92,3 +93,35 @@ def test_every_kind_of_command_is_among_the_random_ones():
             found[kind] = found.get(kind, 0) + there
     assert min(found.values()) >= 1, found
     assert {f"shortcut stride {stride}" for stride in range(4)} <= found.keys()
+
+
+SMALL = Accelerator(2, 2, 2, **MEMORIES)
+FAULTS = {
+    "held one cycle too long": ("conv_ctrl.sv", "(drain_busy_i & ~drain_last_i)", "drain_busy_i"),
+    "not zero beyond the width": ("drain.sv", "&& live[i%Pox]", "&& 1'b1"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_rtl_is_found(fault: str, tmp_path):
+    """The random commands see what hardly shows: a wrong cycle, a pixel that no reader of this command takes."""
+    name, right, wrong = FAULTS[fault]
+    text = rtl_sources()[name]
+    assert right in text
+    cases = [made(convolution, seed, SMALL, Capability()) for seed in range(40)]
+    binary = bench.build("compute_bench", bench.parameters(SMALL, Capability()), {name: text.replace(right, wrong)})
+    results = bench.run(binary, cases, SMALL, tmp_path)
+
+    def outcomes():
+        for case, result in zip(cases, results, strict=True):
+            try:
+                check(case, result, SMALL)
+            except AssertionError:
+                yield False
+            else:
+                yield True
+
+    passed = list(outcomes())
+    assert not all(passed)
+    assert any(passed)
