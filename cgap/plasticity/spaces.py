@@ -35,7 +35,7 @@ class Segment:
     """All channels of one space on an axis: each as `repeat` consecutive entries, and all of that `groups` times.
 
     Entry r of channel c in group g is number (g * width + c) * repeat + r. Behind a flatten a channel is `repeat`
-    pixels; a convolution of groups, whose groups keep one size, makes channel c the c-th of every group.
+    pixels; a grouped convolution, whose groups keep one size, makes channel c the c-th of every group.
     """
 
     space: str

@@ -53,7 +53,7 @@ def train_epochs(
     """
     epochs = config.optimiser.epochs
     steps = epochs * schedule.steps_per_epoch
-    if state.epoch == 0 and state.workers.first:
+    if state.epoch == 0 and state.workers.is_main:
         _say_what_is_fixed(state.spaces, progress)
     bar = progress.add_task("start", total=steps, completed=state.step, loss="", accuracy="", widths="")
     while state.epoch < epochs:
@@ -84,7 +84,7 @@ def train_epochs(
                 "seconds": seconds,
             }
         )
-        if state.workers.first:
+        if state.workers.is_main:
             save_checkpoint(folder / "checkpoint.pt", state, log.lines)
 
 

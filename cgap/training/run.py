@@ -70,7 +70,7 @@ def train(
         require_trust(folder, settings.own_code(), trust=trust)
     workers = join(settings.run)
     try:
-        with _claim(folder, config, text, changes, resume) if workers.first else nullcontext():
+        with _claim(folder, config, text, changes, resume) if workers.is_main else nullcontext():
             workers.wait()
             if _begun(folder):
                 text = read_text(folder / "config.toml")
@@ -114,25 +114,25 @@ def _go_on(
     steps = _steps_per_epoch(settings, split, workers)
     schedule = Schedule(settings, steps, state.dense, seed)
     state.identity = run_identity(begun_with, hashes)
-    log = MetricsLog(folder / "metrics.jsonl", writes=workers.first)
+    log = MetricsLog(folder / "metrics.jsonl", writes=workers.is_main)
     lines = restore(state, settings, checkpoint) if checkpoint.exists() else 0
     if state.step != state.epoch * steps:
         raise UserError(f"{checkpoint}: says {state.step} steps after {state.epoch} epochs of {steps} steps")
-    if workers.first:
+    if workers.is_main:
         log.begin(lines)
     state.workers = workers
     state.move(workers.device)
     workers.synchronise(state.model)
     session = {"from_epoch": state.epoch, "changes": asked if settings != before else {}}
     record["sessions"].append({**session, "code": code_version(), "machine": machine(workers)})
-    if workers.first:
+    if workers.is_main:
         write_atomic(folder / "config.toml", text)
         write_json(folder / "run.json", record)
         log.board = Board(folder / "tensorboard") if settings.run.tensorboard else None
     log.truncate(lines)
-    with Progress(*PROGRESS, console=console(stderr=True), disable=not workers.first) as progress:
+    with Progress(*PROGRESS, console=console(stderr=True), disable=not workers.is_main) as progress:
         train_epochs(settings, state, schedule, split, log, folder, progress)
-    if workers.first:
+    if workers.is_main:
         write_json(folder / "run.json", {**record, **_final_record(settings, state, seed, folder)})
         if can_plot():
             plot_run(folder, folder / "figure.png")

@@ -35,7 +35,7 @@ class Workers:
     device: torch.device = field(default_factory=partial(torch.device, "cpu"))
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes."""
         return self.rank == 0
 

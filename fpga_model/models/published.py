@@ -169,7 +169,7 @@ def reference_estimate(
         bytes_per_word: 1, or 2 as in the papers.
 
     Raises:
-        UserError: a layer whose smallest tile fits no buffer, or a convolution of groups, which the papers leave open.
+        UserError: a layer whose smallest tile fits no buffer, or a grouped convolution, which the papers leave open.
     """
     peak = platform.dram_width_bits / 8 * platform.dram_megatransfers * DRAM_EFFICIENCY / platform.clock_mhz
     rate = min(float(platform.beat_bytes), peak)
@@ -189,7 +189,7 @@ def _best(graph: LayerGraph, layer: Layer, operator: ComputeOperator, machine: _
     window = operator.window(inputs)
     products = inputs[0].channels if weights else 1
     if weights and operator.source_maps(0, 1)[1] != products:
-        raise UserError(f"layer {layer.name!r}: the published model has no convolutions of groups")
+        raise UserError(f"layer {layer.name!r}: the published model has no grouped convolutions")
     options = [
         _Loops(machine, inputs[0], output, window, products, weights, Tof, Toy)
         for Tof in _sizes(output.channels, machine.accelerator.Pof)

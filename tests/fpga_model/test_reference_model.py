@@ -71,7 +71,7 @@ def test_convolution_of_groups_is_named():
     """Fails if the published scheme, which has no groups, is charged for all input maps without a word."""
     network = Network("groups", Shape(4, 32, 32))
     network.add("depthwise", Convolution(4, 4, (3, 3), (1, 1), (1,) * 4, groups=4), "image")
-    with pytest.raises(UserError, match=r"^layer 'depthwise': the published model has no convolutions of groups$"):
+    with pytest.raises(UserError, match=r"^layer 'depthwise': the published model has no grouped convolutions$"):
         reference_estimate(network.fixed().graph, Accelerator(), ZCU104)
 
 
