@@ -59,7 +59,7 @@ def main() -> None:
             ("schedule, layerwise", build(Kind.LAYERWISE), f"{len(layerwise.operations)} commands"),
             ("simulate", lambda: simulate(schedule), f"{simulate(schedule).cycles:,} cycles"),
             ("analytic model", lambda: estimate(schedule.plan), f"{len(schedule.tilings)} layers"),
-            ("emit C++", lambda: emit_hls(schedule, layerwise, header, {}, out / "hls"), "text"),
+            ("emit C++", lambda: emit_hls(schedule, layerwise, header, {}, out / "hls", schedule.needs), "text"),
             ("pack weights", lambda: write_weights(schedule, out), f"{schedule.dram.parameter_bytes:,} bytes"),
             (
                 "golden vectors, 100 images",

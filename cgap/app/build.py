@@ -27,6 +27,7 @@ from cgap.lowering.quantisation.quality import measure
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.capability import Capability
 from fpga_model.models.golden import StoredTensors, run_reference
 from fpga_model.schedule.plan import Kind
 from fpga_model.schedule.schedule import Schedule, build_schedule
@@ -139,7 +140,7 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         layerwise = _layerwise(compiled)
         say("emitting C++, weights and golden vectors")
         _write_network(compiled, new)
-        _write_hls(compiled, layerwise, costs, new)
+        _write_hls(compiled, layerwise, costs, request.target.capability_for(compiled.schedule), new)
         stored = write_vectors(compiled.fixed, compiled.inputs.first(request.images).integers(), new / "vectors")
         quality = measure(compiled.imported, compiled.fixed, compiled.inputs.first(request.images).images, stored)
         say("checking the integers against onnxruntime")
@@ -174,7 +175,7 @@ def _write_network(compiled: Compiled, folder: Path) -> None:
     write_atomic(folder / "schedule.json", compiled.schedule.to_json())
 
 
-def _write_hls(compiled: Compiled, layerwise: Schedule, costs: Costs, folder: Path) -> None:
+def _write_hls(compiled: Compiled, layerwise: Schedule, costs: Costs, capability: Capability, folder: Path) -> None:
     schedule = compiled.schedule
     accelerator = schedule.accelerator
     array = f"{accelerator.Pox}x{accelerator.Poy}x{accelerator.Pof}"
@@ -193,7 +194,7 @@ def _write_hls(compiled: Compiled, layerwise: Schedule, costs: Costs, folder: Pa
             "DRAM bytes read": measured.dram_read_bytes,
             "DRAM bytes written": measured.dram_write_bytes,
         }
-    emit_hls(schedule, layerwise, header, figures, folder / "hls")
+    emit_hls(schedule, layerwise, header, figures, folder / "hls", capability)
     write_weights(schedule, folder)
     write_atomic(folder / "program.bin", schedule.program_bytes())
 

@@ -18,7 +18,7 @@ from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.operations import ConvolveOp
 from fpga_model.numerics.fixed_point import requantise
 from fpga_model.schedule.schedule import Kind
-from hw_tests.csim.conftest import IMAGES
+from hw_tests.csim.conftest import IMAGES, STRICT
 from tests.backends.networks import (
     branch_network,
     grouped_network,
@@ -27,6 +27,8 @@ from tests.backends.networks import (
     number,
     random_images,
     residual_network,
+    schedules,
+    strides_network,
 )
 from tests.fpga_model.networks import mobilenet
 from tests.lowering.networks import save
@@ -61,6 +63,47 @@ def test_two_workers_find_the_same(residual):
     assert_equal(residual.run(workers=2), residual)
 
 
+@pytest.mark.parametrize("first", [1, 2])
+def test_any_order_that_the_waits_allow(residual, first):
+    """COMPUTE or STORE first where several units can go on; the other tests let LOAD go first."""
+    binary = residual.compile()
+    options = ["--first-unit", str(first)]
+    assert_equal(run_bench(binary, residual.folder, residual.fixed.graph, options=options), residual)
+
+
+def test_one_accelerator_runs_another_network(make_build):
+    """Nothing but program, weights and golden values is exchanged."""
+    networks = residual_network(), grouped_network()
+    both = [schedules(network, Accelerator())[Kind.RESIDENT].needs for network in networks]
+    needs = both[0].joined(both[1])
+    first, second = (make_build(network, Accelerator(), capability=needs) for network in networks)
+    binary = first.compile()
+    assert_equal(run_bench(binary, second.folder, second.fixed.graph), second)
+    assert_equal(run_bench(binary, first.folder, first.fixed.graph), first)
+
+
+def test_a_program_for_more_than_this_accelerator_is_refused(residual, grouped):
+    with pytest.raises(UserError, match="error 1: a program that this accelerator cannot execute"):
+        run_bench(residual.compile(), grouped.folder, grouped.fixed.graph)
+
+
+def test_the_program_can_be_compiled_in(residual, tmp_path):
+    residual.copy_data(tmp_path)
+    program = bytearray((tmp_path / "program.bin").read_bytes())
+    program[128:] = bytes(len(program) - 128)
+    (tmp_path / "program.bin").write_bytes(program)
+    binary = residual.compile(options=(*STRICT, "-DPROGRAM_ROM"))
+    assert_equal(run_bench(binary, tmp_path, residual.fixed.graph), residual)
+
+
+def test_rows_one_by_one(make_build):
+    """A tensor whose interleave is its other reader's stride, in groups of rows that are full and that are not."""
+    for accelerator in (Accelerator(), Accelerator(Pox=4, Poy=3, Pof=2)):
+        build = make_build(strides_network(), accelerator)
+        assert build.schedule.needs.row_by_row
+        assert_equal(build.run(options=SANITISED), build)
+
+
 def test_every_layer_alone(residual):
     """Each layer's own top from its golden input in DRAM, with its layerwise commands."""
     assert_equal(residual.run("layers"), residual)
@@ -82,7 +125,7 @@ def test_other_arrays(make_build, network, accelerator, kind):
 
 
 def test_no_access_leaves_its_array(make_build):
-    """Address and undefined-behaviour sanitisers, with rows that share banks and shortcuts of two words."""
+    """Address and undefined-behaviour sanitisers, with shortcuts of two words."""
     build = make_build(branch_network(), Accelerator())
     assert_equal(build.run(options=SANITISED), build)
 
@@ -143,9 +186,7 @@ def test_networks_of_today(make_build, tmp_path, make):
 @pytest.fixture
 def damaged(residual, tmp_path):
     """A copy of the build whose files may be spoilt, and a function that runs it."""
-    for name in ("vectors", "weights.bin"):
-        source, target = residual.folder / name, tmp_path / name
-        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
+    residual.copy_data(tmp_path)
     binary = residual.compile()
 
     def run():
@@ -153,6 +194,14 @@ def damaged(residual, tmp_path):
 
     assert run().mismatches == 0
     return tmp_path, run
+
+
+@pytest.mark.parametrize(("position", "message"), [(200, "error 2: a damaged program"), (0, "error 1")])
+def test_a_damaged_program_is_refused(damaged, position, message):
+    folder, run = damaged
+    change_byte(folder / "program.bin", position)
+    with pytest.raises(UserError, match=message):
+        run()
 
 
 def change_byte(path: Path, position: int) -> None:
@@ -174,8 +223,7 @@ def test_one_wrong_golden_value_turns_the_bench_red(damaged, layer):
 @pytest.mark.parametrize(("build", "layer"), [("grouped", "depthwise"), ("grouped", "twos"), ("joined", "ends")])
 def test_one_wrong_golden_value_of_a_group_or_a_part_turns_the_bench_red(request, tmp_path, build, layer):
     build = request.getfixturevalue(build)
-    shutil.copytree(build.folder / "vectors", tmp_path / "vectors")
-    shutil.copyfile(build.folder / "weights.bin", tmp_path / "weights.bin")
+    build.copy_data(tmp_path)
     change_byte(tmp_path / "vectors" / f"{layer}.bin", -1)
     result = run_bench(build.compile(), tmp_path, build.fixed.graph)
     assert result.mismatches == (2 if layer == "ends" else 1)
@@ -196,14 +244,17 @@ def test_one_wrong_pixel_turns_the_bench_red(damaged):
     assert run().mismatches > 0
 
 
-@pytest.mark.parametrize("name", ["vectors/pool.bin", "vectors/image.bin", "weights.bin"])
+@pytest.mark.parametrize(
+    "name", ["vectors/pool.bin", "vectors/image.bin", "weights.bin", "program.bin", "hls/network.txt"]
+)
 @pytest.mark.parametrize("missing", [False, True], ids=["short", "missing"])
 def test_a_short_or_missing_file_stops_the_bench(damaged, name, missing):
     folder, run = damaged
     if missing:
         (folder / name).unlink()
     else:
-        (folder / name).write_bytes((folder / name).read_bytes()[:-1])
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2] if name.endswith("txt") else content[:-1])
     with pytest.raises(UserError, match="exit code 2"):
         run()
 

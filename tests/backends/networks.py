@@ -131,6 +131,22 @@ def grouped_network() -> FixedGraph:
     return number(graph, seed=6)
 
 
+def strides_network() -> FixedGraph:
+    """A tensor that is read at row strides 2, 1 and 3, of which its interleave can be but one."""
+    graph = LayerGraph("strides")
+    graph.add(Layer("image", Input(Shape(2, 23, 19))))
+    pad = (1, 1, 1, 1)
+    graph.add(Layer("stem", Convolution(2, 6, (3, 3), (1, 1), pad, relu=True), ("image",)))
+    graph.add(Layer("twos", Convolution(6, 9, (5, 5), (2, 2), (2, 2, 2, 2), relu=True), ("stem",)))
+    graph.add(Layer("ones", Convolution(6, 3, (3, 3), (1, 1), pad), ("stem",)))
+    graph.add(Layer("threes", Convolution(6, 2, (3, 1), (3, 2), (1, 0, 1, 0)), ("stem",)))
+    graph.add(Layer("max", Pooling("max", (23, 19), (1, 1)), ("ones",)))
+    graph.add(Layer("sum", Pooling("sum", (8, 10), (1, 1)), ("threes",)))
+    graph.add(Layer("most", Pooling("max", (12, 10), (1, 1)), ("twos",)))
+    graph.add(Layer("join", Concatenation((Part(0, 0, 3), Part(1, 0, 2), Part(2, 0, 9))), ("max", "sum", "most")))
+    return number(graph, seed=9)
+
+
 def joined_network() -> FixedGraph:
     """Parts of three tensors of different fractions, one of them read twice, a slice, and joined pixels at the end."""
     graph = LayerGraph("joined")

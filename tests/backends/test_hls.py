@@ -4,25 +4,30 @@ import dataclasses
 import inspect
 import re
 from pathlib import Path
+from typing import Annotated
 
 import jinja2
 import pytest
 
 from cgap.backends.common.templates import environment, figure, plain
 from cgap.backends.hls import Header, emit_hls
+from cgap.backends.hls.checks import check_alignment
+from cgap.backends.hls.commands import records
 from cgap.backends.hls.emit import ENGINE_FILES
-from cgap.backends.hls.engine import engine_for
 from fpga_model import operators
 from fpga_model.errors import UserError
 from fpga_model.graph import Layer, LayerGraph
 from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.capability import Capability
+from fpga_model.machine.isa import COMMANDS, UNITS, S, Store, bits, encode
 from fpga_model.machine.operations import LoadOp
 from fpga_model.machine.platform import load_platform
+from fpga_model.machine.program import read_program
 from fpga_model.machine.tiles import Buffer
 from fpga_model.numerics.tensors import Shape
 from fpga_model.operators import ComputeOperator, Convolution, Input
 from fpga_model.schedule.schedule import Kind
-from tests.backends.networks import branch_network, number, residual_network, schedules
+from tests.backends.networks import branch_network, grouped_network, number, residual_network, schedules
 
 HEADER = Header("model \\\nname */", "ab" * 32, "cgap hls model")
 
@@ -32,9 +37,14 @@ def is_concrete(candidate):
     return inspect.isclass(candidate) and issubclass(candidate, ComputeOperator) and hasattr(candidate, "kind")
 
 
-def emitted(fixed, folder, accelerator=None, figures=None):
+TABLES = {"config.h", "program_rom.h", "network.txt", "run_hls.tcl"}
+"""What is made from the network and not of the accelerator."""
+
+
+def emitted(fixed, folder, accelerator=None, figures=None, capability=None):
     both = schedules(fixed, accelerator or Accelerator())
-    emit_hls(both[Kind.RESIDENT], both[Kind.LAYERWISE], HEADER, figures or {}, folder)
+    built_for = capability or both[Kind.RESIDENT].needs
+    emit_hls(both[Kind.RESIDENT], both[Kind.LAYERWISE], HEADER, figures or {}, folder, built_for)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -56,7 +66,7 @@ def test_the_same_network_gives_the_same_bytes(tmp_path):
 def test_every_file_says_what_it_is_and_how_to_make_it_again(tmp_path):
     for name, content in emitted(residual_network(), tmp_path).items():
         head = content.decode("ascii").splitlines()[:6]
-        comment = "#" if name in ("Makefile", "run_hls.tcl") else "//"
+        comment = "#" if name in ("Makefile", "run_hls.tcl", "network.txt") else "//"
         assert all(line.startswith(comment) for line in head), name
         assert "ab" * 32 in head[3], name
         assert "cgap hls model" in head[5], name
@@ -76,16 +86,86 @@ def test_a_layer_has_a_file_under_its_name_with_plan_and_figures(tmp_path):
         "what a vendor's HLS makes of this code is yours to measure",
     ):
         assert expected in text
-    assert "void layer_block_0_conv1(" in files["tops/block_0_conv1.cpp"].decode()
+    assert "uint32_t layer_block_0_conv1(" in files["tops/block_0_conv1.cpp"].decode()
 
 
 def test_code_does_not_grow_with_depth(tmp_path):
     """Only tables do: the engine, the top and the test bench's code are the same for 2 layers as for 6."""
-    tables = {"config.h", "program.h", "testbench.h", "accelerator.h", "run_hls.tcl"}
     shallow, deep = emitted(chain(2), tmp_path / "a"), emitted(chain(6), tmp_path / "b")
-    for name in set(ENGINE_FILES) - tables:
-        without_sizes = [re.sub(rb"depth=\d+", b"", files[name]) for files in (shallow, deep)]
-        assert without_sizes[0] == without_sizes[1], name
+    for name in set(ENGINE_FILES) - TABLES:
+        assert shallow[name] == deep[name], name
+
+
+def test_one_engine_executes_every_network(tmp_path):
+    """With one capability set, config.h differs in trip counts and depths for co-simulation, and nothing else does."""
+    networks = residual_network(), grouped_network()
+    needs = [schedules(network, Accelerator())[Kind.RESIDENT].needs for network in networks]
+    both = needs[0].joined(needs[1])
+    first, second = (emitted(n, tmp_path / n.graph.name, capability=both) for n in networks)
+    for name in set(ENGINE_FILES) - TABLES:
+        assert first[name] == second[name], name
+    settings = [re.sub(rb"(TRIP_\w+|\w+_DEPTH) = \d+", b"", files["config.h"]) for files in (first, second)]
+    assert settings[0] == settings[1]
+
+
+def test_a_network_that_needs_more_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"more than this accelerator(.|\n)*pool_columns"):
+        emitted(residual_network(), tmp_path, capability=dataclasses.replace(Capability(), pool_columns=8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_new_field_is_one_line():
+    """A field that is added to the table is in the C++ structure and in its decoder, at the next free bit."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Wider(Store):
+        """Feature pages to DRAM, and more."""
+
+        OPCODE = 5
+        new: Annotated[int, S(5), "what nobody had thought of"] = 0
+
+    text = records((*COMMANDS, Wider))
+    assert "  int8_t new; // what nobody had thought of\n" in text
+    assert f"  record.new = int8_t(signed_field<{bits(Store)}, 5>(words));\n" in text
+    assert "constexpr uint8_t WIDER_OPCODE = 5;" in text
+
+
+def test_command_h_is_the_table_s(tmp_path):
+    """Every field with its meaning, in order; nothing about a command is written a second time in a template."""
+    files = emitted(residual_network(), tmp_path)
+    assert records().encode() in files["command.h"]
+    for kind in COMMANDS:
+        body = files["command.h"].decode().partition(f"\nstruct {kind.__name__} {{\n")[2].partition("\n};")[0]
+        lines = [line.split(" // ") for line in body.splitlines()]
+        expected = ["opcode", *(field.name for field in dataclasses.fields(kind))]
+        assert [declaration.split()[1].rstrip(";") for declaration, _ in lines] == expected
+        assert all(meaning for _, meaning in lines)
+
+
+def test_the_rom_holds_the_program(tmp_path):
+    """Read-only tables have the words of program.bin, and each layer's top those of its own commands."""
+    files = emitted(residual_network(), tmp_path)
+    schedule = schedules(residual_network(), Accelerator())[Kind.RESIDENT]
+    program = read_program(schedule.program_bytes())
+    commands = [command for unit in UNITS for command in program.commands[unit]]
+    encoded = b"".join(encode(command, "") for command in commands)
+    assert words_in(files["program_rom.h"]) == encoded
+    alone = schedules(residual_network(), Accelerator())[Kind.LAYERWISE].program
+    pool = [command for unit in UNITS for command in alone.commands[unit] if command.layer == 6]
+    assert words_in(files["tops/pool.cpp"]) == b"".join(encode(command, "") for command in pool)
+
+
+def words_in(text):
+    """The 64-bit constants of a C++ file."""
+    found = re.findall(r"0x([0-9a-f]{16})\b", text.decode())
+    return b"".join(int(word, 16).to_bytes(8, "little") for word in found)
+
+
+def test_a_layer_s_file_lists_its_commands(tmp_path):
+    text = emitted(residual_network(), tmp_path)["layers/block_0_conv2.h"].decode()
+    for expected in ("COMPUTE 3: Convolve", " Tof=5 Toy=13 Nox=17 ", " shortcut_present=1 shortcut_maps=5 "):
+        assert expected in text
+    assert all(line.startswith("//") for line in text.splitlines())
 
 
 def test_names_cannot_leave_comments_or_strings(tmp_path):
@@ -130,18 +210,15 @@ def test_an_array_without_an_axi_port_is_refused():
 def test_loads_of_part_of_a_beat_are_a_defect_that_is_found():
     schedule = schedules(chain(1), Accelerator())[Kind.RESIDENT]
     load = next(c for c in schedule.operations if isinstance(c, LoadOp) and c.buffer is Buffer.WEIGHT)
-    for broken in (
-        dataclasses.replace(load, address=1),
-        dataclasses.replace(load, dram=dataclasses.replace(load.dram, bytes=load.dram.bytes - 4)),
-    ):
-        with pytest.raises(ValueError, match="beat"):
-            engine_for([(broken,)], schedule.accelerator, schedule.platform)
+    check_alignment([load], schedule.accelerator, schedule.platform)
+    with pytest.raises(ValueError, match="inside a beat"):
+        check_alignment([dataclasses.replace(load, address=1)], schedule.accelerator, schedule.platform)
 
 
 def test_both_schedules_must_be_of_one_network(tmp_path):
     first, second = schedules(chain(1), Accelerator()), schedules(chain(2), Accelerator())
     with pytest.raises(ValueError, match="same network"):
-        emit_hls(first[Kind.RESIDENT], second[Kind.LAYERWISE], HEADER, {}, tmp_path)
+        emit_hls(first[Kind.RESIDENT], second[Kind.LAYERWISE], HEADER, {}, tmp_path, Capability())
 
 
 def test_the_script_names_part_clock_and_every_top(tmp_path):

@@ -20,7 +20,8 @@ from fpga_model.graph import LayerGraph
 
 FLAGS = (
     *("-std=c++14", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-unused-label"),
-    "-Wno-maybe-uninitialized",  # the constructors of the vendor's wide integers, once inlined
+    # The constructors of the vendor's integers, once inlined.
+    *("-Wno-uninitialized", "-Wno-maybe-uninitialized"),
 )
 EXIT_DIFFERENT = 1
 """Exit code of a test bench that found differences; any other but 0 means that it could not run."""
@@ -136,15 +137,23 @@ def compile_bench(
         raise ToolError(f"{failed}: it made no program", 0, printed)
 
 
-def run_bench(binary: Path, build: Path, graph: LayerGraph, images: int | None = None, workers: int = 1) -> CsimResult:
+def run_bench(
+    binary: Path,
+    build: Path,
+    graph: LayerGraph,
+    images: int | None = None,
+    workers: int = 1,
+    options: Sequence[str] = (),
+) -> CsimResult:
     """Run a compiled test bench on a build.
 
     Args:
         binary: made by `compile_bench`.
-        build: folder with `weights.bin` and `vectors/`.
+        build: folder with `program.bin`, `weights.bin`, `vectors/` and `hls/network.txt`.
         graph: the network, for the names of its layers.
         images: how many images to run; all that there are vectors for when None.
         workers: processes that share the images.
+        options: more options of the test bench.
 
     Raises:
         UserError: the program cannot do its work, for example because a file is missing or too short.
@@ -152,12 +161,18 @@ def run_bench(binary: Path, build: Path, graph: LayerGraph, images: int | None =
     if images is None:
         images = int(json.loads((build / "vectors" / "manifest.json").read_text("utf-8"))["images"])
     shares = _shares(images, max(1, workers))
-    paths = ["--weights", str(build / "weights.bin"), "--vectors", str(build / "vectors")]
+    files = {
+        "program": "program.bin",
+        "weights": "weights.bin",
+        "vectors": "vectors",
+        "network": "hls/network.txt",
+    }
+    paths = [word for option, file in files.items() for word in (f"--{option}", str(build / file))]
     start = time.perf_counter()
     with scratch() as folder:
         results = [folder / f"result{k}.json" for k in range(len(shares))]
         commands = [
-            [str(binary), *paths, "--result", str(result), "--first", str(first), "--images", str(count)]
+            [str(binary), *paths, *options, "--result", str(result), "--first", str(first), "--images", str(count)]
             for result, (first, count) in zip(results, shares, strict=True)
         ]
         outputs = run_tools(commands, "the C simulation failed", accept=(0, EXIT_DIFFERENT))
@@ -178,7 +193,7 @@ def run_csim(
     """Compile and run a test bench of a build.
 
     Args:
-        build: folder with `hls/`, `weights.bin` and `vectors/`.
+        build: folder with `hls/`, `program.bin`, `weights.bin` and `vectors/`.
         graph: the network, for the names of its layers.
         images: how many images to run; all that there are vectors for when None.
         bench: `accelerator` for the whole network, `layers` for every layer's own top from its golden input.

@@ -8,15 +8,17 @@ from pathlib import Path
 
 from cgap.backends.common.names import layer_ids
 from cgap.backends.common.templates import Header, environment, render
-from cgap.backends.common.vectors import vector_files
-from cgap.backends.hls.engine import Derived, derive, engine_for
+from cgap.backends.hls.bench import describe, dram_bytes
+from cgap.backends.hls.checks import check_alignment, check_port
+from cgap.backends.hls.commands import constants, records
+from cgap.backends.hls.rows import Table, before_layer, listing, of_layer, tables
 from cgap.boundary.files import write_atomic
-from fpga_model.graph import Layer, LayerGraph
-from fpga_model.machine.accelerator import ceil_div
-from fpga_model.machine.operations import LoadOp, Operation, StoreOp
+from fpga_model.graph import Layer
+from fpga_model.machine.capability import Capability
+from fpga_model.machine.operations import ConvolveOp, LoadOp, Operation, PoolOp, StoreOp
 from fpga_model.machine.tiles import Buffer
 from fpga_model.operators import Operator
-from fpga_model.schedule.dram import FEATURE, INPUT, OUTPUT, DramImage, is_packed
+from fpga_model.schedule.dram import FEATURE, INPUT, OUTPUT
 from fpga_model.schedule.schedule import Schedule
 
 Figures = Mapping[str, Mapping[str, object]]
@@ -26,6 +28,8 @@ ENGINE_FILES = (
     "config.h",
     "types.h",
     "command.h",
+    "walk.h",
+    "moved.h",
     "load.h",
     "array.h",
     "drain.h",
@@ -34,38 +38,27 @@ ENGINE_FILES = (
     "store.h",
     "control.h",
     "program.h",
+    "program_rom.h",
     "accelerator.h",
     "accelerator.cpp",
-    "testbench.h",
     "tb.h",
     "tb.cpp",
     "tb_layers.cpp",
+    "network.txt",
     "run_hls.tcl",
     "Makefile",
 )
 
 
 @dataclass(frozen=True)
-class Row:
-    """A command as the templates see it: `layer` is the index of its layer, the input being 0."""
-
-    kind: str
-    command: Operation
-    layer: int
-    derived: Derived
-
-
-@dataclass(frozen=True)
-class Place:
-    """A tensor that a layer's own top reads: its index and its DRAM address; -1 and 0 for none."""
-
-    index: int = -1
-    address: int = 0
-
-
-@dataclass(frozen=True)
 class LayerView:
-    """A layer as the templates see it."""
+    """A layer as the templates see it.
+
+    Attributes:
+        listing: its commands in text.
+        rom: its commands as tables; empty where it has no top.
+        before: commands of each unit that earlier layers have.
+    """
 
     id: str
     name: str
@@ -75,13 +68,14 @@ class LayerView:
     writes: str
     plan: tuple[str, ...]
     figures: Mapping[str, object]
-    commands: tuple[Row, ...]
-    sources: tuple[Place, ...]
-    output: int
-    packed: bool
+    listing: tuple[str, ...] = ()
+    rom: tuple[Table, ...] = ()
+    before: tuple[int, ...] = ()
 
 
-def emit_hls(schedule: Schedule, layerwise: Schedule, header: Header, figures: Figures, out: Path) -> None:
+def emit_hls(
+    schedule: Schedule, layerwise: Schedule, header: Header, figures: Figures, out: Path, capability: Capability
+) -> None:
     """Write all C++ and scripts into the folder `out`; the same arguments give the same bytes.
 
     Args:
@@ -90,32 +84,51 @@ def emit_hls(schedule: Schedule, layerwise: Schedule, header: Header, figures: F
         header: head of every file.
         figures: figures for the head of each layer's file, by layer.
         out: the folder, made when needed.
+        capability: what the accelerator is built for. The tops of single layers share its engine, which gets what they
+            need besides, if anything; their commands are not in program memory.
 
     Raises:
-        UserError: the accelerator is one that the C++ cannot have.
+        UserError: the accelerator is one that the C++ cannot have, or the network needs more than the capability set.
     """
     if layerwise.dram.parameter_bytes != schedule.dram.parameter_bytes:
         raise ValueError("both schedules must be made for the same network, accelerator and platform")
-    graph, accelerator, platform = schedule.graph, schedule.accelerator, schedule.platform
-    layers, tops = _views(schedule, figures), _views(layerwise, {})
-    index = {layer.name: position for position, layer in enumerate(graph.layers)}
-    context: dict[str, object] = {
-        "header": header,
-        "engine": engine_for((schedule.operations, layerwise.operations), accelerator, platform),
+    check_port(schedule.accelerator, schedule.platform)
+    for each in (schedule, layerwise):
+        check_alignment(each.operations, each.accelerator, each.platform)
+    capability.check(schedule.needs, schedule.graph.name)
+    alone = replace(layerwise.needs, load_commands=0, compute_commands=0, store_commands=0)
+    views = _views(schedule, figures)
+    tops = _tops(layerwise)
+    context = {**_context(schedule, layerwise, capability.joined(alone)), "header": header, "layers": views}
+    templates = environment("hls")
+    for name in ENGINE_FILES:
+        write_atomic(out / name, render(templates, f"{name}.j2", context))
+    for layer in views:
+        write_atomic(out / "layers" / f"{layer.id}.h", render(templates, "layer.h.j2", {**context, "layer": layer}))
+    context["layers"] = tops
+    for layer in tops:
+        write_atomic(out / "tops" / f"{layer.id}.cpp", render(templates, "top.cpp.j2", {**context, "layer": layer}))
+    for name in ("tops.h", "tops.cpp"):
+        write_atomic(out / "tops" / name, render(templates, f"{name}.j2", context))
+
+
+def _context(schedule: Schedule, layerwise: Schedule, capability: Capability) -> dict[str, object]:
+    """What the templates of the engine and of its scripts ask for."""
+    platform = schedule.platform
+    return {
+        "accelerator": schedule.accelerator,
+        "capability": constants(capability),
+        "trips": _trips(schedule),
+        "depths": {
+            "dram": max(dram_bytes(s) for s in (schedule, layerwise)) // platform.beat_bytes,
+            "program": len(schedule.program_bytes()) // 8,
+        },
+        "records": records(),
+        "network": describe(schedule, layerwise),
+        "rom": tables(schedule.program.commands, "program"),
         "schedule": {"kind": schedule.kind.value},
-        "layers": layers,
-        "commands": len(schedule.operations),
-        "tensors": _tensors(schedule),
-        "outputs": [
-            {"tensor": index[n.name], "address": _in_dram(schedule, n.name), "packed": is_packed(graph, n.name)}
-            for n in graph.outputs
-        ],
-        "max_reads": _max_reads(graph),
-        "parameter_bytes": schedule.dram.parameter_bytes,
-        "layerwise_bytes": layerwise.dram.bytes,
-        "dram": _addresses(schedule.dram),
-        "dram_beats": ceil_div(schedule.dram.bytes, platform.beat_bytes),
         "axi": {
+            "bits": platform.axi_bits,
             "read_latency": platform.read_latency,
             "write_latency": platform.write_latency,
             "outstanding": platform.outstanding,
@@ -124,92 +137,60 @@ def emit_hls(schedule: Schedule, layerwise: Schedule, header: Header, figures: F
         "part": platform.part,
         "period_ns": 1000 / platform.clock_mhz,
     }
-    templates = environment("hls")
-    for name in ENGINE_FILES:
-        write_atomic(out / name, render(templates, f"{name}.j2", context))
-    for layer in layers:
-        write_atomic(out / "layers" / f"{layer.id}.h", render(templates, "layer.h.j2", {**context, "layer": layer}))
-    context |= {"layers": tops, "dram_beats": ceil_div(layerwise.dram.bytes, platform.beat_bytes)}
-    for layer in tops:
-        write_atomic(out / "tops" / f"{layer.id}.cpp", render(templates, "top.cpp.j2", {**context, "layer": layer}))
-    for name in ("tops.h", "tops.cpp"):
-        write_atomic(out / "tops" / name, render(templates, f"{name}.j2", context))
 
 
-def _tensors(schedule: Schedule) -> list[dict[str, object]]:
-    graph, files = schedule.graph, vector_files(schedule.graph)
-    return [
-        {
-            "name": layer.name,
-            "file": files[layer.name],
-            "maps": graph.shape(layer.name).channels,
-            "rows": graph.shape(layer.name).height,
-            "columns": graph.shape(layer.name).width,
-        }
-        for layer in graph.layers
-    ]
+def _trips(schedule: Schedule) -> dict[str, int]:
+    """The most iterations of each loop in the schedule's program."""
+    found = {"runs": 1, "beats": 1, "convolve": 1, "pool": 1, "commands": len(schedule.operations)}
 
+    def raise_to(name: str, value: int) -> None:
+        found[name] = max(found[name], value)
 
-def _addresses(dram: DramImage) -> dict[str, int]:
-    return {"bytes": dram.bytes, "input": dram.bases[INPUT], "output": dram.bases[OUTPUT]}
+    for operation in schedule.operations:
+        if isinstance(operation, (LoadOp, StoreOp)):
+            raise_to("runs", operation.dram.count)
+            raise_to("beats", operation.dram.bytes // schedule.platform.beat_bytes)
+        else:
+            name = {ConvolveOp: "convolve", PoolOp: "pool"}[type(operation)]
+            raise_to(name, operation.cost(schedule.accelerator, schedule.platform).cycles)
+    return found
 
 
 def _views(schedule: Schedule, figures: Figures) -> list[LayerView]:
-    """Every layer that has commands, in program order."""
-    graph, ids = schedule.graph, layer_ids(schedule.graph)
-    index = {layer.name: position for position, layer in enumerate(graph.layers)}
-    max_reads = _max_reads(graph)
-    views = []
-    for layer in graph.layers:
-        commands = schedule.by_layer.get(layer.name, ())
-        if not commands:
-            continue
-        rows = (
-            Row(type(c).__name__, _in_image(c, schedule), index[layer.name], derive(c, schedule.accelerator))
-            for c in commands
-        )
-        sources = [Place(index[name], _in_dram(schedule, name)) for name in layer.inputs]
-        sources += [Place()] * (max_reads - len(sources))
-        views.append(
-            LayerView(
-                id=ids[layer.name],
-                name=layer.name,
-                index=index[layer.name],
-                operator=layer.operator,
-                reads=tuple(_where(schedule, name) for name in layer.inputs),
-                writes=_where(schedule, layer.name),
-                plan=_plan(schedule, layer, commands),
-                figures=figures.get(layer.name, {}),
-                commands=tuple(rows),
-                sources=tuple(sources),
-                output=_in_dram(schedule, layer.name),
-                packed=is_packed(graph, layer.name),
-            )
-        )
-    return views
+    """Every layer that has commands, in program order, with its part of the program as text."""
+    found = []
+    for layer in _computed(schedule):
+        view = _view(schedule, layer, figures.get(layer.name, {}))
+        found.append(replace(view, listing=listing(schedule.program, view.index)))
+    return found
 
 
-def _in_image(operation: Operation, schedule: Schedule) -> Operation:
-    """An operation with its DRAM runs in the image of all regions, a run for every map."""
-    if not isinstance(operation, (LoadOp, StoreOp)):
-        return operation
-    dram, tile = operation.dram, operation.tile
-    address = schedule.dram.bases[dram.region] + dram.address
-    if tile is None or tile.packed or dram.count > 1:
-        return replace(operation, dram=replace(dram, address=address))
-    run = dram.bytes // tile.maps
-    return replace(operation, dram=replace(dram, address=address, bytes=run, count=tile.maps, stride=run))
+def _tops(layerwise: Schedule) -> list[LayerView]:
+    """The same layers, each with its part of the layerwise program as tables."""
+    found = []
+    for layer in _computed(layerwise):
+        view = _view(layerwise, layer, {})
+        rom = tables(of_layer(layerwise.program, view.index), layer.name)
+        found.append(replace(view, rom=rom, before=tuple(before_layer(layerwise.program, view.index))))
+    return found
 
 
-def _max_reads(graph: LayerGraph) -> int:
-    return max(len(layer.inputs) for layer in graph.layers)
+def _computed(schedule: Schedule) -> list[Layer]:
+    return [layer for layer in schedule.graph.layers if schedule.by_layer.get(layer.name)]
 
 
-def _in_dram(schedule: Schedule, name: str) -> int:
-    """DRAM address of a tensor; 0 if it has none."""
-    roles = (INPUT, OUTPUT, FEATURE)
-    places = schedule.dram.places
-    return next((schedule.dram.image_address(p) for p in places if p.name == name and p.role in roles), 0)
+def _view(schedule: Schedule, layer: Layer, figures: Mapping[str, object]) -> LayerView:
+    graph = schedule.graph
+    return LayerView(
+        id=layer_ids(graph)[layer.name],
+        name=layer.name,
+        index=[each.name for each in graph.layers].index(layer.name),
+        operator=layer.operator,
+        reads=tuple(_where(schedule, name) for name in layer.inputs),
+        writes=_where(schedule, layer.name),
+        plan=_plan(schedule, layer, schedule.by_layer[layer.name]),
+        figures=figures,
+    )
 
 
 def _where(schedule: Schedule, name: str) -> str:
@@ -217,7 +198,8 @@ def _where(schedule: Schedule, name: str) -> str:
     tile = schedule.residents.get(name)
     if tile is not None:
         return f"{shape} on chip: page {tile.page}, word {tile.address}, interleave {tile.interleave}"
-    return f"{shape} in DRAM at byte {_in_dram(schedule, name)}"
+    place = schedule.dram.place(name, INPUT, OUTPUT, FEATURE)
+    return f"{shape} in DRAM at byte {place.address} of the {place.role} region"
 
 
 def _plan(schedule: Schedule, layer: Layer, commands: tuple[Operation, ...]) -> tuple[str, ...]:
