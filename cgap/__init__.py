@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cgap.app.export import export_run
     from cgap.app.plan import Planned, Target, plan_model
     from cgap.lowering import ImportedModel, ImportOptions, QdqModel, QuantiseOptions, export_qdq, import_onnx, quantise
+    from cgap.lowering.registration import OperatorSupport, register_operator
     from cgap.plasticity import (
         IndexMap,
         Saliency,
@@ -36,6 +37,7 @@ __all__ = [
     "ImportOptions",
     "ImportedModel",
     "IndexMap",
+    "OperatorSupport",
     "Planned",
     "QdqModel",
     "QuantiseOptions",
@@ -57,6 +59,7 @@ __all__ = [
     "plan_pruning",
     "prune",
     "quantise",
+    "register_operator",
     "surgery",
     "train",
 ]
@@ -76,6 +79,7 @@ __getattr__ = exporter(
             "import_onnx",
             "quantise",
         ),
+        "cgap.lowering.registration": ("OperatorSupport", "register_operator"),
         "cgap.plasticity": (
             "IndexMap",
             "Saliency",
