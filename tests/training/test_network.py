@@ -159,7 +159,7 @@ def test_a_run_without_plasticity_needs_no_trace():
 @pytest.mark.parametrize("more", ["", PLASTIC])
 def test_views_that_want_contiguous_images_get_them(tmp_path, more):
     folder = run.train(written(tmp_path, "Viewing", more), tmp_path / "run")
-    model, _ = load_run(folder)
+    model, _ = load_run(folder, trust=True)
     assert model.conv.out_channels < 16 or not more
 
 
@@ -168,7 +168,7 @@ def test_a_run_says_which_spaces_it_cannot_resize(tmp_path, capfd):
     said = capfd.readouterr().err
     assert re.search(r"fixed in width: first, norm: norm \(.*test_network\.py:\d+\): .*GroupNorm", said)
     assert said.count("fixed in width") == 1
-    assert load_run(tmp_path / "run")[0].last.out_channels < 32
+    assert load_run(tmp_path / "run", trust=True)[0].last.out_channels < 32
 
 
 def test_looking_at_the_layout_leaves_the_network_alone():
@@ -187,7 +187,7 @@ def test_of_several_outputs_the_named_one_trains(tmp_path):
         new_state(parse_config(text("Several"), "x"))
     chosen = written(tmp_path, "Several", PLASTIC)
     run.train(chosen, tmp_path / "run", changes={"model.output": "logits"})
-    model, _ = load_run(tmp_path / "run")
+    model, _ = load_run(tmp_path / "run", trust=True)
     start = new_state(parse_config((tmp_path / "run" / "config.toml").read_text(), "x")).model
     assert model.network.conv.out_channels < 16
     assert not torch.equal(model.network.fc.bias, start.network.fc.bias)
@@ -229,10 +229,10 @@ def test_a_published_resnet18_is_pruned_from_its_weights_and_reads_its_own_scale
     record = json.loads((folder / "run.json").read_text())
     assert record["weights_sha256"] == digest
     assert record["network"]["macs"] <= 0.5 * record["network"]["dense_macs"]
-    export_run(folder, tmp_path / "pruned.onnx")
+    export_run(folder, tmp_path / "pruned.onnx", trust=True)
     images = ((pixels - 128) / 128).numpy()
     (logits,) = start_session((tmp_path / "pruned.onnx").read_bytes()).run(None, {"image": images})
-    model, _ = load_run(folder)
+    model, _ = load_run(folder, trust=True)
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(logits), model(torch.from_numpy(images)), rtol=1e-3, atol=1e-4)
 
