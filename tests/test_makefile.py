@@ -45,16 +45,20 @@ def test_help_is_the_default_and_lists_every_target(make):
         assert f"\n  {target} " in listed
 
 
-@pytest.mark.parametrize("target", ["hls", "sim"])
-def test_a_missing_model_is_said(make, target):
-    assert_one_sentence(make(target), "MODEL is not set", "resnet20")
+def test_a_missing_model_is_said(make):
+    assert_one_sentence(make("hls"), "MODEL is not set", "resnet20")
+
+
+def test_sim_has_a_model_and_runs_its_rtl(make):
+    assert 'cgap sim "resnet110" --rtl' in make("-n", "sim").stdout
+    assert 'cgap sim "resnet20" --rtl --no-rtl' in make("-n", "sim", "MODEL=resnet20", "ARGS=--no-rtl").stdout
 
 
 def test_a_missing_config_is_said(make):
     assert_one_sentence(make("train"), "CONFIG is not set")
 
 
-@pytest.mark.parametrize("target", ["hls", "test"])
+@pytest.mark.parametrize("target", ["hls", "sim", "test"])
 def test_a_missing_compiler_is_said_before_anything_is_installed(make, target):
     assert_one_sentence(make(target, "MODEL=resnet20", "CXX=no-such-compiler"), "no-such-compiler", "apt install g++")
 

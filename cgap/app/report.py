@@ -41,6 +41,19 @@ class Csim:
 
 
 @dataclass(frozen=True)
+class Rtl:
+    """Simulation of the RTL: images run, stored values that differ from the integer reference, seconds of running.
+
+    `layers` are cycles, bytes read and bytes written of an image by layer, as they were on the RTL's ports.
+    """
+
+    images: int
+    mismatches: int
+    seconds: float
+    layers: Mapping[str, tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
 class Network:
     """MACs of one image and weights; of the dense network too, where the model's record tells them."""
 
@@ -99,6 +112,15 @@ def build_report(
         "csim": {"images": None, "mismatches": None, "seconds": None} if csim is None else asdict(csim),
         "rtl": {"images": None, "mismatches": None, "seconds": None},
     }
+
+
+def add_rtl(report: dict[str, Any], rtl: Rtl) -> None:
+    """Fill in what the RTL did."""
+    report["rtl"] = {"images": rtl.images, "mismatches": rtl.mismatches, "seconds": rtl.seconds}
+    for index, key in enumerate(("cycles", "dram_read_bytes", "dram_write_bytes")):
+        for layer in report["layers"]:
+            layer[key]["rtl"] = rtl.layers[layer["name"]][index]
+        report["totals"][key]["rtl"] = sum(figures[index] for figures in rtl.layers.values())
 
 
 def _figures(analytic: int, simulated: int) -> Figures:
@@ -189,6 +211,8 @@ _SPARE = 7
 
 def _layer_table(layers: list[dict[str, Any]], title: str, left_out: int) -> Table:
     headings = ["op", "kMAC", "analytic", "simulated", "bound", "read", "written", "tile", "satur.", "SNR, dB"]
+    if any(layer["cycles"]["rtl"] is not None for layer in layers):
+        headings.insert(headings.index("simulated") + 1, "RTL")
     shown = headings[: len(headings) - left_out]
     table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
     names = max((len(layer["name"]) for layer in layers), default=0)
@@ -202,6 +226,7 @@ def _layer_table(layers: list[dict[str, Any]], title: str, left_out: int) -> Tab
             "kMAC": f"{layer['macs'] / 1e3:,.1f}",
             "analytic": f"{layer['cycles']['analytic']:,}",
             "simulated": f"{layer['cycles']['simulated']:,}",
+            "RTL": "-" if layer["cycles"]["rtl"] is None else f"{layer['cycles']['rtl']:,}",
             "bound": layer["bound"],
             "read": f"{layer['dram_read_bytes']['simulated']:,}",
             "written": f"{layer['dram_write_bytes']['simulated']:,}",
@@ -217,19 +242,21 @@ def _total_table(report: dict[str, Any]) -> Table:
     totals, bounds = report["totals"], report["limits"]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("network")
-    for heading in ("analytic", "simulated", "limit", "simulated / limit"):
+    there = report["rtl"]["images"] is not None
+    for heading in ("analytic", "simulated", *(("RTL",) if there else ()), "limit", "simulated / limit"):
         table.add_column(heading, justify="right")
 
-    def row(name: str, analytic: float, simulated: float, limit: float, form: str) -> None:
-        values = [format(value, form) for value in (analytic, simulated, limit)]
-        table.add_row(name, *values, f"{simulated / limit:.3f}")
+    def row(name: str, figures: Mapping[str, float], limit: float, form: str) -> None:
+        values = [format(figures[key], form) for key in ("analytic", "simulated", *(("rtl",) if there else ()))]
+        table.add_row(name, *values, format(limit, form), f"{figures['simulated'] / limit:.3f}")
 
-    cycles, read, written = totals["cycles"], totals["dram_read_bytes"], totals["dram_write_bytes"]
     clock = report["accelerator"]["clock_mhz"]
-    row("cycles", cycles["analytic"], cycles["simulated"], bounds["latency_ms"] * clock * 1e3, ",.0f")
-    moved = [read[key] + written[key] for key in ("analytic", "simulated")]
-    row("DRAM bytes", moved[0], moved[1], bounds["dram_bytes"], ",.0f")
-    row("latency, ms", cycles["analytic"] / clock / 1e3, totals["latency_ms"], bounds["latency_ms"], ".3f")
+    executions = [key for key, value in totals["cycles"].items() if value is not None]
+    cycles = {key: totals["cycles"][key] for key in executions}
+    moved = {key: totals["dram_read_bytes"][key] + totals["dram_write_bytes"][key] for key in executions}
+    row("cycles", cycles, bounds["latency_ms"] * clock * 1e3, ",.0f")
+    row("DRAM bytes", moved, bounds["dram_bytes"], ",.0f")
+    row("latency, ms", {key: value / clock / 1e3 for key, value in cycles.items()}, bounds["latency_ms"], ".3f")
     return table
 
 
@@ -253,6 +280,12 @@ def _facts(report: dict[str, Any]) -> list[str]:
         lines.append(
             f"C simulation: {csim['images']} images, {csim['mismatches']} mismatches in all stored tensors, "
             f"{csim['seconds']:.1f} s"
+        )
+    rtl = report["rtl"]
+    if rtl["images"] is not None:
+        lines.append(
+            f"RTL: {rtl['images']} images, {rtl['mismatches']} mismatches in all stored tensors; all commands start and "
+            f"complete in the simulator's cycles, all bursts are the schedule's; {rtl['seconds']:.1f} s"
         )
     return lines
 

@@ -1,17 +1,17 @@
 """If these fail, the RTL is another machine than the simulator says, or computes something else than the integers.
 
-Equality without tolerance: every stored pixel, start and completion of every command, every burst. One simulation of each
-configuration is built, and runs every network: the program is data.
+Equality without tolerance: every stored pixel, start and completion of every command, every burst. One simulation
+of each configuration is built, and runs every network: the program is data.
 """
 
 import dataclasses
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cgap.app.build import Target, compile_model
+from cgap.app.build import compile_model
+from cgap.app.plan import Target
 from cgap.backends.rtl.trace import compare
 from cgap.backends.rtl.twin import Twin, build, place
 from fpga_model.machine.accelerator import Accelerator
@@ -59,9 +59,7 @@ def check(schedule: Schedule, images: np.ndarray, hw: Twin | None = None) -> Twi
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "network", [residual_network, mixed_network, branch_network, grouped_network, joined_network]
-)
+@pytest.mark.parametrize("network", [residual_network, mixed_network, branch_network, grouped_network, joined_network])
 def test_small_networks(network, kind):
     """Strides, kernels, ragged channels, groups, pooling, shortcuts and concatenation."""
     fixed = network()
@@ -74,8 +72,7 @@ def test_small_networks(network, kind):
 @pytest.mark.parametrize("model", ["resnet20", "resnet110"])
 def test_shipped_networks(model, kind):
     """Whole networks on photographs."""
-    array = "8x8x4"
-    compiled = compile_model(model, Target.parse("zcu104", array, kind.value))
+    compiled = compile_model(model, Target.parse("zcu104", "8x8x4", kind.value))
     check(compiled.schedule, compiled.inputs.integers()[:1])
 
 
@@ -134,7 +131,3 @@ def test_a_flipped_result_bit_is_found(traced):
     lane = (mask & -mask).bit_length() - 1
     flipped = [*trace.results[:3], (*place_of, mask, data ^ 1 << 8 * lane), *trace.results[4:]]
     assert compare(schedule, dataclasses.replace(trace, results=flipped), bases, stored).differences
-
-
-def test_sources_are_found_in_the_package():
-    assert (Path("hls_templates") / "rtl" / "accelerator.sv").is_file()
