@@ -395,6 +395,43 @@ def hls(
 
 
 @app.command()
+def rtl(
+    model: ModelArgument,
+    platform: PlatformOption = "zcu104",
+    array: ArrayOption = "8x8x4",
+    schedule: ScheduleOption = "resident",
+    page_depth: PageDepthOption = Accelerator.page_depth,
+    capability: CapabilityOption = None,
+    specialise: SpecialiseOption = False,
+    images: Annotated[int, typer.Option("--images", min=1, help="Images that are simulated and compared.")] = 1,
+    simulate: Annotated[
+        bool, typer.Option("--simulate/--no-simulate", help="Run the emitted RTL with Verilator.")
+    ] = True,
+    images_file: ImagesFileOption = None,
+    shape: ShapeOption = "",
+    inputs: InputsOption = "",
+    outputs: OutputsOption = "",
+    image_range: ImageRangeOption = "",
+    layers: LayersOption = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL_rtl")] = None,
+) -> None:
+    """Emit the accelerator in SystemVerilog with its program, and simulate it."""
+    from rich.console import Console
+
+    from cgap.app.plan import Target
+    from cgap.app.report import print_report
+    from cgap.app.rtl import RtlRequest, build_rtl
+    from cgap.lowering import ImportOptions
+
+    target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise)
+    reading = ImportOptions.parse(shape, inputs, outputs, image_range)
+    request = RtlRequest(model, target, images, simulate, images_file, out, reading)
+    folder, report = build_rtl(request, say=lambda text: print(f"  {text}", flush=True))
+    print_report(report, Console(), layers)
+    print(f"wrote {folder}")
+
+
+@app.command()
 def sim(
     model: ModelArgument,
     platform: PlatformOption = "zcu104",

@@ -284,7 +284,7 @@ def _facts(report: dict[str, Any]) -> list[str]:
     rtl = report["rtl"]
     if rtl["images"] is not None:
         lines.append(
-            f"RTL: {rtl['images']} images, {rtl['mismatches']} mismatches in all stored tensors; all commands start and "
+            f"RTL: {rtl['images']} images, {rtl['mismatches']} mismatches in all stored tensors; commands start and "
             f"complete in the simulator's cycles, all bursts are the schedule's; {rtl['seconds']:.1f} s"
         )
     return lines

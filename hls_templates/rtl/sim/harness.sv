@@ -191,6 +191,7 @@ module harness #(
     report("read_bytes", AddressReadBytes, 1);
     report("write_bytes", AddressWriteBytes, 1);
     report("saturated", AddressSaturated, 1);
+    if (trace != 0) $fwrite(trace, "= elapsed %0d\n", elapsed_run);
   endtask
 
   longint unsigned program_base, parameter_base, input_base, output_base, feature_base;
@@ -281,6 +282,18 @@ module harness #(
   end
 
   // --- trace ---------------------------------------------------------------------------------------------------------
+
+  // Cycles from the first image's first to the last image's last.
+  longint unsigned elapsed_run, last_run;
+  always @(posedge clk) begin
+    if (!rst_n) begin
+      elapsed_run <= 0;
+      last_run <= 0;
+    end else if (u_dut.run || last_run != 0) begin
+      last_run <= last_run + 1;
+      if (u_dut.run && !(&u_dut.finished)) elapsed_run <= last_run + 1;
+    end
+  end
 
   longint unsigned cycle;
   assign cycle = u_dut.u_control.cycles_q;

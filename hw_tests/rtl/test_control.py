@@ -1,0 +1,106 @@
+"""If these fail, commands start or complete in other cycles than the simulator says, or a fault hangs the accelerator.
+
+COMPUTE is a dummy that takes as many cycles as the simulator says, so that control, LOAD, STORE and the bus are tested
+alone, on bus timings of every kind.
+"""
+
+import shutil
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cgap.backends.rtl.trace import compare
+from cgap.backends.rtl.twin import Twin, build, place
+from fpga_model.errors import UserError
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.platform import Platform, load_platform
+from fpga_model.machine.tiles import Unit
+from fpga_model.models.simulator import simulate
+from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
+from tests.backends.networks import mixed_network, random_images, residual_network
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="a simulation is compiled with g++")
+DUMMY = {"compute.sv": (Path(__file__).parent / "dummy_compute.sv").read_text("utf-8")}
+BETWEEN_IMAGES = 22
+"""Cycles from the end of an image to the start of the next (docs/microarchitecture.md, section 3)."""
+ZCU104 = load_platform("zcu104")
+
+
+def buses() -> list[Platform]:
+    """Fast and slow memories, with every kind of pace between beats."""
+    return [
+        ZCU104,
+        replace(ZCU104, name="prompt", read_latency=4, write_latency=2, burst_gap_bytes=1),
+        replace(ZCU104, name="slow", dram_megatransfers=150.0, read_latency=61, write_latency=33),
+        replace(ZCU104, name="uneven", dram_megatransfers=500.0, burst_gap_bytes=80),
+    ]
+
+
+def make(network, kind: Kind, platform: Platform = ZCU104) -> tuple[Schedule, np.ndarray]:
+    fixed = network()
+    return build_schedule(fixed, Accelerator(), platform, kind), random_images(fixed.graph, 2)
+
+
+def dummy(schedule: Schedule, folder: Path) -> tuple[Twin, list[str]]:
+    """The accelerator with the dummy, and the options that tell it how long its commands take."""
+    cycles = [event.cycles for event in simulate(schedule).events if event.operation.unit is Unit.COMPUTE]
+    durations = folder / "durations.hex"
+    durations.write_text("".join(f"{n:x}\n" for n in cycles))
+    return build(schedule, replaced=DUMMY), [f"+durations={durations}"]
+
+
+@pytest.mark.parametrize("platform", buses(), ids=lambda platform: platform.name)
+@pytest.mark.parametrize("kind", [Kind.RESIDENT, Kind.LAYERWISE])
+@pytest.mark.parametrize("network", [residual_network, mixed_network])
+def test_every_command_starts_and_completes_in_its_cycle(network, kind, platform, tmp_path):
+    schedule, images = make(network, kind, platform)
+    hw, options = dummy(schedule, tmp_path)
+    run = hw.run(images, trace=True, options=options)
+    bases = place(schedule, len(schedule.program_bytes()), len(images)).bases
+    found = compare(schedule, run.trace, bases, None)
+    assert not found.differences, "\n".join(found.differences)
+    simulation = simulate(schedule)
+    assert run.cycles == simulation.cycles
+    assert run.registers["elapsed"] == len(images) * simulation.cycles + (len(images) - 1) * BETWEEN_IMAGES
+    for unit in Unit:
+        busy = sum(event.cycles for event in simulation.events if event.operation.unit is unit)
+        assert run.registers[f"busy_{unit.value}"] == busy
+
+
+def patched(program: bytes, offset: int, value: int, seal: bool = False) -> bytes:
+    """A program with another 32-bit word; `seal` makes the checksum right again."""
+    data = bytearray(program)
+    data[offset : offset + 4] = value.to_bytes(4, "little")
+    if seal:
+        data[12:16] = zlib.crc32(bytes(data[128:])).to_bytes(4, "little")
+    return bytes(data)
+
+
+FAULTS = {
+    "magic": (lambda program: patched(program, 0, 0x12345678), (), "header.*LOAD, 0 commands"),
+    "version": (lambda program: patched(program, 4, 2), (), "header.*1 commands"),
+    "array": (lambda program: patched(program, 16, 4), (), "header.*4 commands"),
+    "too many commands": (lambda program: patched(program, 84, 1 << 20), (), "header.*21 commands"),
+    "length": (lambda program: patched(program, 8, 4096), (), "header.*2 commands"),
+    "a flipped bit": (lambda program: patched(program, 200, 0xFFFFFFFF), (), "checksum"),
+    "unknown command": (lambda program: patched(program, 128, 0, seal=True), (), "unknown command.*LOAD, 0"),
+    "read response": (lambda program: program, ("+read_fault=900",), "read response"),
+    "read response in the header": (lambda program: program, ("+read_fault=3",), "read response"),
+    "write response": (lambda program: program, ("+write_fault=1",), "write response.*STORE, 0"),
+    "RLAST": (lambda program: program, ("+last_fault=901",), "RLAST"),
+    "silent memory": (lambda program: program, ("+mute=200", "+watchdog=60000"), "watchdog"),
+    "silent memory at once": (lambda program: program, ("+mute=1", "+watchdog=60000"), "watchdog"),
+    "start while running": (lambda program: program, ("+start_twice",), "while running"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_a_code_and_never_a_hang(fault, tmp_path):
+    spoil, options, message = FAULTS[fault]
+    schedule, images = make(residual_network, Kind.LAYERWISE)
+    hw, durations = dummy(schedule, tmp_path)
+    with pytest.raises(UserError, match=message):
+        hw.run(images, options=[*durations, *options, "+timeout=3000000"], program=spoil(schedule.program_bytes()))

