@@ -270,6 +270,7 @@ module accelerator #(
     .rst_ni,
     .start_i(loader_start),
     .halt_i(halt),
+    .clear_i(!unit_rst_n),
     .busy_o(loader_busy),
     .loaded_o(loader_loaded),
     .header_error_o(header_error),

@@ -84,6 +84,7 @@ module control #(
   localparam logic [3:0] ErrorBase = 4'd9;
 
   state_e state_q, state_d;
+  logic clear, clear_wanted_q;
   logic done_q, error_q, unit_rst_q;
   logic [31:0] images_q, watchdog_q;
   logic [63:12] input_q, output_q;
@@ -120,13 +121,13 @@ module control #(
     end else if (loader_checksum_error_i) begin
       code = ErrorChecksum;
       command = '0;
-    end else if (read_response_error_i) begin
+    end else if (read_response_error_i && active) begin
       code = ErrorRead;
-    end else if (write_response_error_i) begin
+    end else if (write_response_error_i && active) begin
       code = ErrorWrite;
       unit = 2'd2;
       command = completed_q[2];
-    end else if (read_last_error_i) begin
+    end else if (read_last_error_i && active) begin
       code = ErrorLast;
     end else if (unknown_i != '0 && run_o) begin
       code = ErrorCommand;
@@ -149,7 +150,7 @@ module control #(
       error_code_o <= '0;
       error_unit_o <= '0;
       error_command_o <= '0;
-    end else if (reset_i) begin
+    end else if (clear) begin
       error_q <= 1'b0;
       error_code_o <= '0;
       error_unit_o <= '0;
@@ -164,6 +165,8 @@ module control #(
 
   // --- states ------------------------------------------------------------------------------------------------------
 
+  // A reset waits for open bursts, whose beats would come in the next run; a second one does not.
+  assign clear = (reset_i || clear_wanted_q) && quiet || reset_i && clear_wanted_q;
   assign begin_run = state_q == StIdle && start_i;
   assign next_image = state_q == StQuiesce && images_done_o + 32'd1 != images_q;
 
@@ -182,8 +185,8 @@ module control #(
       StHalt: ;
       default: state_d = StHalt;
     endcase
-    if (error_q || error_event_o) state_d = StHalt;
-    if (reset_i) state_d = StIdle;
+    if (error_q || error_event_o || reset_i || clear_wanted_q) state_d = StHalt;
+    if (clear) state_d = StIdle;
   end
 
   logic load_q;
@@ -192,18 +195,20 @@ module control #(
     if (!rst_ni) begin
       state_q <= StIdle;
       unit_rst_q <= 1'b0;
+      clear_wanted_q <= 1'b0;
       load_q <= 1'b0;
       done_q <= 1'b0;
     end else begin
       state_q <= state_d;
-      unit_rst_q <= !reset_i;
+      unit_rst_q <= !clear;
+      clear_wanted_q <= (reset_i || clear_wanted_q) && !clear;
       load_q <= state_q == StIdle && load_i && !found;
-      if (begin_run || reset_i) done_q <= 1'b0;
+      if (begin_run || clear) done_q <= 1'b0;
       if (done_event_o) done_q <= 1'b1;
     end
   end
 
-  assign done_event_o = !found && !error_q && !reset_i
+  assign done_event_o = !found && !error_q && !reset_i && !clear_wanted_q
                         && (state_q == StQuiesce && !next_image || begin_run && images_i == '0);
   assign idle_o = state_q == StIdle || (state_q == StHalt && quiet);
   assign done_o = done_q;

@@ -13,6 +13,8 @@ module program_loader #(
   input  logic                   rst_ni,
   input  logic                   start_i,
   input  logic                   halt_i,
+  // Back to idle at once; a program that was loaded stays.
+  input  logic                   clear_i,
   output logic                   busy_o,
   // A sound program is in the program memories.
   output logic                   loaded_o,
@@ -151,7 +153,8 @@ module program_loader #(
         end
         default: state_q <= StIdle;
       endcase
-      if (halt_i || bad_header) state_q <= StIdle;
+      // What LOAD has asked for arrives first.
+      if (bad_header || halt_i && (state_q != StReceive || load_done_i) || clear_i) state_q <= StIdle;
     end
   end
 

@@ -104,3 +104,15 @@ def test_a_fault_is_a_code_and_never_a_hang(fault, tmp_path):
     hw, durations = dummy(schedule, tmp_path)
     with pytest.raises(UserError, match=message):
         hw.run(images, options=[*durations, *options, "+timeout=3000000"], program=spoil(schedule.program_bytes()))
+
+
+@pytest.mark.parametrize("cycles", [30, 75, 5000, 21111])
+def test_a_reset_in_mid_run_recovers(cycles, tmp_path):
+    """With bursts of both directions open, and the program still there."""
+    schedule, images = make(residual_network, Kind.LAYERWISE)
+    hw, durations = dummy(schedule, tmp_path)
+    run = hw.run(images, options=[*durations, f"+reset_after={cycles}", "+timeout=3000000"])
+    simulation = simulate(schedule)
+    assert run.cycles == simulation.cycles
+    assert run.read_bytes == simulation.dram_read_bytes
+    assert run.registers["images_done"] == len(images)

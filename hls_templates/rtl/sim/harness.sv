@@ -7,6 +7,7 @@
 //   R cycle address beats           a burst is read, W: written
 //   P cycle page bank word mask data  COMPUTE writes a feature word
 //   = name value                    a register, in the end
+// +start_twice starts while it runs; +reset_after=N resets N cycles after the start and starts again.
 // +events=0 leaves all but the registers out.
 module harness #(
   // The array: output columns, rows and maps computed at once.
@@ -161,7 +162,7 @@ module harness #(
     value = s_axi_rdata;
   endtask
 
-  int trace, events_wanted;
+  int trace, events_wanted, reset_after;
   bit events;
 
   task automatic report(string name, logic [AddressBits-1:0] address, bit long_value);
@@ -257,6 +258,12 @@ module harness #(
         repeat (300) @(negedge clk);
         write_register(AddressCtrl, 32'd1);
       end
+      if ($value$plusargs("reset_after=%d", reset_after)) begin
+        repeat (reset_after) @(negedge clk);
+        write_register(AddressCtrl, 32'd4);
+        while (!u_dut.status_idle) @(negedge clk);
+        write_register(AddressCtrl, 32'd1);
+      end
       while (!irq) @(negedge clk);
       // After an error, open bursts come to their end first.
       repeat (1000) if (!u_dut.status_idle) @(negedge clk);
@@ -286,7 +293,7 @@ module harness #(
   // Cycles from the first image's first to the last image's last.
   longint unsigned elapsed_run, last_run;
   always @(posedge clk) begin
-    if (!rst_n) begin
+    if (!rst_n || u_dut.prime && u_dut.images_done == 0) begin
       elapsed_run <= 0;
       last_run <= 0;
     end else if (u_dut.run || last_run != 0) begin
