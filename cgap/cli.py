@@ -416,8 +416,6 @@ def rtl(
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL_rtl")] = None,
 ) -> None:
     """Emit the accelerator in SystemVerilog with its program, and simulate it."""
-    from rich.console import Console
-
     from cgap.app.plan import Target
     from cgap.app.report import print_report
     from cgap.app.rtl import RtlRequest, build_rtl
@@ -426,9 +424,9 @@ def rtl(
     target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise)
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
     request = RtlRequest(model, target, images, simulate, images_file, out, reading)
-    folder, report = build_rtl(request, say=lambda text: print(f"  {text}", flush=True))
-    print_report(report, Console(), layers)
-    print(f"wrote {folder}")
+    folder, report = build_rtl(request, say=_doing)
+    print_report(report, console(), layers)
+    say(f"wrote {folder}")
 
 
 @app.command()

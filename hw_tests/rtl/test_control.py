@@ -91,7 +91,7 @@ FAULTS = {
     "read response in the header": (lambda program: program, ("+read_fault=3",), "read response"),
     "write response": (lambda program: program, ("+write_fault=1",), "write response.*STORE, 0"),
     "RLAST": (lambda program: program, ("+last_fault=901",), "RLAST"),
-    "silent memory": (lambda program: program, ("+mute=200", "+watchdog=60000"), "watchdog"),
+    "silent memory": (lambda program: program, ("+mute=80", "+watchdog=60000"), "watchdog"),
     "silent memory at once": (lambda program: program, ("+mute=1", "+watchdog=60000"), "watchdog"),
     "start while running": (lambda program: program, ("+start_twice",), "while running"),
 }
