@@ -6,11 +6,11 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
+from cgap.boundary.locks import scratch
 from cgap.boundary.processes import ToolError, run_tool
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
@@ -134,9 +134,8 @@ def build_simulation(
     binary = folder / "harness"
     if binary.is_file():
         return binary
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="build-", dir=folder.parent) as made:
-        work = Path(made)
+    folder.mkdir(parents=True, exist_ok=True)
+    with scratch() as work:
         for path, text in sources.items():
             (work / "src" / path).parent.mkdir(parents=True, exist_ok=True)
             (work / "src" / path).write_text(text, "utf-8")
@@ -152,14 +151,10 @@ def build_simulation(
             )
         except ToolError as error:
             raise UserError(f"Verilator cannot build the RTL:\n{tail(error.output)}") from error
-        (work / "out").mkdir()
-        shutil.copy2(work / "obj" / "harness", work / "out" / "harness")
-        if not binary.is_file():
-            try:
-                (work / "out").rename(folder)
-            except OSError:
-                if not binary.is_file():  # else another process was faster
-                    raise
+        # Under a name of its own first: another process may build the same.
+        made = binary.with_name(f".harness.{os.getpid()}.part")
+        shutil.copy2(work / "obj" / "harness", made)
+        made.replace(binary)
     return binary
 
 
