@@ -15,7 +15,7 @@ import typer
 
 from cgap import __version__
 from cgap.app import models
-from cgap.boundary.terminal import console, doing, fail, run_command, say, say_json
+from cgap.boundary.terminal import console, doing, fail, note, run_command, say, say_json
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
 
@@ -462,7 +462,7 @@ def sim(
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
     target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise)
     if rtl:
-        report = simulate_rtl(model, target, images, _doing, trace=trace, images_file=images_file, options=reading)
+        report = simulate_rtl(model, target, images, note, trace=trace, images_file=images_file, options=reading)
     else:
         with doing("importing, quantising, scheduling and simulating"):
             report = simulate_model(model, target, trace, reading)

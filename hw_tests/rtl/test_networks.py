@@ -5,7 +5,10 @@ of each configuration is built, and runs every network: the program is data.
 """
 
 import dataclasses
+import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -74,6 +77,19 @@ def test_shipped_networks(model, kind):
     """Whole networks on photographs."""
     compiled = compile_model(model, Target.parse("zcu104", "8x8x4", kind.value))
     check(compiled.schedule, compiled.inputs.integers()[:1])
+
+
+@pytest.mark.slow
+def test_the_command_shows_the_rtl_beside_the_others():
+    """`cgap sim --rtl`: its JSON is alone on standard output, and each layer has the RTL's figures."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cgap", "sim", "resnet20", "--rtl", "--json"], capture_output=True, text=True, check=True
+    )
+    report = json.loads(done.stdout)
+    assert (report["rtl"]["images"], report["rtl"]["mismatches"]) == (1, 0)
+    for figures in [*report["layers"], report["totals"]]:
+        for key in ("cycles", "dram_read_bytes", "dram_write_bytes"):
+            assert figures[key]["rtl"] == figures[key]["simulated"] is not None
 
 
 def test_two_networks_one_after_the_other_in_one_build():
