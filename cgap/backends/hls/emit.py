@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from cgap.backends.common.templates import Header, environment, render
 from cgap.backends.hls.bench import describe, dram_bytes
 from cgap.backends.hls.checks import check_alignment, check_port
 from cgap.backends.hls.commands import constants, records
-from cgap.backends.hls.rows import Table, before_layer, listing, of_layer, tables
+from cgap.backends.hls.rows import LayerCommands, Table, by_layer, listing, tables
 from cgap.boundary.files import write_atomic
 from fpga_model.graph import Layer
 from fpga_model.machine.capability import Capability
@@ -158,39 +158,38 @@ def _trips(schedule: Schedule) -> dict[str, int]:
 
 def _views(schedule: Schedule, figures: Figures) -> list[LayerView]:
     """Every layer that has commands, in program order, with its part of the program as text."""
-    found = []
-    for layer in _computed(schedule):
-        view = _view(schedule, layer, figures.get(layer.name, {}))
-        found.append(replace(view, listing=listing(schedule.program, view.index)))
-    return found
+    return [
+        replace(view, figures=figures.get(view.name, {}), listing=listing(commands))
+        for view, commands in _layers(schedule)
+    ]
 
 
 def _tops(layerwise: Schedule) -> list[LayerView]:
     """The same layers, each with its part of the layerwise program as tables."""
-    found = []
-    for layer in _computed(layerwise):
-        view = _view(layerwise, layer, {})
-        rom = tables(of_layer(layerwise.program, view.index), layer.name)
-        found.append(replace(view, rom=rom, before=tuple(before_layer(layerwise.program, view.index))))
-    return found
+    return [
+        replace(view, rom=tables(commands.commands, view.name), before=commands.before)
+        for view, commands in _layers(layerwise)
+    ]
 
 
-def _computed(schedule: Schedule) -> list[Layer]:
-    return [layer for layer in schedule.graph.layers if schedule.by_layer.get(layer.name)]
-
-
-def _view(schedule: Schedule, layer: Layer, figures: Mapping[str, object]) -> LayerView:
-    graph = schedule.graph
-    return LayerView(
-        id=layer_ids(graph)[layer.name],
-        name=layer.name,
-        index=[each.name for each in graph.layers].index(layer.name),
-        operator=layer.operator,
-        reads=tuple(_where(schedule, name) for name in layer.inputs),
-        writes=_where(schedule, layer.name),
-        plan=_plan(schedule, layer, schedule.by_layer[layer.name]),
-        figures=figures,
-    )
+def _layers(schedule: Schedule) -> Iterator[tuple[LayerView, LayerCommands]]:
+    graph, ids = schedule.graph, layer_ids(schedule.graph)
+    parts = by_layer(schedule.program, len(graph.layers))
+    for index, layer in enumerate(graph.layers):
+        operations = schedule.by_layer.get(layer.name)
+        if not operations:
+            continue
+        view = LayerView(
+            id=ids[layer.name],
+            name=layer.name,
+            index=index,
+            operator=layer.operator,
+            reads=tuple(_where(schedule, name) for name in layer.inputs),
+            writes=_where(schedule, layer.name),
+            plan=_plan(schedule, layer, operations),
+            figures={},
+        )
+        yield view, parts[index]
 
 
 def _where(schedule: Schedule, name: str) -> str:

@@ -37,24 +37,33 @@ def _lines(commands: Iterable[Command], layer: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def of_layer(program: Program, index: int) -> dict[str, tuple[Command, ...]]:
-    """A layer's commands, by unit."""
-    return {unit: tuple(c for c in program.commands[unit] if c.layer == index) for unit in UNITS}
+@dataclass(frozen=True)
+class LayerCommands:
+    """A layer's commands of a program, by unit, and how many of each unit earlier layers have."""
+
+    commands: dict[str, tuple[Command, ...]]
+    before: tuple[int, ...]
 
 
-def before_layer(program: Program, index: int) -> list[int]:
-    """Commands of each unit that belong to earlier layers."""
-    return [sum(c.layer < index for c in program.commands[unit]) for unit in UNITS]
+def by_layer(program: Program, layers: int) -> list[LayerCommands]:
+    """The commands of every layer, by its index; each unit's queue goes through the layers in order."""
+    found: list[dict[str, list[Command]]] = [{unit: [] for unit in UNITS} for _ in range(layers)]
+    for unit in UNITS:
+        for command in program.commands[unit]:
+            found[command.layer][unit].append(command)
+    before, result = dict.fromkeys(UNITS, 0), []
+    for commands in found:
+        result.append(LayerCommands({u: tuple(c) for u, c in commands.items()}, tuple(before.values())))
+        before = {unit: before[unit] + len(commands[unit]) for unit in UNITS}
+    return result
 
 
-def listing(program: Program, index: int) -> tuple[str, ...]:
+def listing(layer: LayerCommands) -> tuple[str, ...]:
     """A layer's commands as text: each with its number in its unit's queue and the fields that are not zero."""
     lines: list[str] = []
-    for unit in UNITS:
-        for number, command in enumerate(program.commands[unit], 1):
-            if command.layer == index:
-                lines += ["", f"{unit.upper()} {number}: {type(command).__name__}"]
-                lines += _fields(command)
+    for unit, before in zip(UNITS, layer.before, strict=True):
+        for number, command in enumerate(layer.commands[unit], before + 1):
+            lines += ["", f"{unit.upper()} {number}: {type(command).__name__}", *_fields(command)]
     return tuple(lines)
 
 
