@@ -6,10 +6,12 @@ from importlib import resources
 
 import pytest
 
+from cgap import rtl
 from cgap.backends.common.templates import Header
 from cgap.backends.rtl.emit import emit_rtl
 from cgap.backends.rtl.packages import packages
 from cgap.backends.rtl.registers import register_header
+from cgap.backends.rtl.twin import build
 from cgap.backends.rtl.verilate import find_verilator
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.capability import Capability
@@ -98,6 +100,10 @@ def test_a_fault_is_a_warning(project, tmp_path):
     load = tmp_path / "load.sv"
     load.write_text(load.read_text().replace("8'(cut_beats - 9'd1)", "cut_beats - 9'd1"))
     assert lint(tmp_path).returncode != 0
+
+
+def test_the_public_name():
+    assert rtl.build is build
 
 
 def test_scripts_name_what_is_there(project):
