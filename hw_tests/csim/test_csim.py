@@ -16,6 +16,7 @@ from cgap.lowering import import_onnx, quantise
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.isa import COMMANDS, OPCODE, layout, unpack, value_of
 from fpga_model.machine.operations import ConvolveOp
 from fpga_model.numerics.fixed_point import requantise
 from fpga_model.schedule.schedule import Kind
@@ -263,6 +264,35 @@ def test_a_short_or_missing_file_stops_the_bench(damaged, name, missing):
 def test_more_images_than_vectors_stop_the_bench(residual):
     with pytest.raises(UserError, match="exit code 2"):
         run_bench(residual.compile(), residual.folder, residual.fixed.graph, images=IMAGES + 1)
+
+
+def test_decoders_are_the_inverse_of_the_encoder(residual, tmp_path):
+    """Commands of random bits: every field that the C++ decodes is the one that the table says."""
+    lines = []
+    for index, kind in enumerate(COMMANDS):
+        fields = [".".join(slot.path) or "opcode" for slot in layout(kind)]
+        body = " ".join(f'std::printf("%lld ", (long long)c.{field});' for field in fields)
+        name = kind.__name__
+        lines.append(f"if (kind == {index}) {{ const {name} c = decode_{name.lower()}(words); {body} }}")
+    source, binary = tmp_path / "decode.cpp", tmp_path / "decode"
+    source.write_text(
+        '#include <cstdio>\n#include "command.h"\nint main() { int kind = 0; uint64_t words[16]; '
+        "while (std::fread(&kind, 4, 1, stdin) == 1 && std::fread(words, 8, 16, stdin) == 16) {\n"
+        + "\n".join(lines)
+        + '\nstd::puts(""); } }\n'
+    )
+    include = ["-isystem", str(find_ap_include()), "-I", str(residual.folder / "hls")]
+    subprocess.run([*find_compiler(), *FLAGS, *include, "-o", str(binary), str(source)], check=True)
+    rng = np.random.default_rng(7)
+    given = [(index, rng.bytes(128)) for index in range(len(COMMANDS)) for _ in range(50)]
+    data = b"".join(index.to_bytes(4, "little") + words for index, words in given)
+    printed = subprocess.run([str(binary)], input=data, check=True, capture_output=True).stdout.decode().splitlines()
+    assert len(printed) == len(given)
+    for (index, words), line in zip(given, printed, strict=True):
+        bits, found = int.from_bytes(words, "little"), [int(word) for word in line.split()]
+        command = unpack(COMMANDS[index], bits)
+        expected = [value_of(command, slot) if slot.path else bits & OPCODE.high for slot in layout(COMMANDS[index])]
+        assert found == expected
 
 
 def test_only_the_array_multiplies(residual, tmp_path):
