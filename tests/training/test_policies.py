@@ -186,7 +186,7 @@ def test_scratch_control_that_is_wider_than_the_dense_network_is_alive(tmp_path)
     ("record", "message"),
     [
         (None, r"model\.widths_from: there is no finished run"),
-        ("{", "is not a run's record"),
+        ("{", "is not JSON"),
         ('{"status": "running"}', r"model\.widths_from: there is no finished run"),
         ('{"status": "complete", "widths": {"fc": -1}}', r"model\.widths_from: .*does not say"),
     ],
