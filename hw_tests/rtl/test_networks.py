@@ -80,6 +80,15 @@ def test_shipped_networks(model, kind):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("array", ["8x7x4", "4x4x4"])
+def test_other_arrays(array):
+    """Rows that are no power of two, and a bus as wide as a narrow word."""
+    fixed = residual_network()
+    schedule = build_schedule(fixed, Accelerator.parse(array), PLATFORM, Kind.RESIDENT)
+    check(schedule, random_images(fixed.graph, 2))
+
+
+@pytest.mark.slow
 def test_the_command_shows_the_rtl_beside_the_others():
     """`cgap sim --rtl`: its JSON is alone on standard output, and each layer has the RTL's figures."""
     done = subprocess.run(
