@@ -103,6 +103,8 @@ def _go_on(
     if record["status"] == "complete":
         if settings != before:
             raise UserError(f"{folder}: is a finished run, which --set cannot change")
+        if workers.is_main:
+            _draw(folder)  # it may have been ended between its record and its figure
         return
     torch.set_num_threads(settings.run.threads or _first_threads(record) or idle_threads())
     state = new_state(settings)
@@ -134,8 +136,13 @@ def _go_on(
         train_epochs(settings, state, schedule, split, log, folder, progress)
     if workers.is_main:
         write_json(folder / "run.json", {**record, **_final_record(settings, state, seed, folder)})
-        if can_plot():
-            plot_run(folder, folder / "figure.png")
+        _draw(folder)
+
+
+def _draw(folder: Path) -> None:
+    """The figure of a finished run, where it is not there yet and can be drawn."""
+    if can_plot() and not (folder / "figure.png").exists():
+        plot_run(folder, folder / "figure.png")
 
 
 def _steps_per_epoch(settings: Config, split: Split, workers: Workers) -> int:
