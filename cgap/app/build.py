@@ -57,7 +57,7 @@ def compile_model(
 ) -> Compiled:
     """Import, quantise and schedule. Raises UserError for whatever is wrong with the input."""
     onnx = models.resolve(model)
-    record = next((entry.record for entry in models.pretrained() if entry.onnx == onnx), {})
+    record = models.record_of(onnx)
     imported = import_onnx(onnx, options=options)
     inputs = load_inputs(imported.image, images)
     fixed = quantise(imported, inputs.images[:CALIBRATION_IMAGES])

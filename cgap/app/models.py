@@ -81,3 +81,8 @@ def resolve(model: str, folder: Path | None = None) -> Path:
 def _short(text: str) -> str:
     """Text from outside as one line of bounded length, for a message."""
     return repr(text if len(text) <= 200 else f"{text[:200]}...")
+
+
+def record_of(onnx: Path) -> dict[str, Any]:
+    """The training record of a shipped network, by the path of its file; empty for any other."""
+    return next((entry.record for entry in pretrained() if entry.onnx == onnx), {})

@@ -85,7 +85,7 @@ def build_name(model: str) -> str:
 def plan_model(model: str, target: Target, options: ImportOptions | None = None) -> Planned:
     """Import and schedule, without integers: what a network costs does not depend on them. Raises UserError."""
     onnx = models.resolve(model)
-    record = next((entry.record for entry in models.pretrained() if entry.onnx == onnx), {})
+    record = models.record_of(onnx)
     imported = import_onnx(onnx, options=options)
     plan = make_plan(imported.graph, target.accelerator, target.platform, target.kind)
     schedule = schedule_plan(plan)

@@ -32,9 +32,6 @@ class Access:
     def __add__(self, other: Access) -> Access:
         return Access(self.bytes + other.bytes, self.cycles + other.cycles)
 
-    def times(self, count: int) -> Access:
-        return Access(self.bytes * count, self.cycles * count)
-
 
 NOTHING = Access()
 
