@@ -35,7 +35,8 @@ from fpga_model.operators import Convolution, FullyConnected, Input, Operator, P
 from fpga_model.schedule.plan import Kind, make_plan
 from fpga_model.schedule.schedule import schedule_plan
 
-PLATFORM = replace(load_platform("zcu104"), name="roomy", dsp=10**6, ramb36=10**6)
+ZCU104 = load_platform("zcu104")
+PLATFORM = replace(ZCU104, name="roomy", dsp=10**6, block=replace(ZCU104.block, count=10**6))
 DEFAULT, SPILLING = Accelerator(), Accelerator(4, 4, 4, page_depth=256)
 DEEP = Accelerator(page_depth=2048)
 

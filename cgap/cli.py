@@ -485,20 +485,14 @@ def disasm(
 
 
 @app.command("platforms")
-def list_platforms() -> None:
+def list_platforms(
+    as_json: Annotated[bool, typer.Option("--json", help="Print every field of every platform as JSON.")] = False,
+) -> None:
     """List the FPGA platforms that ship with the package."""
-    from rich.table import Table
+    from cgap.app.platforms import platforms_json, platforms_table
 
-    from fpga_model.machine.platform import load_platform, platform_names
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("platform")
-    for heading in ("DSP", "RAMB36", "MHz", "AXI bits", "DRAM", "usable GB/s"):
-        table.add_column(heading, justify="right")
-    table.add_column("description")
-    for name in platform_names():
-        p = load_platform(name)
-        cells = [f"{p.dsp:,}", f"{p.ramb36:,}", f"{p.clock_mhz:g}", str(p.axi_bits), p.dram_kind]
-        table.add_row(name, *cells, f"{p.dram_bandwidth / 1e9:.1f}", p.description)
-    console().print(table)
-    say("PLATFORM may also be the path of a .toml file of the same form.")
+    if as_json:
+        say_json(platforms_json())
+        return
+    console().print(platforms_table())
+    say("GB/s: usable of one DRAM channel. PLATFORM may also be the path of a .toml file of the same form.")

@@ -1,7 +1,7 @@
 """What an FPGA accelerator computes and what it costs: fixed point, layer graph, schedule, analytic model, simulator.
 
-Usable without cgap; needs only numpy and networkx. The names in `__all__` are its public interface (docs/api.md); each
-is imported when it is first asked for.
+Usable without cgap; needs numpy and networkx, and pydantic to read platform files. The names in `__all__` are its
+public interface (docs/api.md); each is imported when it is first asked for.
 """
 
 from typing import TYPE_CHECKING

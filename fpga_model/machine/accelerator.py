@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from fpga_model.errors import UserError
 
-DSP_PER_MAC = {8: 1, 16: 1}
-RAMB36_SHAPES = ((72, 512), (36, 1024), (18, 2048), (9, 4096))
 FEATURE_COPIES = 2
 """Copy A of a page is read by the array, copy B by drain and STORE."""
 RECORD_BITS = 32
@@ -18,6 +16,16 @@ RECORD_BITS = 32
 def ceil_div(value: int, divisor: int) -> int:
     """The least integer not below value / divisor."""
     return -(-value // divisor)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A buffer: `copies` memories of `depth` words of `width` bits."""
+
+    name: str
+    width: int
+    depth: int
+    copies: int
 
 
 @dataclass(frozen=True)
@@ -94,16 +102,16 @@ class Accelerator:
     def weight_bytes(self) -> int:
         return self.weight_depth * self.weight_word_bytes
 
-    def dsps(self) -> int:
-        return self.macs * DSP_PER_MAC[self.bits]
+    @property
+    def array(self) -> str:
+        """Its array as it is written, such as `8x8x4`."""
+        return f"{self.Pox}x{self.Poy}x{self.Pof}"
 
-    def ramb36(self) -> int:
-        """RAMB36 blocks of all buffers; feature pages are held in two copies."""
-        feature = FEATURE_COPIES * self.pages * self.Poy * ramb36_blocks(self.feature_word_bytes * 8, self.page_depth)
-        weights = ramb36_blocks(self.weight_word_bytes * 8, self.weight_depth)
-        return feature + weights + ramb36_blocks(RECORD_BITS, self.parameter_depth)
-
-
-def ramb36_blocks(width: int, depth: int) -> int:
-    """The least number of RAMB36 that make a memory of `depth` words of `width` bits."""
-    return min(ceil_div(width, w) * ceil_div(depth, d) for w, d in RAMB36_SHAPES)
+    def memories(self) -> tuple[Memory, ...]:
+        """All buffers; feature pages are held in two copies."""
+        feature_bits, weight_bits = 8 * self.feature_word_bytes, 8 * self.weight_word_bytes
+        return (
+            Memory("features", feature_bits, self.page_depth, FEATURE_COPIES * self.pages * self.Poy),
+            Memory("weights", weight_bits, self.weight_depth, 1),
+            Memory("parameters", RECORD_BITS, self.parameter_depth, 1),
+        )

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator, ceil_div
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 INTERVAL_UNIT = 256
 """Beat intervals are counted in 1/256 cycle, so that hardware keeps time with an adder."""
@@ -25,37 +18,44 @@ INTERVAL_UNIT = 256
 AXI_BOUNDARY = 4096
 """AXI4 forbids a burst to cross a multiple of this address."""
 
-_SECTIONS: dict[str, dict[str, type]] = {
-    "resources": {"dsp": int, "ramb36": int, "lut": int},
-    "clock": {"mhz": float},
-    "dram": {"kind": str, "width_bits": int, "megatransfers": float, "efficiency": float},
-    "axi": {
-        "width_bits": int,
-        "burst_beats": int,
-        "outstanding": int,
-        "read_latency": int,
-        "write_latency": int,
-        "burst_gap_bytes": int,
-    },
-    "energy": {"dram_pj_per_bit": float},
-}
+
+@dataclass(frozen=True)
+class MemoryKind:
+    """The memory blocks of a part: their name, how many there are, and the (width in bits, words) each can have."""
+
+    name: str
+    count: int
+    shapes: tuple[tuple[int, int], ...]
+
+    def blocks(self, width: int, depth: int) -> int:
+        """The least number of blocks that make a memory of `depth` words of `width` bits."""
+        return min(ceil_div(width, w) * ceil_div(depth, d) for w, d in self.shapes)
 
 
 @dataclass(frozen=True)
 class Platform:
-    """An FPGA with its DRAM port. Latencies are in accelerator cycles, bandwidth in bytes per second."""
+    """An FPGA with its DRAM port. Latencies are in accelerator cycles, bandwidth in bytes per second.
+
+    Resources are in the part's own units: `block` says what its memory blocks are called and hold, `ultra` the same of
+    large ones (None without), `dsp_name` what its multipliers are; each takes `dsp_macs` 8-bit multiply-accumulates.
+    """
 
     name: str
     description: str
     part: str
-    dsp: int
-    ramb36: int
     lut: int
+    ff: int
+    dsp: int
+    dsp_name: str
+    dsp_macs: int
+    block: MemoryKind
+    ultra: MemoryKind | None
     clock_mhz: float
     dram_kind: str
     dram_width_bits: int
     dram_megatransfers: float
     dram_efficiency: float
+    axi_ports: int
     axi_bits: int
     burst_beats: int
     outstanding: int
@@ -114,15 +114,25 @@ class Platform:
                     f"{self.burst_gap} idle cycles a burst it must be at least {least}"
                 )
 
+    def blocks(self, accelerator: Accelerator) -> int:
+        """Memory blocks of the accelerator's buffers on this part."""
+        return sum(m.copies * self.block.blocks(m.width, m.depth) for m in accelerator.memories())
+
+    def dsps(self, accelerator: Accelerator) -> int:
+        """DSP blocks of the accelerator's array on this part."""
+        return ceil_div(accelerator.macs, self.dsp_macs)
+
     def check(self, accelerator: Accelerator) -> None:
         """Raise UserError if the accelerator needs more than this platform has."""
-        needs = {"DSP blocks": (accelerator.dsps(), self.dsp), "RAMB36 blocks": (accelerator.ramb36(), self.ramb36)}
+        needs = {
+            "DSP blocks": (self.dsps(accelerator), self.dsp),
+            f"{self.block.name} blocks": (self.blocks(accelerator), self.block.count),
+        }
         for what, (needed, available) in needs.items():
             if needed > available:
                 raise UserError(
-                    f"platform {self.name} is too small: the {accelerator.Pox}x{accelerator.Poy}x{accelerator.Pof} "
-                    f"accelerator needs {needed:,} {what} and there are {available:,}; "
-                    f"choose a smaller array or buffers, or a larger platform"
+                    f"platform {self.name} is too small: the {accelerator.array} accelerator needs {needed:,} {what} "
+                    f"and there are {available:,}; choose a smaller array or buffers, or a larger platform"
                 )
 
 
@@ -157,49 +167,8 @@ def load_platform(name: str) -> Platform:
 
 def parse_platform(text: str, source: str) -> Platform:
     """Read a platform description; `source` names it in errors. Raises UserError."""
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # besides the parser's own: too many digits, too deep
-        raise UserError(f"platform {source}: not valid TOML: {error}") from error
-    values: dict[str, Any] = {key: table.pop(key, None) for key in ("name", "description", "part")}
-    for key, value in values.items():
-        if not isinstance(value, str):
-            raise UserError(f"platform {source}: {key} must be given as text")
-    prefixes = {"resources": "", "clock": "clock_", "dram": "dram_", "axi": "", "energy": ""}
-    for section, fields in _SECTIONS.items():
-        entries = table.pop(section, {})
-        if not isinstance(entries, dict):
-            raise UserError(f"platform {source}: {section} must be a section ([{section}]), not a value")
-        for key, kind in fields.items():
-            value = _number(source, f"{section}.{key}", entries.pop(key, None), kind)
-            values["axi_bits" if (section, key) == ("axi", "width_bits") else prefixes[section] + key] = value
-        if entries:
-            raise UserError(f"platform {source}: unknown field {section}.{next(iter(entries))}")
-    if table:
-        raise UserError(f"platform {source}: unknown section {next(iter(table))!r}")
-    if values["axi_bits"] % 32 or not 32 <= values["axi_bits"] <= 1024 or values["axi_bits"] & (values["axi_bits"] - 1):
-        raise UserError(f"platform {source}: axi.width_bits is {values['axi_bits']}; AXI has 32, 64, ... 1024")
-    if values["burst_beats"] not in (1, 2, 4, 8, 16, 32, 64, 128, 256):
-        raise UserError(
-            f"platform {source}: axi.burst_beats is {values['burst_beats']}; bursts are cut where an address is a "
-            f"multiple of their length, which must be a power of two up to 256"
-        )
-    if values["dram_efficiency"] > 1:
-        raise UserError(f"platform {source}: dram.efficiency is {values['dram_efficiency']}; it is a share, at most 1")
-    platform = Platform(**values)
+    from fpga_model.machine.platform_file import read  # pydantic takes longer to import than all the rest
+
+    platform = read(text, source)
     platform.check_latencies()
     return platform
-
-
-def _number(source: str, field: str, value: Any, kind: type) -> Any:
-    if kind is str:
-        if not isinstance(value, str):
-            raise UserError(f"platform {source}: {field} must be given as text")
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or (kind is int and not isinstance(value, int)):
-        raise UserError(
-            f"platform {source}: {field} must be given as {'a whole number' if kind is int else 'a number'}"
-        )
-    if not 0 < value < 1e12:
-        raise UserError(f"platform {source}: {field} is {value}; it must be above 0 and below 1e12")
-    return kind(value)

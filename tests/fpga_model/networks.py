@@ -18,7 +18,8 @@ from fpga_model.operators.windows import extent
 from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
 
 ARRAYS = ("8x8x4", "4x4x2", "8x8x16", "16x4x8")
-ROOMY = replace(load_platform("zcu104"), name="roomy", dsp=10**6, ramb36=10**6)
+ZCU104 = load_platform("zcu104")
+ROOMY = replace(ZCU104, name="roomy", dsp=10**6, block=replace(ZCU104.block, count=10**6))
 
 
 class Network:

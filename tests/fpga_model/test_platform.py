@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fpga_model.errors import UserError
-from fpga_model.machine.accelerator import Accelerator, ramb36_blocks
+from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import load_platform, parse_platform, platform_names
 
 TEXT = (resources.files("fpga_model") / "platforms" / "zcu104.toml").read_text("utf-8")
@@ -27,7 +27,12 @@ def test_every_platform_of_the_package_loads():
     """Fails if a platform file that ships cannot be read."""
     assert "zcu104" in platform_names()
     for name in platform_names():
-        assert load_platform(name).name == name
+        platform = load_platform(name)
+        assert platform.name == name
+        text = (resources.files("fpga_model") / "platforms" / f"{name}.toml").read_text("utf-8")
+        assert text.count("ource: ") + text.count("ssumption") + text.count("Ma et al.") >= 4, (
+            "figures cite their source"
+        )
 
 
 def test_unknown_platform_suggests_the_nearest():
@@ -66,6 +71,18 @@ FAULTS = {
     "efficiency above one": ("efficiency = 0.7", "efficiency = 70", "dram.efficiency is 70.0; it is a share"),
     "odd port": ("width_bits = 128", "width_bits = 96", "axi.width_bits is 96; AXI has 32"),
     "long burst": ("burst_beats = 256", "burst_beats = 512", "axi.burst_beats is 512"),
+    "no shapes": (
+        "[[72, 512], [36, 1024], [18, 2048], [9, 4096]]",
+        "[]",
+        "memory.block.shapes must be given as a list",
+    ),
+    "odd shape": ("[72, 512]", "[72, 512, 1]", "memory.block.shapes.0 must be given as a list"),
+    "no blocks": ("count = 312", "count = 0", "memory.block.count is 0; it must be above 0"),
+    "no memory": (
+        "[memory.block]",
+        "[memory.ultra2]",
+        "section [memory.block] is missing",
+    ),
     "unknown field": ("mhz = 200", "mhz = 200\nvolts = 1", "unknown field clock.volts"),
     "unknown section": ("[clock]", "[fan]\nspeed = 1\n[clock]", "unknown section 'fan'"),
     "value for a section": ("[energy]\ndram_pj_per_bit = 8.8", "", "energy.dram_pj_per_bit must be given"),
@@ -126,12 +143,27 @@ def test_other_impossible_accelerators_are_refused():
 def test_sizes_of_the_default_accelerator():
     """Fails if the default accelerator grows without anybody noticing: sizes counted by hand."""
     accelerator = Accelerator()
-    assert accelerator.macs == accelerator.dsps() == 256
+    platform = load_platform("zcu104")
+    assert accelerator.macs == platform.dsps(accelerator) == 256
     assert accelerator.feature_bytes == 2 * 8 * 512 * 16 == 131072
     assert accelerator.weight_bytes == 32768 * 4
-    assert ramb36_blocks(128, 512) == 2  # two of 72 x 512
-    assert ramb36_blocks(32, 32768) == 32  # 36 x 1024, thirty-two deep
-    assert accelerator.ramb36() == 2 * 2 * 8 * 2 + 32 + 1
+    assert platform.block.blocks(128, 512) == 2  # two of 72 x 512
+    assert platform.block.blocks(32, 32768) == 32  # 36 x 1024, thirty-two deep
+    assert platform.blocks(accelerator) == 2 * 2 * 8 * 2 + 32 + 1
+
+
+def test_buffers_are_counted_in_the_blocks_of_the_part():
+    """Fails if M20K or EBR are counted as RAMB36, or two multipliers of a DSP block as two blocks: counted by hand."""
+    arria, ecp5, accelerator = load_platform("arria10_gx1150"), load_platform("ecp5_85"), Accelerator()
+    assert arria.dsps(accelerator) == 128
+    # Features: 128 bits are four of 40 x 512; weights: two of 20 x 1024, thirty-two deep; records: two of 20 x 1024.
+    assert arria.blocks(accelerator) == 2 * 2 * 8 * 4 + 64 + 2
+    assert ecp5.dsps(accelerator) == 256
+    assert ecp5.blocks(accelerator) == 2 * 2 * 8 * 4 + 64 + 2  # 36 x 512; 36 x 512, sixty-four deep; 36 x 512, two deep
+    with pytest.raises(UserError, match="256 DSP blocks and there are 156"):
+        ecp5.check(accelerator)
+    with pytest.raises(UserError, match="194 EBR blocks and there are 100"):
+        replace(ecp5, dsp=256, block=replace(ecp5.block, count=100)).check(accelerator)
 
 
 def test_port_is_no_wider_than_a_feature_word():

@@ -188,7 +188,9 @@ def test_platform_too_small_is_named():
     with pytest.raises(UserError, match=r"^platform tiny is too small: the 8x8x4 accelerator needs 256 DSP blocks"):
         build_schedule(resnet(), Accelerator(), small, Kind.RESIDENT)
     with pytest.raises(UserError, match=r"needs 97 RAMB36 blocks and there are 50"):
-        build_schedule(resnet(), Accelerator(), replace(small, dsp=256, ramb36=50), Kind.RESIDENT)
+        build_schedule(
+            resnet(), Accelerator(), replace(small, dsp=256, block=replace(small.block, count=50)), Kind.RESIDENT
+        )
 
 
 @KINDS
