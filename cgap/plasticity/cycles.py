@@ -67,7 +67,7 @@ class CycleModel:
         shape = LayerShape(resized, sources, resized.output_shape(sources), accelerator, is_packed(graph, layer.name))
         interleave = self._interleave.get(layer.inputs[0], shape.window.stride_y)
         cycles = 0
-        for of, Tof, oy, Toy in next(candidates(shape, self._platform, travels=False)).tiles(shape.output):
+        for of, Tof, oy, Toy in next(candidates(shape, accelerator, self._platform, travels=False)).tiles(shape.output):
             adds = shape.shortcut_tile(of, Tof, oy, Toy) is not None
             extent = TileExtent(accelerator, sources, shape.output, of, Tof, Toy, adds, interleave)
             cycles += resized.tile_cost(extent).cycles

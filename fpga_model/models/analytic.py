@@ -27,7 +27,7 @@ def estimate(plan: Plan) -> dict[str, LayerEstimate]:
     estimates: dict[str, LayerEstimate] = {}
     for name in plan.layers:
         pipeline = plan.pipeline(name)
-        tiles = list(pipeline.tiles())
+        tiles = pipeline.tiles()
         estimates[name] = LayerEstimate(
             cycles=clock.layer(pipeline, tiles),
             compute_cycles=sum(tile.compute for tile in tiles),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from fpga_model.machine.accelerator import Accelerator, ceil_div
 from fpga_model.machine.platform import Platform
@@ -20,6 +22,9 @@ from fpga_model.numerics.tensors import Shape
 from fpga_model.operators.job import TileExtent
 from fpga_model.schedule.dram import record_bytes, weight_bytes
 from fpga_model.schedule.tiling import DESTINATION, SHORTCUT, SOURCE, Extent, LayerShape, Tiling
+
+if TYPE_CHECKING:
+    from fpga_model.schedule.pipeline import TileDemand
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class TileCosts:
         platform: with an AXI port that fits the accelerator.
         travel: the roles whose tensors travel through DRAM.
         interleave: of the layer's sources that stay on chip, by their index.
+        demands: what the tiles of a pipeline demand, times: what a layer takes alone; kept for `Pipeline`.
     """
 
     shape: LayerShape
@@ -56,6 +62,9 @@ class TileCosts:
         self._compute: dict[tuple[int, int, bool, int], int] = {}
         self._loads: dict[tuple[int, int], Access] = {}
         self._stores: dict[tuple[int, int], Access] = {}
+        self._ranks: dict[tuple[Tiling, bool], int] = {}
+        self.demands: dict[Hashable, tuple[TileDemand, ...]] = {}
+        self.times: dict[Hashable, list[tuple[int, int, bool, int]]] = {}
 
     @property
     def accelerator(self) -> Accelerator:
@@ -112,6 +121,13 @@ class TileCosts:
             self._stores[run, count] = Access(run * count, cycles)
         return self._stores[run, count]
 
+    def rank(self, tiling: Tiling, sides: int) -> int:
+        """About how many cycles a layer takes with a tiling: from a tile of every size and how often it occurs."""
+        key = tiling, sides < 2
+        if key not in self._ranks:
+            self._ranks[key] = _rank(self, tiling, sides)
+        return self._ranks[key]
+
     def load(self, tile: FeatureTile, shape: Shape) -> Access:
         """The load of any tile of a tensor of that shape."""
         run, count = _runs(tile, shape, self.accelerator)
@@ -120,8 +136,7 @@ class TileCosts:
         return self._loads[run, count]
 
 
-def rank(costs: TileCosts, tiling: Tiling, sides: int) -> int:
-    """About how many cycles a layer takes with a tiling: from a tile of every size and how often it occurs."""
+def _rank(costs: TileCosts, tiling: Tiling, sides: int) -> int:
     shape = costs.shape
     maps, rows = tiling.maps(shape.output), tiling.rows(shape.output)
     middle = rows[len(rows) // 2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fpga_model.machine.accelerator import Accelerator
@@ -29,7 +29,7 @@ class TileDemand:
         words, records: weight words and parameter records that it holds.
         load_meets: its loads cannot overlap the computation of the tile before, store_meets: its computation cannot
             overlap the store of the tile before. They share a place, or a port of a page.
-        reads: tensors that are loaded, each with the last map and the last row that the tile needs.
+        reads: inputs that are loaded, by their index, each with the last map and the last row that the tile needs.
         loaded_pages: pages that its loads write.
         used_pages: pages whose places its computation uses, of tiles that travel, or that it writes.
         stored_page: the page that its store reads.
@@ -43,7 +43,7 @@ class TileDemand:
     records: int
     load_meets: bool = False
     store_meets: bool = False
-    reads: tuple[tuple[str, int, int], ...] = ()
+    reads: tuple[tuple[int, int, int], ...] = ()
     loaded_pages: frozenset[int] = frozenset()
     used_pages: frozenset[int] = frozenset()
     stored_page: int | None = None
@@ -80,6 +80,7 @@ class Clock:
     holders: deque[tuple[int, int, int]] = field(default_factory=deque)  # (words, records, computed at)
     words: int = 0
     records: int = 0
+    waited: bool = False  # whether parameters had to wait for room
 
     def layer(self, pipeline: Pipeline, tiles: Iterable[TileDemand]) -> int:
         """Run a layer; returns the cycles that it adds."""
@@ -98,8 +99,11 @@ class Clock:
             loaded = self._parameters(tile, self.load)
             if tile.features.cycles:
                 free = max(self.computed[1] if load_meets else self.computed[0], self.stored[1] if waits_store else 0)
-                ready = (self.tensors[name].ready(m, r) for name, m, r in tile.reads if name in self.tensors)
-                loaded = max(loaded, free, *ready) + tile.features.cycles
+                for index, last_map, last_row in tile.reads:
+                    stored = self.tensors.get(pipeline.inputs[index])
+                    if stored is not None:
+                        free = max(free, stored.ready(last_map, last_row))
+                loaded = max(loaded, free) + tile.features.cycles
             if tile.parameters.cycles or tile.features.cycles:
                 self.load = loaded
             begin = max(self.computed[1], loaded, self.stored[1] if store_meets else self.stored[0])
@@ -122,6 +126,7 @@ class Clock:
             self.words + tile.words > self.accelerator.weight_depth
             or self.records + tile.records > self.accelerator.parameter_depth
         ):
+            self.waited = True
             words, records, done = self.holders.popleft()
             self.words -= words
             self.records -= records
@@ -166,8 +171,34 @@ class Pipeline:
     loads_input: bool = False
     stores_own: bool = False
 
-    def tiles(self) -> Iterator[TileDemand]:
+    @property
+    def _key(self) -> Hashable:
+        """What its tiles depend on, besides the costs."""
+        places = tuple(tuple(side.items()) for side in self.sides)
+        pages = tuple(None if tile is None else tile.page for tile in (*self.residents, self.own))
+        return self.tiling, places, pages, self.loads_input, self.stores_own
+
+    def tiles(self) -> tuple[TileDemand, ...]:
         """What the tiles demand, in order."""
+        key = self._key
+        found = self.costs.demands.get(key)
+        if found is None:
+            found = self.costs.demands[key] = tuple(self._tiles())
+        return found
+
+    def alone(self, accelerator: Accelerator) -> int:
+        """Cycles of the layer on its own; of the accelerator the depths of its parameter memories count."""
+        words, records = accelerator.weight_depth, accelerator.parameter_depth
+        known = self.costs.times.setdefault(self._key, [])
+        for w, r, waited, cycles in known:
+            if (w, r) == (words, records) or (not waited and w <= words and r <= records):
+                return cycles
+        clock = Clock(accelerator)
+        cycles = clock.layer(self, self.tiles())
+        known.append((words, records, clock.waited, cycles))
+        return cycles
+
+    def _tiles(self) -> Iterator[TileDemand]:
         costs, sides, shape = self.costs, self.sides, self.costs.shape
         operator, own = shape.operator, self.own
         last_of, last_source, loads = None, None, 0
@@ -181,7 +212,7 @@ class Pipeline:
             resident = self.residents[index]
             side = dict(sides[count % len(sides)])
             filled: list[tuple[int, int]] = []
-            reads: list[tuple[str, int, int]] = []
+            reads: list[tuple[int, int, int]] = []
             if resident is None:
                 wanted = (index, *operator.source_maps(of, Tof), oy, Toy)
                 if wanted != last_source:
@@ -189,7 +220,7 @@ class Pipeline:
                     features += costs.source(tile)
                     side[SOURCE] = sides[loads % len(sides)][SOURCE]
                     filled.append(side[SOURCE])
-                    reads.append(self._needed(self.inputs[index], shape.source_tile(*tile)))
+                    reads.append(_needed(index, shape.source_tile(*tile)))
                     loads += 1
             elif self.loads_input and not count:
                 features += costs.load(resident, shape.inputs[index])
@@ -199,7 +230,7 @@ class Pipeline:
                 filled.append(side[SHORTCUT])
                 wanted_shortcut = shape.shortcut_tile(*tile)
                 assert wanted_shortcut is not None, "what costs a load is there"
-                reads.append(self._needed(self.inputs[1], wanted_shortcut))
+                reads.append(_needed(1, wanted_shortcut))
             load_meets = store_meets = False
             if before is not None:
                 used = [before[0][role] for role in (SOURCE, SHORTCUT) if role in before[0]]
@@ -227,10 +258,6 @@ class Pipeline:
             whole = (0, shape.output.channels, 0, shape.output.height)
             yield TileDemand(0, NOTHING, NOTHING, costs.stored(whole), 0, 0)
 
-    @staticmethod
-    def _needed(name: str, tile: FeatureTile) -> tuple[str, int, int]:
-        return name, tile.first_map + tile.maps - 1, tile.first_row + tile.rows - 1
-
     def _copy_b(self, side: Side, index: int) -> int | None:
         """The page whose copy B the computation of a tile reads: that of its shortcut, or of a pooling's source."""
         operator = self.costs.shape.operator
@@ -243,3 +270,7 @@ class Pipeline:
         if resident is not None:
             return resident.page
         return side[role][0] if role in side else None
+
+
+def _needed(index: int, tile: FeatureTile) -> tuple[int, int, int]:
+    return index, tile.first_map + tile.maps - 1, tile.first_row + tile.rows - 1

@@ -16,21 +16,12 @@ from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import Platform
 from fpga_model.machine.tiles import FeatureTile
 from fpga_model.operators import ComputeOperator, Input
-from fpga_model.schedule.costs import TileCosts, rank
-from fpga_model.schedule.dram import DramImage, ParameterLayout, is_packed, lay_out, row_words
-from fpga_model.schedule.memory import Pages, Placed, live_ranges
-from fpga_model.schedule.pipeline import Clock, Pipeline
-from fpga_model.schedule.tiling import (
-    DESTINATION,
-    SHORTCUT,
-    SOURCE,
-    LayerShape,
-    Side,
-    Tiling,
-    candidates,
-    spread_by,
-    work_places,
-)
+from fpga_model.schedule.costs import TileCosts
+from fpga_model.schedule.dram import DramImage, ParameterLayout, lay_out
+from fpga_model.schedule.memory import Pages, Placed
+from fpga_model.schedule.pipeline import Pipeline
+from fpga_model.schedule.sharing import LayerFacts, Sharing
+from fpga_model.schedule.tiling import DESTINATION, SOURCE, LayerShape, Side, Tiling, candidates, work_places
 
 
 class Kind(str, Enum):
@@ -128,17 +119,29 @@ def check_schedulable(graph: LayerGraph) -> None:
         )
 
 
-def make_plan(graph: LayerGraph, accelerator: Accelerator, platform: Platform, kind: Kind) -> Plan:
+def make_plan(
+    graph: LayerGraph, accelerator: Accelerator, platform: Platform, kind: Kind, sharing: Sharing | None = None
+) -> Plan:
     """The plan of a network on an accelerator.
+
+    Args:
+        graph: the network.
+        accelerator, platform: what it runs on.
+        kind: which of the two schedules.
+        sharing: of this network, to keep what its plans have in common where many are made.
 
     Raises:
         UserError: the platform is too small for the accelerator, or a layer has no command or does not fit its buffers.
     """
     platform.check(accelerator)
+    if sharing is None:
+        sharing = Sharing(graph)
+    elif sharing.graph is not graph:
+        raise ValueError("what plans share is of one network")
     check_schedulable(graph)
     fitted = platform.fitted(accelerator)
     fitted.check_latencies()
-    return _Planner(graph, accelerator, fitted, kind).plan()
+    return _Planner(sharing, accelerator, fitted, kind).plan()
 
 
 class _Planner:
@@ -148,18 +151,19 @@ class _Planner:
     that makes it; what was decided before does not depend on it.
     """
 
-    def __init__(self, graph: LayerGraph, accelerator: Accelerator, platform: Platform, kind: Kind) -> None:
-        self.graph = graph
+    def __init__(self, sharing: Sharing, accelerator: Accelerator, platform: Platform, kind: Kind) -> None:
+        self.sharing = sharing
+        self.graph = sharing.graph
         self.accelerator = accelerator
+        self.machine = sharing.machine(accelerator, platform)
         self.platform = platform
         self.kind = kind
-        self.order = graph.layers
-        self.lives = live_ranges(graph)
-        self.packed = {layer.name for layer in graph.outputs if is_packed(graph, layer.name)}
-        ends = {layer.name for layer in graph.outputs if not graph.consumers(layer.name)}
-        staying = [] if kind is Kind.LAYERWISE else [layer.name for layer in self.order if layer.name not in ends]
-        self.tiles = {name: self._full_tile(name) for name in staying}
+        self.order = sharing.layers
+        self.lives = sharing.lives
+        staying = [] if kind is Kind.LAYERWISE else [facts.layer.name for facts in self.order if not facts.ends]
+        self.tiles = {name: sharing.whole_tile(name, self.machine) for name in staying}
         self.placed: dict[str, Placed] = {}
+        self.resident: dict[str, FeatureTile] = {}  # the tiles of placed tensors, in their places
         self.plans: dict[str, LayerPlan] = {}
         self.alive: list[list[str]] = [[]]  # before each layer: placed tensors that are still read
         self.known: dict[Hashable, tuple[Tiling, tuple[Side, ...], TileCosts] | None] = {}
@@ -167,41 +171,44 @@ class _Planner:
     def plan(self) -> Plan:
         index = 0
         while index < len(self.order):
-            layer = self.order[index]
-            alive = [name for name in self.alive[index] if self.placed[name].live[1] >= index]
-            if layer.name in self.tiles and self._place(layer.name, alive):
-                alive.append(layer.name)
-            if isinstance(layer.operator, ComputeOperator):
-                plan = self._layer(layer, layer.operator, alive)
+            facts = self.order[index]
+            name = facts.layer.name
+            alive = [other for other in self.alive[index] if self.placed[other].live[1] >= index]
+            pages = self._pages(alive)
+            if name in self.tiles and self._place(name, pages):
+                alive.append(name)
+            if facts.operator is not None:
+                plan = self._layer(facts, pages)
                 if plan is None:
-                    index = self._make_room(layer, alive)
+                    index = self._make_room(facts, alive)
                     continue
-                self.plans[layer.name] = plan
+                self.plans[name] = plan
             self.alive[index + 1 :] = [alive]
             index += 1
-        residents = {name: tile for name in self.placed if (tile := self._resident(name)) is not None}
-        spilled = [layer.name for layer in self.order if layer.name not in residents]
+        names = [facts.layer.name for facts in self.order]
+        residents = {name: self.resident[name] for name in self.placed}
+        spilled = [name for name in names if name not in residents]
         dram, parameters = lay_out(self.graph, spilled, self.accelerator, self.platform)
-        plans = {layer.name: self.plans[layer.name] for layer in self.order if layer.name in self.plans}
+        plans = {name: self.plans[name] for name in names if name in self.plans}
         return Plan(self.kind, self.graph, self.accelerator, self.platform, plans, residents, dram, parameters)
 
-    def _place(self, name: str, alive: list[str]) -> bool:
+    def _place(self, name: str, pages: Pages) -> bool:
         """Put a new tensor into the first page that has room for it while it lives; False if none has."""
-        pages = self._pages(alive)
-        depth = self.tiles[name].depth(self.accelerator.Poy, self.accelerator.word_pixels)
+        tile, depth = self.tiles[name]
         for page in range(self.accelerator.pages):
             address = pages.fit(depth, page)
             if address is not None:
                 self.placed[name] = Placed(page, address, depth, self.lives[name])
+                self.resident[name] = dataclasses.replace(tile, page=page, address=address)
                 return True
         return False
 
-    def _make_room(self, stuck: Layer, alive: list[str]) -> int:
+    def _make_room(self, stuck: LayerFacts, alive: list[str]) -> int:
         """Send the largest living tensor to DRAM; returns the index of the layer that makes it."""
         if not alive:
-            kind, Nif = stuck.operator.kind, self.graph.input_shapes(stuck.name)[0].channels
+            kind, Nif = stuck.layer.operator.kind, stuck.inputs[0].channels
             raise UserError(
-                f"layer {stuck.name!r} does not fit the accelerator: its smallest tile ({kind}, {Nif} input maps) "
+                f"layer {stuck.layer.name!r} does not fit the accelerator: its smallest tile ({kind}, {Nif} input maps) "
                 f"needs more than the buffers hold (page_depth {self.accelerator.page_depth}, "
                 f"weight_depth {self.accelerator.weight_depth}, parameter_depth {self.accelerator.parameter_depth}); "
                 f"choose larger buffers"
@@ -209,8 +216,9 @@ class _Planner:
         victim = max(alive, key=lambda name: self.placed[name].depth)
         born = self.lives[victim][0]
         del self.tiles[victim]
-        for layer in self.order[born : self.lives[stuck.name][0] + 1]:
-            self.placed.pop(layer.name, None)
+        for facts in self.order[born : self.lives[stuck.layer.name][0] + 1]:
+            self.placed.pop(facts.layer.name, None)
+            self.resident.pop(facts.layer.name, None)
         return born
 
     def _pages(self, alive: list[str]) -> Pages:
@@ -220,77 +228,56 @@ class _Planner:
             pages.taken[place.page].append((place.address, place.address + place.depth))
         return pages
 
-    def _resident(self, name: str) -> FeatureTile | None:
-        place = self.placed.get(name)
-        return None if place is None else dataclasses.replace(self.tiles[name], page=place.page, address=place.address)
-
-    def _full_tile(self, name: str) -> FeatureTile:
-        """A whole tensor, interleaved by the row stride of the reader with the most multiplications."""
-        shape = self.graph.shape(name)
-        readers = [r for r in self.graph.consumers(name) if r.inputs[0] == name and r.operator.weights()]
-        strides = [
-            (-reader.operator.macs(inputs), spread_by(reader.operator.window(inputs), self.accelerator))
-            for reader in readers
-            if isinstance(reader.operator, ComputeOperator) and (inputs := self.graph.input_shapes(reader.name))
-        ]
-        interleave = min(min(strides, key=lambda item: item[0])[1], shape.height) if strides else 1
-        return FeatureTile(0, 0, shape.channels, shape.height, row_words(shape, self.accelerator), interleave)
-
-    def _layer(self, layer: Layer, operator: ComputeOperator, alive: list[str]) -> LayerPlan | None:
+    def _layer(self, facts: LayerFacts, pages: Pages) -> LayerPlan | None:
         """The tile sizes with the fewest cycles among those that fit; None if none fits."""
-        inputs, output = tuple(self.graph.input_shapes(layer.name)), self.graph.shape(layer.name)
-        shape = LayerShape(operator, inputs, output, self.accelerator, layer.name in self.packed)
-        others = SOURCE if operator.added is None else SHORTCUT
-        tensors = [(others if index else SOURCE, tensor) for index, tensor in enumerate(layer.inputs)]
-        tensors.append((DESTINATION, layer.name))
-        travel = frozenset(role for role, tensor in tensors if tensor not in self.placed)
-        interleave = {
-            index: self.tiles[tensor].interleave
-            for index, (role, tensor) in enumerate(tensors[:-1])
-            if role == SOURCE and tensor in self.placed
-        }
-        ends = not self.graph.consumers(layer.name)
-        split = bool(travel - ({DESTINATION} if ends and layer in self.graph.outputs else set()))
-        pages = self._pages(alive)
-        taken = tuple(tuple(sorted(page)) for page in pages.taken)
-        residents = [self._resident(tensor) for tensor in layer.inputs]
-        own = self._resident(layer.name)
+        resident = self.resident
+        travel = frozenset(role for role, tensor in facts.roles if tensor not in resident)
+        interleave = tuple(
+            (index, resident[tensor].interleave)
+            for index, (role, tensor) in enumerate(facts.reads)
+            if role == SOURCE and tensor in resident
+        )
+        split = bool(travel - {DESTINATION}) or (DESTINATION in travel and not facts.ends)
+        residents = [resident.get(tensor) for tensor in facts.layer.inputs]
+        own = resident.get(facts.layer.name)
+        taken = tuple(tuple(sorted(page)) for page in pages.taken) if travel else ()
         shared = tuple(None if tile is None else tile.page for tile in (*residents, own))
-        key = (operator, inputs, shape.packed, travel, tuple(interleave.items()), split, taken, shared)
+        key = (facts.kind, travel, interleave, split, taken, shared)
         if key not in self.known:
-            costs = TileCosts(shape, self.platform, travel, interleave)
-            self.known[key] = self._choose(shape, costs, split, pages, residents, own)
+            costs = self.machine.tile_costs(facts, travel, interleave)
+            self.known[key] = self._choose(costs, split, pages, residents, own)
         found = self.known[key]
         if found is None:
             return None
         tiling, sides, costs = found
-        return LayerPlan(layer, shape, tiling, sides, costs)
+        return LayerPlan(facts.layer, costs.shape, tiling, sides, costs)
 
     def _choose(
         self,
-        shape: LayerShape,
         costs: TileCosts,
         split: bool,
         pages: Pages,
         residents: list[FeatureTile | None],
         own: FeatureTile | None,
     ) -> tuple[Tiling, tuple[Side, ...], TileCosts] | None:
+        shape = costs.shape
+        fitting = (
+            (tiling, sides)
+            for tiling in candidates(shape, self.accelerator, self.platform, split)
+            if (sides := work_places(shape, tiling, costs.travel, pages)) is not None
+        )
         if not split:
-            for tiling in candidates(shape, self.platform, split):
-                sides = work_places(shape, tiling, costs.travel, pages)
-                if sides is not None:
-                    return tiling, sides, costs
-            return None
-        ranked = []
-        for number, tiling in enumerate(candidates(shape, self.platform, split)):
-            sides = work_places(shape, tiling, costs.travel, pages)
-            if sides is not None:
-                ranked.append((rank(costs, tiling, len(sides)), number, tiling, sides))
-        ranked.sort(key=lambda entry: entry[:2])
+            first = next(fitting, None)
+            return None if first is None else (*first, costs)
+        ranked = sorted(
+            ((costs.rank(tiling, len(sides)), number, tiling, sides) for number, (tiling, sides) in enumerate(fitting)),
+            key=lambda entry: entry[:2],
+        )
 
         def alone(entry: tuple[int, int, Tiling, tuple[Side, ...]]) -> int:
-            pipeline = Pipeline("", ("",) * len(residents), costs, entry[2], entry[3], residents, own)
-            return Clock(self.accelerator).layer(pipeline, pipeline.tiles())
+            return Pipeline("", ("",) * len(residents), costs, entry[2], entry[3], residents, own).alone(
+                self.accelerator
+            )
 
         if not ranked:
             return None

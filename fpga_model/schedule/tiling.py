@@ -65,7 +65,7 @@ def spread_by(window: Window, accelerator: Accelerator) -> int:
 
 @dataclass(frozen=True)
 class LayerShape:
-    """What tile sizes follow from: one layer with its shapes."""
+    """What tile sizes follow from: one layer with its shapes. Of the accelerator only the array counts."""
 
     operator: ComputeOperator
     inputs: tuple[Shape, ...]
@@ -85,6 +85,27 @@ class LayerShape:
     @cached_property
     def weights_per_map(self) -> int:
         return self.operator.weights() // self.output.channels
+
+    def tilings(self, platform: Platform, travels: bool) -> list[tuple[_Need, Tiling]]:
+        """All tile sizes worth trying, with the parameter memories that each needs."""
+        key = (platform.beat_bytes, travels)
+        if key not in self._tilings:
+            self._tilings[key] = list(_tilings(self, platform, travels))
+        return self._tilings[key]
+
+    @cached_property
+    def _tilings(self) -> dict[tuple[int, bool], list[tuple[_Need, Tiling]]]:
+        return {}
+
+    @cached_property
+    def _depths(self) -> dict[Tiling, dict[str, int]]:
+        return {}
+
+    def depths(self, tiling: Tiling) -> dict[str, int]:
+        """Words that the largest tile of each role takes."""
+        if tiling not in self._depths:
+            self._depths[tiling] = work_depths(self, tiling)
+        return self._depths[tiling]
 
     def source_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile:
         """The part of its source that a tile needs, not yet placed."""
@@ -147,8 +168,25 @@ def map_granule(layer: LayerShape, platform: Platform) -> int:
     return accelerator.Pof * platform.beat_bytes * accelerator.word_pixels
 
 
-def candidates(layer: LayerShape, platform: Platform, travels: bool) -> Iterator[Tiling]:
-    """Tile sizes worth trying, larger tiles first; rows are split only if a feature map travels."""
+def candidates(layer: LayerShape, accelerator: Accelerator, platform: Platform, travels: bool) -> Iterator[Tiling]:
+    """Tile sizes worth trying, larger tiles first; rows are split only if a feature map travels.
+
+    The layer's shape is of the same array; of the accelerator the depths of its parameter memories count here.
+    """
+    for need, tiling in layer.tilings(platform, travels):
+        if need.words <= accelerator.weight_depth and need.records <= accelerator.parameter_depth:
+            yield tiling
+
+
+@dataclass(frozen=True)
+class _Need:
+    """Weight words and records that there must be for a tiling: twice a tile's, so that the next one's load."""
+
+    words: int
+    records: int
+
+
+def _tilings(layer: LayerShape, platform: Platform, travels: bool) -> Iterator[tuple[_Need, Tiling]]:
     output, accelerator = layer.output, layer.accelerator
     granule = map_granule(layer, platform)
     parts = [1 << k for k in range(output.channels.bit_length() + 1)]
@@ -156,23 +194,23 @@ def candidates(layer: LayerShape, platform: Platform, travels: bool) -> Iterator
     splits = [1 << k for k in range(output.height.bit_length() + 1)] if travels else [1]
     rows = dict.fromkeys(min(output.height, round_up(ceil_div(output.height, k), accelerator.Poy)) for k in splits)
     for Tof, Toy in product(maps, rows):
-        tiles = ceil_div(output.channels, Tof) * ceil_div(output.height, Toy)
-        if tiles > MAX_TILES or not _parameters_fit(layer, platform, Tof, granule):
+        if ceil_div(output.channels, Tof) * ceil_div(output.height, Toy) > MAX_TILES:
             continue
-        yield Tiling(Tof, Toy, cuts=layer.operator.cuts)
+        need = _parameters(layer, platform, Tof, granule)
+        yield need, Tiling(Tof, Toy, cuts=layer.operator.cuts)
         if Tof < output.channels and Toy < output.height:
-            yield Tiling(Tof, Toy, rows_outside=True, cuts=layer.operator.cuts)
+            yield need, Tiling(Tof, Toy, rows_outside=True, cuts=layer.operator.cuts)
 
 
-def _parameters_fit(layer: LayerShape, platform: Platform, Tof: int, granule: int) -> bool:
-    """Whether records and weights of a tile leave room for the next one's (the least tile may fill the buffers)."""
+def _parameters(layer: LayerShape, platform: Platform, Tof: int, granule: int) -> _Need:
+    """Records and weights of a tile leave room for the next one's; the least tile may fill the buffers."""
     if not layer.weights_per_map:
-        return True
+        return _Need(0, 0)
     accelerator = layer.accelerator
     share = 1 if Tof <= granule else 2
     weights = weight_bytes(Tof, layer.weights_per_map, accelerator, platform) // accelerator.weight_word_bytes
     records = record_bytes(Tof, accelerator, platform) // accelerator.record_bytes
-    return weights <= accelerator.weight_depth // share and records <= accelerator.parameter_depth // share
+    return _Need(share * weights, share * records)
 
 
 Side = dict[str, tuple[int, int]]
@@ -189,13 +227,13 @@ def work_places(layer: LayerShape, tiling: Tiling, roles: frozenset[str], pages:
         return ({},)
     maps, rows = tiling.maps(layer.output), tiling.rows(layer.output)
     several = len(maps) * len(rows) > 1
-    depths = work_depths(layer, tiling)
-    if any(depths[role] > layer.accelerator.page_depth for role in roles):
+    depths = layer.depths(tiling)
+    if any(depths[role] > pages.accelerator.page_depth for role in roles):
         return None
     first = sorted(roles)
     loads = len(rows) > 1 or layer.sources_differ(maps)
     second = [role for role in first if role != SOURCE or loads]
-    order = sorted(range(layer.accelerator.pages), key=lambda page: -pages.free(page))
+    order = sorted(range(pages.accelerator.pages), key=lambda page: -pages.free(page))
     if several:
         for a, b in [*permutations(order, 2), *((page, page) for page in order)]:
             trial = pages.copy()
