@@ -208,8 +208,8 @@ class _Planner:
         if not alive:
             kind, Nif = stuck.layer.operator.kind, stuck.inputs[0].channels
             raise UserError(
-                f"layer {stuck.layer.name!r} does not fit the accelerator: its smallest tile ({kind}, {Nif} input maps) "
-                f"needs more than the buffers hold (page_depth {self.accelerator.page_depth}, "
+                f"layer {stuck.layer.name!r} does not fit the accelerator: its smallest tile ({kind}, {Nif} input "
+                f"maps) needs more than the buffers hold (page_depth {self.accelerator.page_depth}, "
                 f"weight_depth {self.accelerator.weight_depth}, parameter_depth {self.accelerator.parameter_depth}); "
                 f"choose larger buffers"
             )
