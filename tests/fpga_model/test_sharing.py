@@ -32,7 +32,7 @@ def test_shared_costs_change_no_plan(graph: LayerGraph):
     """Fails if what is kept for one accelerator is used for another one on which it is different."""
     sharing, fitting = Sharing(graph), 0
     for (Pox, Poy, Pof), page_depth, weight_depth, kind in product(
-        ((8, 8, 4), (4, 7, 2), (4, 4, 16)), (96, 512), (300, 8192), Kind
+        ((8, 8, 4), (4, 7, 2), (4, 4, 16)), (256, 512), (1500, 8192), Kind
     ):
         accelerator = Accelerator(
             Pox, Poy, Pof, page_depth=page_depth, weight_depth=weight_depth, parameter_depth=weight_depth // 4
