@@ -11,12 +11,12 @@ from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator, ceil_div
 from fpga_model.machine.assembler import assemble
 from fpga_model.machine.capability import Capability, needs
-from fpga_model.machine.isa import COMMANDS, UNITS, WORD_BITS, Command, U, decode, encode, pack, unpack
+from fpga_model.machine.isa import COMMANDS, UNITS, WORD_BITS, Command, U, decode, encode, layout, pack, unpack
 from fpga_model.machine.operations import Operation
 
 MAGIC = 0x50414743
 """The bytes `CGAP`."""
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 128
 ALIGN = 128
 """The header and each unit's commands begin at a multiple of this, whole AXI beats of any width."""
@@ -57,13 +57,16 @@ class Header:
     """The first 128 bytes of a program. All fields are 32-bit little-endian words."""
 
     magic: Annotated[int, U(32), "0x50414743, the bytes CGAP"]
-    version: Annotated[int, U(32), "of this format: 1"]
+    version: Annotated[int, U(32), f"of this format: {VERSION}"]
     bytes: Annotated[int, U(32), "of the whole program, header included"]
-    crc: Annotated[int, U(32), "CRC-32 (IEEE 802.3) of all bytes after the header"]
+    crc: Annotated[int, U(32), "CRC-32 (IEEE 802.3) of all bytes, those of this field counted as zero"]
     geometry: Annotated[Geometry, "must equal the accelerator's"]
     sizes: Annotated[Sizes, "must not exceed the accelerator's"]
     needs: Annotated[Capability, "must not exceed the accelerator's; the last three are the commands of each unit"]
     regions: Annotated[Regions, "DRAM regions"]
+
+
+_CRC = next(slice(slot.offset // 8, slot.offset // 8 + 4) for slot in layout(Header) if slot.name == "crc")
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,18 @@ class Program:
             UserError: a value does not fit its field.
         """
         body = b"".join(_padded(b"".join(encode(c, layers[c.layer]) for c in self.commands[unit])) for unit in UNITS)
-        header = replace(self.header, bytes=HEADER_BYTES + len(body), crc=zlib.crc32(body))
-        return pack(header, "program").to_bytes(HEADER_BYTES, "little") + body
+        header = replace(self.header, bytes=HEADER_BYTES + len(body), crc=0)
+        return sealed(pack(header, "program").to_bytes(HEADER_BYTES, "little") + body)
+
+
+def sealed(program: bytes) -> bytes:
+    """A program with the checksum that it must have."""
+    return program[: _CRC.start] + checksum(program).to_bytes(4, "little") + program[_CRC.stop :]
+
+
+def checksum(program: bytes) -> int:
+    """CRC-32 of a program, the four bytes that hold it counted as zero."""
+    return zlib.crc32(program[: _CRC.start] + bytes(4) + program[_CRC.stop :])
 
 
 def make_program(
@@ -120,7 +133,7 @@ def read_program(data: bytes) -> Program:
         raise UserError(f"a program of version {header.version}, and this cgap reads version {VERSION}: build it again")
     if header.bytes != len(data):
         raise UserError(f"the program is cut off: {len(data)} bytes of {header.bytes}")
-    if header.crc != zlib.crc32(data[HEADER_BYTES:]):
+    if header.crc != checksum(data):
         raise UserError("the program is damaged: its checksum is wrong")
     commands: dict[str, tuple[Command, ...]] = {}
     offset = HEADER_BYTES

@@ -178,6 +178,8 @@ module program_loader #(
       StTake: begin
         chunk_q <= chunk_q >> 64;
         word_q <= word_q + 4'd1;
+        // Of the word that holds the checksum, the checksum counts as zero.
+        crc_q <= crc_of(crc_q, header_q && high_index == 5'(WordCrc) ? {32'h0, word[31:0]} : word);
         if (header_q) begin
           if (low_index == 5'(WordBytes)) begin
             bytes_q <= word[31:0];
@@ -188,7 +190,6 @@ module program_loader #(
             if (high_index == 5'(WordNeedsLoadCommands + unit)) commands_q[unit] <= word[63:32];
           end
         end else begin
-          crc_q <= crc_of(crc_q, word);
           if (left_q != '0) begin
             left_q <= left_q - 32'd1;
             address_q <= address_q + 32'd1;

@@ -4,15 +4,15 @@
 package program_pkg;
 
   localparam logic [31:0] Magic = 32'h50414743;
-  localparam logic [31:0] Version = 32'd1;
+  localparam logic [31:0] Version = 32'd2;
   localparam int unsigned HeaderBytes = 128;
   localparam int unsigned HeaderWords = 28;
 
   // Index of each word.
   localparam int unsigned WordMagic = 0;  // 0x50414743, the bytes CGAP
-  localparam int unsigned WordVersion = 1;  // of this format: 1
+  localparam int unsigned WordVersion = 1;  // of this format: 2
   localparam int unsigned WordBytes = 2;  // of the whole program, header included
-  localparam int unsigned WordCrc = 3;  // CRC-32 (IEEE 802.3) of all bytes after the header
+  localparam int unsigned WordCrc = 3;  // CRC-32 (IEEE 802.3) of all bytes, those of this field counted as zero
   localparam int unsigned WordGeometryPox = 4;  // output columns computed at once
   localparam int unsigned WordGeometryPoy = 5;  // output rows computed at once
   localparam int unsigned WordGeometryPof = 6;  // output maps computed at once

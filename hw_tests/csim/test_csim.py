@@ -198,7 +198,9 @@ def damaged(residual, tmp_path):
     return tmp_path, run
 
 
-@pytest.mark.parametrize(("position", "message"), [(200, "error 2: a damaged program"), (0, "error 1")])
+@pytest.mark.parametrize(
+    ("position", "message"), [(200, "error 2: a damaged program"), (96, "error 2: a damaged program"), (0, "error 1")]
+)
 def test_a_damaged_program_is_refused(damaged, position, message):
     folder, run = damaged
     change_byte(folder / "program.bin", position)

@@ -5,7 +5,6 @@ alone, on bus timings of every kind.
 """
 
 import shutil
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from cgap.backends.rtl.twin import Twin, build, place
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import Platform, load_platform
+from fpga_model.machine.program import sealed
 from fpga_model.machine.tiles import Unit
 from fpga_model.models.simulator import simulate
 from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
@@ -75,16 +75,17 @@ def patched(program: bytes, offset: int, value: int, seal: bool = False) -> byte
     data = bytearray(program)
     data[offset : offset + 4] = value.to_bytes(4, "little")
     if seal:
-        data[12:16] = zlib.crc32(bytes(data[128:])).to_bytes(4, "little")
+        return sealed(bytes(data))
     return bytes(data)
 
 
 FAULTS = {
     "magic": (lambda program: patched(program, 0, 0x12345678), (), "header.*LOAD, 0 commands"),
-    "version": (lambda program: patched(program, 4, 2), (), "header.*1 commands"),
+    "version": (lambda program: patched(program, 4, 99), (), "header.*1 commands"),
     "array": (lambda program: patched(program, 16, 4), (), "header.*4 commands"),
     "too many commands": (lambda program: patched(program, 84, 1 << 20), (), "header.*21 commands"),
     "length": (lambda program: patched(program, 8, 4096), (), "header.*2 commands"),
+    "regions": (lambda program: patched(program, 96, 64), (), "checksum"),
     "a flipped bit": (lambda program: patched(program, 200, 0xFFFFFFFF), (), "checksum"),
     "unknown command": (lambda program: patched(program, 128, 0, seal=True), (), "unknown command.*LOAD, 0"),
     "read response": (lambda program: program, ("+read_fault=900",), "read response"),

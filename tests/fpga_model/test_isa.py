@@ -19,12 +19,13 @@ from fpga_model.machine.hazards import Touches
 from fpga_model.machine.isa import COMMANDS, Command, Convolve, Pool, RowStep, Slot, Store, U, Walk
 from fpga_model.machine.pages import instruction_set
 from fpga_model.machine.platform import load_platform
-from fpga_model.machine.program import HEADER_BYTES, read_program
+from fpga_model.machine.program import HEADER_BYTES, VERSION, read_program, sealed
 from fpga_model.machine.tiles import FeatureTile
 from fpga_model.numerics.tensors import Shape
 from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
 from tests.fpga_model.networks import ROOMY, Network, conv, mobilenet, resnet, schedules
 
+CHECKED_FIRST = 12
 PAGE = Path(__file__).parents[2] / "docs" / "instruction-set.md"
 ALL_COMMANDS = pytest.mark.parametrize("kind", COMMANDS, ids=lambda kind: kind.__name__)
 SCHEDULES = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -151,7 +152,9 @@ def test_a_foreign_file_is_refused(data: bytes):
 
 
 def test_another_version_is_refused(program: bytes):
-    assert "version 7, and this cgap reads version 1: build it again" in refusal(program[:4] + b"\x07" + program[5:])
+    assert f"version 7, and this cgap reads version {VERSION}: build it again" in refusal(
+        program[:4] + b"\x07" + program[5:]
+    )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -165,9 +168,10 @@ def test_a_program_with_something_behind_it_is_refused(program: bytes):
 
 
 @given(st.data())
-def test_one_wrong_bit_behind_the_header_is_refused(program: bytes, data: st.DataObject):
-    """Fails if a damaged command would be executed."""
-    bit = data.draw(st.integers(8 * HEADER_BYTES, 8 * len(program) - 1))
+def test_one_wrong_bit_is_refused(program: bytes, data: st.DataObject):
+    """Fails if a damaged command would be executed, or a program whose header is damaged, such as its region sizes."""
+    named = 8 * CHECKED_FIRST  # magic, version and length are refused in words of their own
+    bit = data.draw(st.integers(named, 8 * HEADER_BYTES - 1) | st.integers(named, 8 * len(program) - 1))
     damaged = bytearray(program)
     damaged[bit // 8] ^= 1 << bit % 8
     assert refusal(bytes(damaged)) == "the program is damaged: its checksum is wrong"
@@ -181,7 +185,10 @@ def test_a_wrong_number_of_commands_is_refused(program: bytes, unit: str, change
     count = getattr(header.needs, f"{unit}_commands")
     wrong = replace(header, needs=replace(header.needs, **{f"{unit}_commands": count + change}))
     data = isa.pack(wrong, "program").to_bytes(HEADER_BYTES, "little") + program[HEADER_BYTES:]
-    assert "\n" not in refusal(data)
+    assert "checksum" in refusal(data)
+    message = refusal(sealed(data))
+    assert "checksum" not in message
+    assert "\n" not in message
 
 
 # --- walks --------------------------------------------------------------------------------------------------------
