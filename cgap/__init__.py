@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cgap.app.build import HlsRequest, build_hls
     from cgap.app.export import export_run
     from cgap.app.plan import Planned, Target, plan_model
+    from cgap.app.report import LoweringReport, Report, read_report
     from cgap.lowering import ImportedModel, ImportOptions, QdqModel, QuantiseOptions, export_qdq, import_onnx, quantise
     from cgap.lowering.registration import OperatorSupport, register_operator
     from cgap.plasticity import (
@@ -37,10 +38,12 @@ __all__ = [
     "ImportOptions",
     "ImportedModel",
     "IndexMap",
+    "LoweringReport",
     "OperatorSupport",
     "Planned",
     "QdqModel",
     "QuantiseOptions",
+    "Report",
     "Saliency",
     "Space",
     "Spaces",
@@ -59,6 +62,7 @@ __all__ = [
     "plan_pruning",
     "prune",
     "quantise",
+    "read_report",
     "register_operator",
     "surgery",
     "train",
@@ -70,6 +74,7 @@ __getattr__ = exporter(
         "cgap.app.build": ("HlsRequest", "build_hls"),
         "cgap.app.export": ("export_run",),
         "cgap.app.plan": ("Planned", "Target", "plan_model"),
+        "cgap.app.report": ("LoweringReport", "Report", "read_report"),
         "cgap.lowering": (
             "ImportOptions",
             "ImportedModel",

@@ -380,7 +380,7 @@ def hls(
     """Emit a C-simulated HLS accelerator with its report."""
     from cgap.app.build import HlsRequest, build_hls
     from cgap.app.plan import Target
-    from cgap.app.report import print_report
+    from cgap.app.report_table import print_report
     from cgap.lowering import ImportOptions
 
     target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise)
@@ -389,7 +389,7 @@ def hls(
     folder, report = build_hls(request, say=_doing)
     print_report(report, console(), layers)
     say(f"wrote {folder}")
-    if report["csim"]["mismatches"]:
+    if any(run is not None and run.mismatches for run in report.runs.values()):
         fail("the C simulation differs from the integer reference")
         raise typer.Exit(1)
 
@@ -417,7 +417,7 @@ def rtl(
 ) -> None:
     """Emit the accelerator in SystemVerilog with its program, and simulate it."""
     from cgap.app.plan import Target
-    from cgap.app.report import print_report
+    from cgap.app.report_table import print_report
     from cgap.app.rtl import RtlRequest, build_rtl
     from cgap.lowering import ImportOptions
 
@@ -455,7 +455,7 @@ def sim(
 ) -> None:
     """Cycles and DRAM bytes of a network, analytic, simulated and, with --rtl, in the RTL."""
     from cgap.app.plan import Target
-    from cgap.app.report import print_report
+    from cgap.app.report_table import print_report
     from cgap.app.sim import simulate_model, simulate_rtl
     from cgap.lowering import ImportOptions
 
@@ -467,7 +467,7 @@ def sim(
         with doing("importing, quantising, scheduling and simulating"):
             report = simulate_model(model, target, trace, reading)
     if as_json:
-        say_json(report)
+        say_json(report.model_dump(mode="json", by_alias=True))
     else:
         print_report(report, console(), layers)
 

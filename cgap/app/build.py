@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from cgap.app import models
 from cgap.app.inputs import Inputs, load_inputs, load_test_set
-from cgap.app.plan import Planned, Target, build_name, report_of
-from cgap.app.report import Accuracy, Costs, Csim
+from cgap.app.plan import Planned, Target, build_name
+from cgap.app.report import C_SIMULATION, Accuracy, Report, Run, write_report
+from cgap.app.reporting import NOT_MEASURED, Costs, Executed, make_report
 from cgap.app.trace import trace_json
 from cgap.backends.hls import Header, emit_hls, find_ap_include, find_compiler, run_csim, write_vectors, write_weights
 from cgap.boundary.files import write_atomic
@@ -26,8 +27,6 @@ from cgap.lowering.onnx.runtime import run_onnx
 from cgap.lowering.quantisation.quality import measure
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
-from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.capability import Capability
 from fpga_model.models.golden import StoredTensors, run_reference
 from fpga_model.schedule.plan import Kind
 from fpga_model.schedule.schedule import Schedule, build_schedule
@@ -62,8 +61,9 @@ def compile_model(
     inputs = load_inputs(imported.image, images)
     fixed = quantise(imported, inputs.images[:CALIBRATION_IMAGES])
     schedule = build_schedule(fixed, target.accelerator, target.platform, target.kind)
-    target.capability_for(schedule)
-    return Compiled(build_name(model), onnx, record, imported, schedule, fixed, inputs)
+    compiled = Compiled(build_name(model), onnx, record, imported, target, schedule, fixed, inputs)
+    _ = compiled.capability
+    return compiled
 
 
 def classify(imported: ImportedModel, fixed: FixedGraph, inputs: Inputs, stored: StoredTensors | None) -> Accuracy:
@@ -74,10 +74,10 @@ def classify(imported: ImportedModel, fixed: FixedGraph, inputs: Inputs, stored:
     `stored` are the integers of these images where they are known already.
     """
     if inputs.labels is None or len(fixed.graph.outputs) != 1:
-        return Accuracy(0, None, None)
+        return NOT_MEASURED
     output = fixed.graph.output.name
     if fixed.graph.shape(output).size <= int(inputs.labels.max()):
-        return Accuracy(0, None, None)
+        return NOT_MEASURED
     try:
         logits = next(iter(run_onnx(imported.content, imported.image.to_file(inputs.images)).values()))
     except UserError:
@@ -90,7 +90,8 @@ def classify(imported: ImportedModel, fixed: FixedGraph, inputs: Inputs, stored:
         classes = rows[:, 0] if np.issubdtype(rows.dtype, np.integer) and rows.shape[1] == 1 else rows.argmax(1)
         return float((classes == inputs.labels).mean())
 
-    return Accuracy(len(inputs.images), None if logits is None else right(logits), right(integers[output]))
+    real = None if logits is None else right(logits)
+    return Accuracy(images=len(inputs.images), real=real, fixed=right(integers[output]))
 
 
 def kept_note(imported: ImportedModel, fixed: FixedGraph) -> str | None:
@@ -117,7 +118,7 @@ class HlsRequest:
     reading: ImportOptions = field(default_factory=ImportOptions)
 
 
-def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
+def build_hls(request: HlsRequest, say: Say) -> tuple[Path, Report]:
     """Make the whole build folder; returns it with its report. A failure leaves an earlier folder as it was.
 
     Raises:
@@ -140,7 +141,7 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         layerwise = _layerwise(compiled)
         say("emitting C++, weights and golden vectors")
         _write_network(compiled, new)
-        _write_hls(compiled, layerwise, costs, request.target.capability_for(compiled.schedule), new)
+        _write_hls(compiled, layerwise, costs, new)
         stored = write_vectors(compiled.fixed, compiled.inputs.first(request.images).integers(), new / "vectors")
         quality = measure(compiled.imported, compiled.fixed, compiled.inputs.first(request.images).images, stored)
         say("checking the integers against onnxruntime")
@@ -150,12 +151,20 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, dict[str, Any]]:
         else:
             say(f"measuring accuracy on {len(test_set.images):,} images")
             accuracy = classify(compiled.imported, compiled.fixed, test_set, None)
-        csim = None
+        runs = {}
         if request.csim:
             say("compiling the C++ and simulating it")
-            csim = _simulate_cpp(compiled, new, say)
-        report = report_of(compiled, compiled.inputs.dataset, accuracy, costs, csim, quality)
-        write_atomic(new / "report.json", json.dumps(report, indent=2) + "\n")
+            runs[C_SIMULATION] = _simulate_cpp(compiled, new, say)
+        report = make_report(
+            compiled,
+            costs,
+            command=compiled.command("hls"),
+            dataset=compiled.inputs.dataset,
+            accuracy=accuracy,
+            quality=quality,
+            runs=runs,
+        )
+        write_report(report, new / "report.json")
         write_atomic(new / "trace.json", trace_json(costs.simulation, request.target.platform.clock_mhz))
     return folder, report
 
@@ -175,15 +184,9 @@ def _write_network(compiled: Compiled, folder: Path) -> None:
     write_atomic(folder / "schedule.json", compiled.schedule.to_json())
 
 
-def _write_hls(compiled: Compiled, layerwise: Schedule, costs: Costs, capability: Capability, folder: Path) -> None:
+def _write_hls(compiled: Compiled, layerwise: Schedule, costs: Costs, folder: Path) -> None:
     schedule = compiled.schedule
-    accelerator = schedule.accelerator
-    array = f"{accelerator.Pox}x{accelerator.Poy}x{accelerator.Pof}"
-    model = compiled.name if compiled.record else compiled.onnx.name
-    options = f"--platform {schedule.platform.name} --array {array} --schedule {schedule.kind.value}"
-    if accelerator.page_depth != Accelerator.page_depth:
-        options += f" --page-depth {accelerator.page_depth}"
-    header = Header(compiled.name, compiled.imported.sha256, f"cgap hls {model} {options}")
+    header = Header(compiled.name, compiled.imported.sha256, compiled.command("hls"))
     figures = {}
     for name in costs.simulation.layers:
         closed, measured = costs.layer(name)
@@ -194,16 +197,16 @@ def _write_hls(compiled: Compiled, layerwise: Schedule, costs: Costs, capability
             "DRAM bytes read": measured.dram_read_bytes,
             "DRAM bytes written": measured.dram_write_bytes,
         }
-    emit_hls(schedule, layerwise, header, figures, folder / "hls", capability)
+    emit_hls(schedule, layerwise, header, figures, folder / "hls", compiled.capability)
     write_weights(schedule, folder)
     write_atomic(folder / "program.bin", schedule.program_bytes())
 
 
-def _simulate_cpp(compiled: Compiled, folder: Path, say: Say) -> Csim:
+def _simulate_cpp(compiled: Compiled, folder: Path, say: Say) -> Executed:
     result = run_csim(folder, compiled.fixed.graph, workers=min(2, os.cpu_count() or 1))
     for line in result.differences:
         say(line)
-    return Csim(result.images, result.mismatches, result.seconds)
+    return Executed(Run(images=result.images, mismatches=result.mismatches, seconds=result.seconds))
 
 
 def check_onnxruntime(compiled: Compiled, stored: StoredTensors, folder: Path) -> None:

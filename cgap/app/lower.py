@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from cgap import __version__
 from cgap.app import models
 from cgap.app.build import CALIBRATION_IMAGES, classify, kept_note, origin
 from cgap.app.inputs import Inputs, load_inputs
 from cgap.app.plan import build_name
-from cgap.app.report import accuracy_line, decibels
+from cgap.app.report import (
+    Alone,
+    FileIntegers,
+    FormatReport,
+    LoweringReport,
+    Requantised,
+    StoredLayer,
+    write_report,
+)
+from cgap.app.report_table import accuracy_line, decibels
 from cgap.boundary.files import write_atomic
 from cgap.boundary.folders import replace_folder
 from cgap.lowering import ImportedModel, ImportOptions, QuantiseOptions, export_qdq, import_onnx, quantise
@@ -53,7 +61,7 @@ class LowerRequest:
     reading: ImportOptions = field(default_factory=ImportOptions)
 
 
-def lower_model(request: LowerRequest, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+def lower_model(request: LowerRequest, say: Callable[[str], None]) -> tuple[Path, LoweringReport]:
     """Write quantised.onnx, graph.json and report.json; returns their folder and the report.
 
     Raises:
@@ -81,20 +89,20 @@ def lower_model(request: LowerRequest, say: Callable[[str], None]) -> tuple[Path
     folder = request.out or Path("build") / f"{name}_lowered"
     with replace_folder(folder, origin(onnx, imported), say) as new:
         exported = export_qdq(fixed, new / "quantised.onnx")
-        accuracy = classify(imported, fixed, inputs, stored)
-        report = {
-            "model": name,
-            "dataset": inputs.dataset,
-            "onnx_sha256": imported.sha256,
-            "images": len(inputs.images),
-            "options": asdict(replace(options, layer_bits=dict(options.layer_bits))),
-            "target": None if request.target is None else asdict(request.target),
-            "accuracy": {"images": accuracy.images, "float": accuracy.real, "fixed": accuracy.fixed},
-            "layers": _layers(fixed, measure(imported, fixed, inputs.images, stored), exported.unproven, alone),
-            "file": _file(imported, fixed, inputs),
-        }
+        report = LoweringReport(
+            tool=f"cgap {__version__}",
+            model=name,
+            dataset=inputs.dataset,
+            onnx_sha256=imported.sha256,
+            images=len(inputs.images),
+            options=asdict(replace(options, layer_bits=dict(options.layer_bits))),
+            target=None if request.target is None else asdict(request.target),
+            accuracy=classify(imported, fixed, inputs, stored),
+            layers=_layers(fixed, measure(imported, fixed, inputs.images, stored), exported.unproven, alone),
+            file=_file(imported, fixed, inputs),
+        )
         write_atomic(new / "graph.json", json.dumps(fixed.to_json(), indent=1) + "\n")
-        write_atomic(new / "report.json", json.dumps(report, indent=2) + "\n")
+        write_report(report, new / "report.json")
     note = kept_note(imported, fixed)
     if note:
         say(note)
@@ -111,71 +119,65 @@ def _labels(imported: ImportedModel, inputs: Inputs) -> npt.NDArray[np.integer] 
 
 def _layers(
     fixed: FixedGraph, quality: Mapping[str, Quality], unproven: list[str], alone: Mapping[str, Score] | None
-) -> list[dict[str, Any]]:
+) -> list[StoredLayer]:
     entries = []
     for layer in fixed.graph.layers:
         numbers, measured = fixed.numbers[layer.name], quality[layer.name]
         score = (alone or {}).get(layer.name)
         entries.append(
-            {
-                "name": layer.name,
-                "op": layer.operator.kind,
-                "format": asdict(numbers.output),
-                "weight_bits": None if numbers.weights is None else 8 * numbers.weights.dtype.itemsize,
-                "accumulator_bits": fixed.bounds(layer.name)[1],
-                "values": measured.values,
-                "saturated": measured.saturated,
-                "snr_db": measured.snr_db,
-                "proven": layer.name not in unproven,
-                "alone_at_8_bits": None if score is None else {"snr_db": _finite(score.snr_db), "drop": score.drop},
-            }
+            StoredLayer(
+                name=layer.name,
+                op=layer.operator.kind,
+                format=FormatReport(**asdict(numbers.output)),
+                weight_bits=None if numbers.weights is None else 8 * numbers.weights.dtype.itemsize,
+                accumulator_bits=fixed.bounds(layer.name)[1],
+                values=measured.values,
+                saturated=measured.saturated,
+                snr_db=measured.snr_db,
+                proven=layer.name not in unproven,
+                alone_at_8_bits=None if score is None else Alone(snr_db=score.snr_db, drop=score.drop),
+            )
         )
     return entries
 
 
-def _finite(value: float) -> float | None:
-    """What JSON can hold."""
-    return value if math.isfinite(value) else None
-
-
-def _file(imported: ImportedModel, fixed: FixedGraph, inputs: Inputs) -> dict[str, Any]:
+def _file(imported: ImportedModel, fixed: FixedGraph, inputs: Inputs) -> FileIntegers:
     """What became of the tensors that the file itself stores as integers; their SNR is against the file's values."""
     kept = [name for name, form in imported.pinned.items() if fixed.format(name) == form]
     quality = against_file(imported, fixed, inputs.images)
     changed = [name for name in imported.quantised if name not in kept]
-    return {
-        "kept": kept,
-        "requantised": [{"layer": n, "snr_db": None if quality is None else quality[n].snr_db} for n in changed],
-        "not_stored": list(imported.dropped),
-    }
+    return FileIntegers(
+        kept=kept,
+        requantised=[Requantised(layer=n, snr_db=None if quality is None else quality[n].snr_db) for n in changed],
+        not_stored=list(imported.dropped),
+    )
 
 
-def print_lowering(report: dict[str, Any], console: Console) -> None:
+def print_lowering(report: LoweringReport, console: Console) -> None:
     """The table of layers, and the accuracy."""
     table = Table(box=None, pad_edge=False, header_style="bold", title="stored tensors", title_justify="left")
     table.add_column("layer", overflow="fold")
-    searched = any(layer["alone_at_8_bits"] for layer in report["layers"])
+    searched = any(layer.alone_at_8_bits for layer in report.layers)
     middle = ["alone at 8, dB"] if searched else []
     for heading in ("stored as", "weights", "saturated", "SNR, dB", *middle, "float32"):
         table.add_column(heading, justify="left" if heading in ("stored as", "float32") else "right", no_wrap=True)
-    for layer in report["layers"]:
-        alone = layer["alone_at_8_bits"]
+    for layer in report.layers:
+        alone = layer.alone_at_8_bits
         table.add_row(
-            layer["name"],
-            str(Format(**layer["format"])),
-            "-" if layer["weight_bits"] is None else str(layer["weight_bits"]),
-            f"{layer['saturated']:,}",
-            decibels(layer["snr_db"]),
-            *([decibels(alone and alone["snr_db"])] if searched else []),
-            "exact" if layer["proven"] else "unproven",
+            layer.name,
+            str(Format(**dict(layer.format))),
+            "-" if layer.weight_bits is None else str(layer.weight_bits),
+            f"{layer.saturated:,}",
+            decibels(layer.snr_db),
+            *([decibels(None if alone is None else alone.snr_db)] if searched else []),
+            "exact" if layer.proven else "unproven",
         )
     console.print(table)
     console.print()
-    accuracy, file = report["accuracy"], report["file"]
-    if accuracy["fixed"] is not None:
-        console.print(accuracy_line(accuracy))
-    for entry in file["requantised"]:
-        snr = decibels(entry["snr_db"])
-        console.print(f"{entry['layer']}: stored otherwise than in the file, {snr} dB from its values")
-    for tensor in file["not_stored"]:
+    if report.accuracy.fixed is not None:
+        console.print(accuracy_line(report.accuracy))
+    for entry in report.file.requantised:
+        snr = decibels(entry.snr_db)
+        console.print(f"{entry.layer}: stored otherwise than in the file, {snr} dB from its values")
+    for tensor in report.file.not_stored:
         console.print(f"{tensor}: rounded in the file, and not by the accelerator")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cgap.app import models
-from cgap.app.report import Accuracy, Costs, Csim, Network, build_report
 from cgap.boundary.names import safe_name
 from cgap.lowering import ImportedModel, ImportOptions, import_onnx
 from fpga_model.errors import UserError
@@ -18,9 +18,6 @@ from fpga_model.machine.capability import Capability
 from fpga_model.machine.platform import Platform, load_platform
 from fpga_model.schedule.plan import Kind, make_plan
 from fpga_model.schedule.schedule import Schedule, schedule_plan
-
-if TYPE_CHECKING:
-    from cgap.lowering.quantisation.quality import Quality
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,18 @@ class Target:
             raise UserError("--specialise builds for what the network needs: leave out --capability")
         return cls(load_platform(platform), accelerator, Kind(schedule), declared)
 
+    def options(self) -> list[str]:
+        """The command line's words for this, without those that are by default what they are here."""
+        accelerator, usual = self.accelerator, Capability()
+        words = ["--platform", self.platform.name]
+        words += ["--array", f"{accelerator.Pox}x{accelerator.Poy}x{accelerator.Pof}", "--schedule", self.kind.value]
+        if accelerator.page_depth != Accelerator.page_depth:
+            words += ["--page-depth", str(accelerator.page_depth)]
+        if self.capability is None:
+            return [*words, "--specialise"]
+        changed = [f for f in fields(usual) if getattr(self.capability, f.name) != getattr(usual, f.name)]
+        return words + [w for f in changed for w in ("--capability", f"{f.name}={getattr(self.capability, f.name)}")]
+
     def capability_for(self, *schedules: Schedule) -> Capability:
         """The capability set of an accelerator that is to run these schedules.
 
@@ -68,13 +77,33 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A network that is imported and scheduled. `record` is the training record of a shipped model, else empty."""
+    """A network that is imported and scheduled.
+
+    Attributes:
+        name: of its folder under build/.
+        onnx: its file.
+        record: the training record of a shipped model, else empty.
+        imported: as it was read.
+        target: what it is built for.
+        schedule: on that target.
+    """
 
     name: str
     onnx: Path
     record: dict[str, Any]
     imported: ImportedModel
+    target: Target
     schedule: Schedule
+
+    @cached_property
+    def capability(self) -> Capability:
+        """The capability set of its accelerator. Raises UserError if the network needs more than was declared."""
+        return self.target.capability_for(self.schedule)
+
+    def command(self, name: str) -> str:
+        """The command line of `cgap NAME` that builds the same again."""
+        model = self.name if self.record else self.onnx.name
+        return " ".join(["cgap", name, model, *self.target.options()])
 
 
 def build_name(model: str) -> str:
@@ -89,25 +118,6 @@ def plan_model(model: str, target: Target, options: ImportOptions | None = None)
     imported = import_onnx(onnx, options=options)
     plan = make_plan(imported.graph, target.accelerator, target.platform, target.kind)
     schedule = schedule_plan(plan)
-    target.capability_for(schedule)
-    return Planned(build_name(model), onnx, record, imported, schedule)
-
-
-def network_figures(compiled: Planned) -> Network:
-    """MACs and weights, of the dense network too if the model's record tells."""
-    dense = compiled.record.get("network", {})
-    graph = compiled.imported.graph
-    return Network(graph.macs(), graph.weights(), dense.get("dense_macs"), dense.get("dense_params"))
-
-
-def report_of(
-    compiled: Planned,
-    dataset: str | None,
-    accuracy: Accuracy,
-    costs: Costs,
-    csim: Csim | None,
-    quality: dict[str, Quality],
-) -> dict[str, Any]:
-    """The report of a network; what was not measured is None."""
-    sha256 = compiled.imported.sha256
-    return build_report(compiled.name, dataset, sha256, network_figures(compiled), accuracy, costs, csim, quality)
+    planned = Planned(build_name(model), onnx, record, imported, target, schedule)
+    _ = planned.capability
+    return planned

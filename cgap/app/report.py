@@ -1,305 +1,321 @@
-"""The report of a build: a dictionary with stable keys (`report.json`) and the table on the terminal."""
+"""The reports of `cgap`: everything measured on one build, as typed documents with a version, and their reader.
+
+`report.json` is written from these classes and read back by them; the terminal's tables and the HTML page render them.
+A figure that was not measured is None. `make_report` (reporting.py) fills in the report of a build.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
-from rich.cells import cell_len
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from fpga_model.models.analytic import LayerEstimate, estimate
-from fpga_model.models.simulator import LayerCost, Simulation, simulate
-from fpga_model.schedule.schedule import Schedule
+from cgap.boundary.files import read_json, write_atomic
+from fpga_model.errors import UserError
 
-if TYPE_CHECKING:
-    from cgap.lowering.quantisation.quality import Quality
+VERSION: Literal[1] = 1
+"""Of both kinds of report; larger when a key changes its meaning or goes. New keys may come without it."""
+MAX_BYTES = 256 << 20
 
-Figures = dict[str, "int | None"]
-"""One quantity as each execution gives it; None where it was not run."""
+ANALYTIC, SIMULATED, C_SIMULATION, RTL = "analytic", "simulated", "c_simulation", "rtl"
+BACKENDS = (ANALYTIC, SIMULATED, C_SIMULATION, RTL)
+"""What can say how long a network takes: two models of the machine, and two implementations of it that are run."""
+
+Figures = dict[str, int | None]
+"""One quantity by backend; None where it was not run or does not measure it. Other backends may be added."""
+Sizes = tuple[int, int, int]
+"""Channels, height, width of a tensor."""
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of `images` that the real-valued and the fixed-point network classify rightly; None: not measured."""
+class Document(BaseModel):
+    """A part of a report. Unknown keys are passed over, so that a newer report with more of them can be read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, populate_by_name=True)
+
+
+class Accuracy(Document):
+    """Share of `images` that the real-valued and the fixed-point network classify rightly."""
 
     images: int
-    real: float | None
+    real: float | None = Field(alias="float", description="of the network as it was given, run by onnxruntime")
     fixed: float | None
 
 
-@dataclass(frozen=True)
-class Csim:
-    """C simulation: images run, stored values that differ from the golden vectors, seconds of running."""
-
-    images: int
-    mismatches: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Rtl:
-    """Simulation of the RTL: images run, stored values that differ from the integer reference, seconds of running.
-
-    `layers` are cycles, bytes read and bytes written of an image by layer, as they were on the RTL's ports.
-    """
-
-    images: int
-    mismatches: int
-    seconds: float
-    layers: Mapping[str, tuple[int, int, int]]
-
-
-@dataclass(frozen=True)
-class Network:
+class Network(Document):
     """MACs of one image and weights; of the dense network too, where the model's record tells them."""
 
     macs: int
     params: int
     dense_macs: int | None
     dense_params: int | None
+    image: Sizes
+    outputs: dict[str, Sizes] = Field(description="by the name of their layer")
 
 
-@dataclass(frozen=True, eq=False)
-class Costs:
-    """A schedule with what the analytic model and the simulator say of it."""
+class Board(Document):
+    """The platform that the accelerator is for."""
 
-    schedule: Schedule
-    analytic: dict[str, LayerEstimate]
-    simulation: Simulation
-
-    @classmethod
-    def of(cls, schedule: Schedule) -> Costs:
-        return cls(schedule, estimate(schedule.plan), simulate(schedule))
-
-    def layer(self, name: str) -> tuple[LayerEstimate, LayerCost]:
-        """Both figures of one layer."""
-        return self.analytic[name], self.simulation.layers[name]
+    name: str
+    description: str
+    part: str
+    dram: str = Field(description="kind of memory")
+    axi_bits: int = Field(description="width of the port that the accelerator has")
+    bytes_per_cycle: float = Field(description="the most that one direction of the port moves")
 
 
-def build_report(
-    model: str,
-    dataset: str | None,
-    onnx_sha256: str,
-    network: Network,
-    accuracy: Accuracy,
-    costs: Costs,
-    csim: Csim | None,
-    quality: Mapping[str, Quality],
-) -> dict[str, Any]:
-    """Everything measured on one build; what was not measured is None."""
-    schedule = costs.schedule
-    accelerator, platform = schedule.accelerator, schedule.platform
-    return {
-        "model": model,
-        "dataset": dataset,
-        "onnx_sha256": onnx_sha256,
-        "accuracy": {"images": accuracy.images, "float": accuracy.real, "fixed": accuracy.fixed},
-        "network": asdict(network),
-        "accelerator": {
-            "platform": platform.name,
-            "array": [accelerator.Pox, accelerator.Poy, accelerator.Pof],
-            "bits": accelerator.bits,
-            "clock_mhz": platform.clock_mhz,
-            "schedule": schedule.kind.value,
-        },
-        "layers": [_layer(name, costs, quality.get(name)) for name in costs.simulation.layers],
-        "totals": _totals(costs),
-        "limits": limits(schedule),
-        "csim": {"images": None, "mismatches": None, "seconds": None} if csim is None else asdict(csim),
-        "rtl": {"images": None, "mismatches": None, "seconds": None},
-    }
+class AcceleratorSummary(Document):
+    """The accelerator and how the network runs on it."""
+
+    platform: str
+    array: tuple[int, int, int] = Field(description="Pox, Poy, Pof")
+    bits: int
+    clock_mhz: float
+    schedule: str
+    macs_per_cycle: int
+    pages: int
+    page_depth: int
+    weight_depth: int
+    parameter_depth: int
+    capability: dict[str, int] = Field(description="what it can execute at most (docs/instruction-set.md)")
 
 
-def add_rtl(report: dict[str, Any], rtl: Rtl) -> None:
-    """Fill in what the RTL did."""
-    report["rtl"] = {"images": rtl.images, "mismatches": rtl.mismatches, "seconds": rtl.seconds}
-    for index, key in enumerate(("cycles", "dram_read_bytes", "dram_write_bytes")):
-        for layer in report["layers"]:
-            layer[key]["rtl"] = rtl.layers[layer["name"]][index]
-        report["totals"][key]["rtl"] = sum(figures[index] for figures in rtl.layers.values())
+class Resource(Document):
+    """One kind of resource of the FPGA: what the accelerator needs of it and what there is."""
+
+    needed: int | None
+    available: int | None
 
 
-def _figures(analytic: int, simulated: int) -> Figures:
-    return {"analytic": analytic, "simulated": simulated, "rtl": None}
+class Resident(Document):
+    """A tensor that stays on chip: where, and from the layer that makes it to the last that reads it (indices)."""
+
+    layer: str
+    page: int
+    address: int
+    depth: int = Field(description="words in each bank of the page")
+    born: int
+    dies: int
 
 
-def _layer(name: str, costs: Costs, quality: Quality | None) -> dict[str, Any]:
-    schedule = costs.schedule
-    layer = schedule.graph.layer(name)
-    closed, measured = costs.layer(name)
-    macs = layer.operator.macs(schedule.graph.input_shapes(name))
-    efficiency = macs / (measured.sums * schedule.accelerator.macs) if measured.sums else None
-    return {
-        "name": name,
-        "op": layer.operator.kind,
-        "macs": macs,
-        "tile_efficiency": efficiency,
-        "bound": measured.bound,
-        "cycles": _figures(closed.cycles, measured.cycles),
-        "dram_read_bytes": _figures(closed.dram_read_bytes, measured.dram_read_bytes),
-        "dram_write_bytes": _figures(closed.dram_write_bytes, measured.dram_write_bytes),
-        "saturated": None if quality is None else quality.saturated,
-        "snr_db": None if quality is None else quality.snr_db,
-    }
+class Memory(Document):
+    """What lies where. Bytes of the DRAM regions are by region: parameters, input, output, feature."""
+
+    residents: list[Resident]
+    in_dram: list[str] = Field(description="layers whose tensors travel through DRAM between layers")
+    dram_bytes: dict[str, int]
+    feature_bytes: int = Field(description="capacity of the feature pages")
+    weight_bytes: int = Field(description="capacity of the weight buffer")
 
 
-def _totals(costs: Costs) -> dict[str, Any]:
-    schedule, simulation = costs.schedule, costs.simulation
-    closed = list(costs.analytic.values())
-    moved = simulation.dram_read_bytes + simulation.dram_write_bytes
-    return {
-        "cycles": _figures(sum(e.cycles for e in closed), simulation.cycles),
-        "dram_read_bytes": _figures(sum(e.dram_read_bytes for e in closed), simulation.dram_read_bytes),
-        "dram_write_bytes": _figures(sum(e.dram_write_bytes for e in closed), simulation.dram_write_bytes),
-        "latency_ms": simulation.cycles / schedule.platform.clock_mhz / 1e3,
-        "dram_energy_mj": moved * 8 * schedule.platform.dram_pj_per_bit * 1e-9,
-        "utilisation": schedule.graph.macs() / (simulation.cycles * schedule.accelerator.macs),
-    }
+class Tiles(Document):
+    """The tiles of a layer: how many, and maps and rows of one that is not cut short."""
+
+    count: int
+    maps: int
+    rows: int
 
 
-def limits(schedule: Schedule) -> dict[str, Any]:
-    """What no schedule on this array and port can beat: MACs over units; weights, image and logits over the bus."""
-    graph, accelerator, platform = schedule.graph, schedule.accelerator, schedule.platform
-    compute = -(-graph.macs() // accelerator.macs)
-    values = graph.weights() + sum(graph.shape(layer.name).size for layer in (graph.input, *graph.outputs))
-    least = values * accelerator.bits // 8
-    cycles = max(compute, least / platform.bytes_per_cycle)
-    return {"compute_cycles": compute, "dram_bytes": least, "latency_ms": cycles / platform.clock_mhz / 1e3}
+class Traffic(Document):
+    """Bytes that a layer moves, by kind, as simulated. The last two are feature maps that found no place on chip."""
+
+    parameters: int
+    input: int
+    output: int
+    feature_read: int
+    feature_write: int
 
 
-SHOWN_LAYERS = 12
-"""Layers in the table on the terminal, those that add most cycles."""
+class LayerReport(Document):
+    """One layer.
+
+    `least_dram_bytes` are its weights, the image where it is the first to read it, and its output where that is an
+    output of the network, each moved once without padding; they sum to the limit of the network. `tensor_bytes` are
+    its weights and all that it reads and makes. `busy` are cycles of array, drain, DRAM reads and DRAM writes.
+    """
+
+    name: str
+    op: str
+    inputs: list[str]
+    input_shapes: list[Sizes]
+    output_shape: Sizes
+    kernel: tuple[int, int] | None = Field(description="rows, columns; None where no window slides")
+    stride: tuple[int, int] | None
+    macs: int
+    weights: int
+    tiles: Tiles
+    tile_efficiency: float | None
+    bound: str
+    busy: dict[str, int]
+    cycles: Figures
+    dram_read_bytes: Figures
+    dram_write_bytes: Figures
+    traffic: Traffic
+    least_dram_bytes: int
+    tensor_bytes: int
+    saturated: int | None
+    snr_db: float | None
 
 
-def print_report(report: dict[str, Any], console: Console, every_layer: bool = False) -> None:
-    """The table of layers, the totals beside the physical limits, and what was checked."""
-    layers, title = report["layers"], "cycles and DRAM bytes by layer"
-    if not every_layer and len(layers) > SHOWN_LAYERS:
-        costly = sorted(layers, key=lambda layer: -layer["cycles"]["simulated"])[:SHOWN_LAYERS]
-        title = f"the {SHOWN_LAYERS} of {len(layers)} layers that add most cycles (--layers shows all)"
-        layers = [layer for layer in layers if layer in costly]
-    left_out = 0
-    while _width(console, table := _layer_table(layers, title, left_out)) > console.width and left_out < _SPARE:
-        left_out += 1
-    console.print(table)
-    if left_out:
-        console.print(f"{left_out} columns are hidden: the terminal is too narrow; --json has them", highlight=False)
-    console.print()
-    console.print(_total_table(report))
-    console.print()
-    for line in _facts(report):
-        console.print(line, highlight=False)
+class Totals(Document):
+    """Of one image."""
+
+    cycles: Figures
+    dram_read_bytes: Figures
+    dram_write_bytes: Figures
+    latency_ms: float
+    dram_energy_mj: float
+    utilisation: float
 
 
-_SHORT = {"convolution": "conv", "fully_connected": "fc", "pooling": "pool"}
+class Limits(Document):
+    """What no schedule on this array and port can beat."""
+
+    compute_cycles: int
+    dram_bytes: int
+    latency_ms: float
 
 
-def _width(console: Console, table: Table) -> int:
-    """Columns of the terminal that a table takes when nothing but its first column is folded."""
-    whole = Measurement.get(console, console.options.update(width=1000), table).maximum
-    first = table.columns[0]
-    return whole - max(0, max((cell_len(str(name)) for name in first.cells), default=0) - (first.min_width or 0))
+class Run(Document):
+    """An implementation that ran: images, stored values that differ from the integer reference, seconds."""
+
+    images: int
+    mismatches: int
+    seconds: float
 
 
-_SPARE = 7
-"""Columns that a narrow terminal may go without, the last ones first."""
+class Report(Document):
+    """What one network is on one accelerator: `report.json` of `cgap hls`, `cgap rtl` and `cgap sim --json`."""
+
+    kind: Literal["accelerator"] = "accelerator"
+    version: Literal[1] = VERSION
+    tool: str
+    command: str = Field(description="makes it again")
+    model: str
+    dataset: str | None
+    onnx_sha256: str
+    accuracy: Accuracy
+    network: Network
+    board: Board
+    accelerator: AcceleratorSummary
+    resources: dict[str, Resource]
+    memory: Memory
+    layers: list[LayerReport]
+    totals: Totals
+    limits: Limits
+    runs: dict[str, Run | None] = Field(description="by backend; None: not run")
+
+    def measured_by(self) -> list[str]:
+        """The backends that say how many cycles the network takes, in the order of BACKENDS."""
+        return [name for name in BACKENDS if self.totals.cycles.get(name) is not None]
 
 
-def _layer_table(layers: list[dict[str, Any]], title: str, left_out: int) -> Table:
-    headings = ["op", "kMAC", "analytic", "simulated", "bound", "read", "written", "tile", "satur.", "SNR, dB"]
-    if any(layer["cycles"]["rtl"] is not None for layer in layers):
-        headings.insert(headings.index("simulated") + 1, "RTL")
-    shown = headings[: len(headings) - left_out]
-    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
-    names = max((len(layer["name"]) for layer in layers), default=0)
-    table.add_column("layer", overflow="fold", min_width=min(names, 24))
-    for heading in shown:
-        table.add_column(heading, justify="left" if heading in ("op", "bound") else "right", no_wrap=True)
-    for layer in layers:
-        efficiency = layer["tile_efficiency"]
-        cells = {
-            "op": _SHORT.get(layer["op"], layer["op"]),
-            "kMAC": f"{layer['macs'] / 1e3:,.1f}",
-            "analytic": f"{layer['cycles']['analytic']:,}",
-            "simulated": f"{layer['cycles']['simulated']:,}",
-            "RTL": "-" if layer["cycles"]["rtl"] is None else f"{layer['cycles']['rtl']:,}",
-            "bound": layer["bound"],
-            "read": f"{layer['dram_read_bytes']['simulated']:,}",
-            "written": f"{layer['dram_write_bytes']['simulated']:,}",
-            "tile": "-" if efficiency is None else f"{efficiency:.2f}",
-            "satur.": "-" if layer["saturated"] is None else f"{layer['saturated']:,}",
-            "SNR, dB": decibels(layer["snr_db"]),
-        }
-        table.add_row(layer["name"], *(cells[heading] for heading in shown))
-    return table
+def _null(value: Any) -> Any:
+    return None if isinstance(value, float) and value in (float("inf"), float("-inf")) else value
 
 
-def _total_table(report: dict[str, Any]) -> Table:
-    totals, bounds = report["totals"], report["limits"]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("network")
-    there = report["rtl"]["images"] is not None
-    for heading in ("analytic", "simulated", *(("RTL",) if there else ()), "limit", "simulated / limit"):
-        table.add_column(heading, justify="right")
-
-    def row(name: str, figures: Mapping[str, float], limit: float, form: str) -> None:
-        values = [format(figures[key], form) for key in ("analytic", "simulated", *(("rtl",) if there else ()))]
-        table.add_row(name, *values, format(limit, form), f"{figures['simulated'] / limit:.3f}")
-
-    clock = report["accelerator"]["clock_mhz"]
-    executions = [key for key, value in totals["cycles"].items() if value is not None]
-    cycles = {key: totals["cycles"][key] for key in executions}
-    moved = {key: totals["dram_read_bytes"][key] + totals["dram_write_bytes"][key] for key in executions}
-    row("cycles", cycles, bounds["latency_ms"] * clock * 1e3, ",.0f")
-    row("DRAM bytes", moved, bounds["dram_bytes"], ",.0f")
-    row("latency, ms", {key: value / clock / 1e3 for key, value in cycles.items()}, bounds["latency_ms"], ".3f")
-    return table
+Decibels = Annotated[float | None, BeforeValidator(_null)]
+"""None, too, where it is infinite, which JSON cannot hold."""
 
 
-def _facts(report: dict[str, Any]) -> list[str]:
-    network, accelerator, accuracy, csim = (report[key] for key in ("network", "accelerator", "accuracy", "csim"))
-    array = "x".join(map(str, accelerator["array"]))
-    lines = [
-        f"{report['model']}: {network['macs']:,} MACs ({2 * network['macs']:,} FLOPs)"
-        + _share(network["macs"], network["dense_macs"])
-        + f", {network['params']:,} weights"
-        + _share(network["params"], network["dense_params"]),
-        f"{array} array on {accelerator['platform']} at {accelerator['clock_mhz']:g} MHz, {accelerator['schedule']} "
-        f"schedule: array {report['totals']['utilisation']:.1%} busy, "
-        f"{report['totals']['dram_read_bytes']['simulated'] + report['totals']['dram_write_bytes']['simulated']:,} "
-        f"DRAM bytes = {report['totals']['dram_energy_mj']:.4f} mJ an image",
-        "cycles are this project's machine model (docs/microarchitecture.md); a vendor's is yours to measure",
-    ]
-    if accuracy["fixed"] is not None:
-        lines.append(accuracy_line(accuracy))
-    if csim["images"] is not None:
-        lines.append(
-            f"C simulation: {csim['images']} images, {csim['mismatches']} mismatches in all stored tensors, "
-            f"{csim['seconds']:.1f} s"
+class FormatReport(Document):
+    """A fixed-point format."""
+
+    bits: int
+    frac: int
+    signed: bool
+
+
+class Alone(Document):
+    """What the network loses when one layer alone has 8 bits."""
+
+    snr_db: Decibels
+    drop: float | None
+
+
+class StoredLayer(Document):
+    """A stored tensor as integers."""
+
+    name: str
+    op: str
+    format: FormatReport
+    weight_bits: int | None
+    accumulator_bits: int
+    values: int
+    saturated: int
+    snr_db: float | None
+    proven: bool
+    alone_at_8_bits: Alone | None
+
+
+class Requantised(Document):
+    """A tensor that is stored otherwise than the file says."""
+
+    layer: str
+    snr_db: float | None
+
+
+class FileIntegers(Document):
+    """What became of the tensors that the file itself stores as integers; SNR is against the file's values."""
+
+    kept: list[str]
+    requantised: list[Requantised]
+    not_stored: list[str]
+
+
+class LoweringReport(Document):
+    """What a network is as integers: `report.json` of `cgap lower`."""
+
+    kind: Literal["lowering"] = "lowering"
+    version: Literal[1] = VERSION
+    tool: str
+    model: str
+    dataset: str | None
+    onnx_sha256: str
+    images: int
+    options: dict[str, Any]
+    target: dict[str, float | None] | None
+    accuracy: Accuracy
+    layers: list[StoredLayer]
+    file: FileIntegers
+
+
+AnyReport = TypeVar("AnyReport", Report, LoweringReport)
+
+
+def report_json(report: Report | LoweringReport) -> str:
+    """The text of `report.json`."""
+    return report.model_dump_json(indent=2, by_alias=True) + "\n"
+
+
+def write_report(report: Report | LoweringReport, path: Path) -> None:
+    """Write `report.json`."""
+    write_atomic(path, report_json(report))
+
+
+def read_report(path: Path, form: type[AnyReport] = Report) -> AnyReport:  # type: ignore[assignment]
+    """The report in a file, or in the build folder that has one.
+
+    Raises:
+        UserError: there is none, it is of another kind or version, or something is missing or wrong in it.
+    """
+    path = path / "report.json" if path.is_dir() else path
+    if not path.exists():
+        raise UserError(f"{path}: there is no report; `cgap hls MODEL` writes one")
+    document = read_json(path, MAX_BYTES)
+    kind = form.model_fields["kind"].default
+    if not isinstance(document, dict) or document.get("kind") not in ("accelerator", "lowering"):
+        raise UserError(f"{path}: is not a report of cgap, or of one before version 1: build it again")
+    if document["kind"] != kind:
+        raise UserError(f"{path}: is a report of the kind {document['kind']!r}, not {kind!r}")
+    if document.get("version") != VERSION:
+        raise UserError(
+            f"{path}: is a report of version {document.get('version')!r}, and this cgap reads version {VERSION}: "
+            f"build it again"
         )
-    rtl = report["rtl"]
-    if rtl["images"] is not None:
-        lines.append(
-            f"RTL: {rtl['images']} images, {rtl['mismatches']} mismatches in all stored tensors; commands start and "
-            f"complete in the simulator's cycles, all bursts are the schedule's; {rtl['seconds']:.1f} s"
-        )
-    return lines
-
-
-def _share(value: int, dense: int | None) -> str:
-    return "" if dense is None else f" = {value / dense:.1%} of dense"
-
-
-def accuracy_line(accuracy: dict[str, Any]) -> str:
-    """The accuracies of a report, of which the fixed one was measured, in words."""
-    real = "not measured" if accuracy["float"] is None else f"{accuracy['float']:.2%}"
-    return f"accuracy on {accuracy['images']:,} images: float {real}, fixed {accuracy['fixed']:.2%}"
-
-
-def decibels(value: float | None) -> str:
-    """A table cell."""
-    return "-" if value is None else f"{value:.1f}"
+    try:
+        return form.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: the report is damaged: {where}: {first['msg']}") from error

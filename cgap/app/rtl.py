@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cgap.app.build import Compiled, Say, compile_model, origin
-from cgap.app.plan import Target, report_of
-from cgap.app.report import Accuracy, Costs, Rtl, add_rtl
+from cgap.app.plan import Target
+from cgap.app.report import RTL, Report, Run, write_report
+from cgap.app.reporting import Costs, Executed, make_report
 from cgap.backends.common.templates import Header
 from cgap.backends.common.vectors import write_vectors
 from cgap.backends.common.weights import write_weights
@@ -19,7 +18,6 @@ from cgap.backends.rtl.twin import build, place
 from cgap.boundary.files import write_atomic
 from cgap.boundary.folders import replace_folder
 from cgap.lowering import ImportOptions
-from fpga_model.machine.accelerator import Accelerator
 from fpga_model.models.golden import run_reference
 
 
@@ -36,7 +34,7 @@ class RtlRequest:
     reading: ImportOptions = field(default_factory=ImportOptions)
 
 
-def build_rtl(request: RtlRequest, say: Say) -> tuple[Path, dict[str, Any]]:
+def build_rtl(request: RtlRequest, say: Say) -> tuple[Path, Report]:
     """Make the folder: RTL project, program, weights, vectors, report. A failure leaves an earlier one as it was.
 
     Raises:
@@ -46,33 +44,24 @@ def build_rtl(request: RtlRequest, say: Say) -> tuple[Path, dict[str, Any]]:
     say("importing, quantising and scheduling")
     compiled = compile_model(request.model, request.target, request.images_file, request.reading)
     schedule = compiled.schedule
+    header = Header(compiled.name, compiled.imported.sha256, compiled.command("rtl"))
     folder = request.out or Path("build") / f"{compiled.name}_rtl"
     with replace_folder(folder, origin(compiled.onnx, compiled.imported), say) as new:
         say("emitting SystemVerilog, program, weights and golden vectors")
-        emit_rtl(schedule, request.target.capability_for(schedule), _header(compiled), new / "rtl")
+        emit_rtl(schedule, compiled.capability, header, new / "rtl")
         write_weights(schedule, new)
         write_atomic(new / "program.bin", schedule.program_bytes())
         write_atomic(new / "schedule.json", schedule.to_json())
         write_vectors(compiled.fixed, compiled.inputs.first(request.images).integers(), new / "vectors")
         costs = Costs.of(schedule)
-        report = report_of(compiled, compiled.inputs.dataset, Accuracy(0, None, None), costs, None, {})
-        if request.simulate:
-            add_rtl(report, run_rtl(compiled, request.images, say))
-        write_atomic(new / "report.json", json.dumps(report, indent=2) + "\n")
+        runs = {RTL: run_rtl(compiled, request.images, say)} if request.simulate else {}
+        dataset = compiled.inputs.dataset
+        report = make_report(compiled, costs, command=header.command, dataset=dataset, runs=runs)
+        write_report(report, new / "report.json")
     return folder, report
 
 
-def _header(compiled: Compiled) -> Header:
-    schedule, accelerator = compiled.schedule, compiled.schedule.accelerator
-    array = f"{accelerator.Pox}x{accelerator.Poy}x{accelerator.Pof}"
-    model = compiled.name if compiled.record else compiled.onnx.name
-    options = f"--platform {schedule.platform.name} --array {array} --schedule {schedule.kind.value}"
-    if accelerator.page_depth != Accelerator.page_depth:
-        options += f" --page-depth {accelerator.page_depth}"
-    return Header(compiled.name, compiled.imported.sha256, f"cgap rtl {model} {options}")
-
-
-def run_rtl(compiled: Compiled, images: int, say: Say) -> Rtl:
+def run_rtl(compiled: Compiled, images: int, say: Say) -> Executed:
     """Run the RTL and hold it against simulator and integer reference.
 
     Raises:
@@ -96,4 +85,5 @@ def run_rtl(compiled: Compiled, images: int, say: Say) -> Rtl:
         name: (cycles, found.traffic[name].read_bytes, found.traffic[name].write_bytes)
         for name, cycles in found.cycles.items()
     }
-    return Rtl(len(integers), mismatches + sum(found.mismatches.values()), round(run.seconds, 3), layers)
+    mismatches += sum(found.mismatches.values())
+    return Executed(Run(images=len(integers), mismatches=mismatches, seconds=round(run.seconds, 3)), layers)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from cgap.app.build import Say, compile_model
-from cgap.app.plan import Target, plan_model, report_of
-from cgap.app.report import Accuracy, Costs, add_rtl
+from cgap.app.plan import Target, plan_model
+from cgap.app.report import RTL, Report
+from cgap.app.reporting import Costs, make_report
 from cgap.app.rtl import run_rtl
 from cgap.app.trace import trace_json
 from cgap.boundary.files import write_atomic
 from cgap.lowering import ImportOptions
 
 
-def simulate_model(
-    model: str, target: Target, trace: Path | None, options: ImportOptions | None = None
-) -> dict[str, Any]:
+def simulate_model(model: str, target: Target, trace: Path | None, options: ImportOptions | None = None) -> Report:
     """The report of a network that is scheduled and simulated but neither quantised nor emitted. Raises UserError."""
     planned = plan_model(model, target, options)
     costs = Costs.of(planned.schedule)
     if trace is not None:
         write_atomic(trace, trace_json(costs.simulation, target.platform.clock_mhz))
-    return report_of(planned, planned.record.get("dataset"), Accuracy(0, None, None), costs, None, {})
+    return make_report(planned, costs, command=planned.command("sim"), dataset=planned.record.get("dataset"))
 
 
 def simulate_rtl(
@@ -34,7 +32,7 @@ def simulate_rtl(
     trace: Path | None = None,
     images_file: Path | None = None,
     options: ImportOptions | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """The same report with a column of the RTL, which runs `images` images.
 
     Raises:
@@ -46,6 +44,6 @@ def simulate_rtl(
     costs = Costs.of(compiled.schedule)
     if trace is not None:
         write_atomic(trace, trace_json(costs.simulation, target.platform.clock_mhz))
-    report = report_of(compiled, compiled.inputs.dataset, Accuracy(0, None, None), costs, None, {})
-    add_rtl(report, run_rtl(compiled, images, say))
-    return report
+    command = compiled.command("sim") + " --rtl"
+    runs = {RTL: run_rtl(compiled, images, say)}
+    return make_report(compiled, costs, command=command, dataset=compiled.inputs.dataset, runs=runs)

@@ -100,6 +100,7 @@ class ConvolveOp:
     """
 
     unit: ClassVar[Unit] = Unit.COMPUTE
+    dram: ClassVar[None] = None
     layer: str
     waits: Waits
     source: FeatureTile
@@ -174,6 +175,7 @@ class PoolOp:
     """
 
     unit: ClassVar[Unit] = Unit.COMPUTE
+    dram: ClassVar[None] = None
     layer: str
     waits: Waits
     mode: PoolMode

@@ -14,15 +14,24 @@ from fpga_model.schedule.schedule import Schedule
 class LayerCost:
     """One layer's share: cycles by which it delays the network, busy cycles of each unit, bytes on the bus.
 
-    `sums` and `drains` are the array's and the drain's part of the busy cycles of COMPUTE.
+    `sums` and `drains` are the array's and the drain's part of the busy cycles of COMPUTE; `read` and `written` are
+    bytes by DRAM region.
     """
 
     cycles: int = 0
     busy: dict[Unit, int] = field(default_factory=lambda: dict.fromkeys(Unit, 0))
     sums: int = 0
     drains: int = 0
-    dram_read_bytes: int = 0
-    dram_write_bytes: int = 0
+    read: dict[str, int] = field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def dram_read_bytes(self) -> int:
+        return sum(self.read.values())
+
+    @property
+    def dram_write_bytes(self) -> int:
+        return sum(self.written.values())
 
     @property
     def bound(self) -> str:
@@ -73,8 +82,10 @@ def simulate(schedule: Schedule) -> Simulation:
         cost.busy[operation.unit] += event.cycles
         cost.sums += event.cost.sums
         cost.drains += event.cost.drains
-        cost.dram_read_bytes += event.cost.read_bytes
-        cost.dram_write_bytes += event.cost.write_bytes
+        if operation.dram is not None:
+            moved = cost.read if operation.unit is Unit.LOAD else cost.written
+            region = operation.dram.region
+            moved[region] = moved.get(region, 0) + operation.dram.total
         latest[name] = max(latest.get(name, -1), event.done)
     end = -1
     for name, cost in layers.items():

@@ -10,35 +10,36 @@ import pytest
 from cgap.app import models
 from cgap.app.build import HlsRequest, build_hls
 from cgap.app.plan import Target
+from cgap.app.report import Report
 
 RESIDENT = Target.parse("zcu104", "8x8x4", "resident")
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory) -> dict:
+def report(tmp_path_factory) -> Report:
     out: Path = tmp_path_factory.mktemp("build") / "resnet110"
     return build_hls(HlsRequest("resnet110", RESIDENT, images=20, out=out), say=print)[1]
 
 
 @pytest.mark.slow
 def test_every_stored_tensor_is_exact(report):
-    assert report["csim"]["images"] == 20
-    assert report["csim"]["mismatches"] == 0
+    assert report.runs["c_simulation"].images == 20
+    assert report.runs["c_simulation"].mismatches == 0
 
 
 @pytest.mark.slow
 def test_it_has_the_paper_s_reduction_or_more(report):
-    network = report["network"]
-    assert network["macs"] <= (1 - 0.633) * network["dense_macs"]
-    assert network["params"] <= (1 - 0.640) * network["dense_params"]
+    network = report.network
+    assert network.macs <= (1 - 0.633) * network.dense_macs
+    assert network.params <= (1 - 0.640) * network.dense_params
 
 
 @pytest.mark.slow
 def test_the_resident_schedule_comes_near_the_physical_limits(report):
-    totals, limits = report["totals"], report["limits"]
-    moved = totals["dram_read_bytes"]["simulated"] + totals["dram_write_bytes"]["simulated"]
-    assert moved <= 1.02 * limits["dram_bytes"]
-    assert totals["cycles"]["simulated"] <= 1.06 * max(limits["compute_cycles"], limits["dram_bytes"] / 16)
+    totals, limits = report.totals, report.limits
+    moved = totals.dram_read_bytes["simulated"] + totals.dram_write_bytes["simulated"]
+    assert moved <= 1.02 * limits.dram_bytes
+    assert totals.cycles["simulated"] <= 1.06 * max(limits.compute_cycles, limits.dram_bytes / 16)
 
 
 @pytest.mark.slow
@@ -59,4 +60,4 @@ def test_training_predicts_its_cycles(report):
     widths = {name: width for name, width in record["widths"].items() if name in spaces.all_widths()}
     assert any(width < spaces.all_widths()[name] for name, width in widths.items())
     predicted = cycle_model(AcceleratorSection(), model, spaces, (3, 32, 32))({**spaces.all_widths(), **widths})
-    assert predicted == report["totals"]["cycles"]["analytic"]
+    assert predicted == report.totals.cycles["analytic"]

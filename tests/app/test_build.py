@@ -12,6 +12,8 @@ import pytest
 from cgap import cli
 from cgap.app.build import HlsRequest, build_hls, compile_model
 from cgap.app.plan import Target, build_name
+from cgap.app.report import Report, Run, read_report
+from cgap.app.reporting import NOT_MEASURED, Executed
 from cgap.app.sim import simulate_model
 from fpga_model.errors import UserError
 from tests.lowering.models import Builder, residual_net
@@ -19,14 +21,33 @@ from tests.lowering.models import Builder, residual_net
 TARGET = Target.parse("zcu104", "8x8x4", "resident")
 
 # The keys of report.json are an interface: programs read them.
-FIGURES = {"analytic", "simulated", "rtl"}
+FIGURES = {"analytic", "simulated", "c_simulation", "rtl"}
 KEYS = {
+    "kind": None,
+    "version": None,
+    "tool": None,
+    "command": None,
     "model": None,
     "dataset": None,
     "onnx_sha256": None,
     "accuracy": {"images", "float", "fixed"},
-    "network": {"macs", "params", "dense_macs", "dense_params"},
-    "accelerator": {"platform", "array", "bits", "clock_mhz", "schedule"},
+    "network": {"macs", "params", "dense_macs", "dense_params", "image", "outputs"},
+    "board": {"name", "description", "part", "dram", "axi_bits", "bytes_per_cycle"},
+    "accelerator": {
+        "platform",
+        "array",
+        "bits",
+        "clock_mhz",
+        "schedule",
+        "macs_per_cycle",
+        "pages",
+        "page_depth",
+        "weight_depth",
+        "parameter_depth",
+        "capability",
+    },
+    "resources": {"dsp", "ramb36"},
+    "memory": {"residents", "in_dram", "dram_bytes", "feature_bytes", "weight_bytes"},
     "layers": None,
     "totals": {
         "cycles",
@@ -37,18 +58,28 @@ KEYS = {
         "utilisation",
     },
     "limits": {"compute_cycles", "dram_bytes", "latency_ms"},
-    "csim": {"images", "mismatches", "seconds"},
-    "rtl": {"images", "mismatches", "seconds"},
+    "runs": {"c_simulation", "rtl"},
 }
 LAYER_KEYS = {
     "name",
     "op",
+    "inputs",
+    "input_shapes",
+    "output_shape",
+    "kernel",
+    "stride",
     "macs",
+    "weights",
+    "tiles",
     "tile_efficiency",
     "bound",
+    "busy",
     "cycles",
     "dram_read_bytes",
     "dram_write_bytes",
+    "traffic",
+    "least_dram_bytes",
+    "tensor_bytes",
     "saturated",
     "snr_db",
 }
@@ -60,19 +91,18 @@ def network(tmp_path_factory) -> Path:
     return residual_net(tmp_path_factory.mktemp("model") / "small net.onnx", widths=(4, 6, 9), size=32)
 
 
-def build(network: Path, out: Path, target: Target = TARGET, **changes) -> tuple[Path, dict]:
+def build(network: Path, out: Path, target: Target = TARGET, **changes) -> tuple[Path, Report]:
     request = HlsRequest(str(network), target, **{"images": 5, "csim": False, "out": out, **changes})
     return build_hls(request, say=lambda text: None)
 
 
 @pytest.fixture(scope="module")
-def built(network, tmp_path_factory) -> tuple[Path, dict]:
+def built(network, tmp_path_factory) -> tuple[Path, Report]:
     return build(network, tmp_path_factory.mktemp("build") / "small")
 
 
 def test_the_report_has_its_keys_and_nothing_else(built):
-    folder, report = built
-    assert report == json.loads((folder / "report.json").read_text())
+    report = json.loads((built[0] / "report.json").read_text())
     assert {key: set(report[key]) if keys else None for key, keys in KEYS.items()} == KEYS
     assert set(report) == set(KEYS)
     for layer in report["layers"]:
@@ -82,31 +112,41 @@ def test_the_report_has_its_keys_and_nothing_else(built):
 
 def test_what_was_not_measured_is_null(built):
     _, report = built
-    assert report["csim"] == report["rtl"] == {"images": None, "mismatches": None, "seconds": None}
-    assert report["network"]["dense_macs"] is None
-    assert all(layer["cycles"]["rtl"] is None for layer in report["layers"])
+    assert report.runs == {"c_simulation": None, "rtl": None}
+    assert report.measured_by() == ["analytic", "simulated"]
+    assert report.network.dense_macs is None
+    assert all(layer.cycles["rtl"] is None for layer in report.layers)
 
 
 def test_what_quantisation_costs_is_told_layer_by_layer(built):
-    layers = built[1]["layers"]
-    assert all(layer["saturated"] >= 0 and 10 < layer["snr_db"] < 60 for layer in layers)
-    assert any(layer["saturated"] for layer in layers)
+    layers = built[1].layers
+    assert all(layer.saturated >= 0 and 10 < layer.snr_db < 60 for layer in layers)
+    assert any(layer.saturated for layer in layers)
 
 
 def test_layers_sum_to_the_totals(built):
     _, report = built
     for quantity in ("cycles", "dram_read_bytes", "dram_write_bytes"):
+        total = getattr(report.totals, quantity)
         for source in ("analytic", "simulated"):
-            assert sum(layer[quantity][source] for layer in report["layers"]) == report["totals"][quantity][source]
-    assert sum(layer["macs"] for layer in report["layers"]) == report["network"]["macs"]
+            assert sum(getattr(layer, quantity)[source] for layer in report.layers) == total[source]
+    assert sum(layer.macs for layer in report.layers) == report.network.macs
+    assert sum(layer.weights for layer in report.layers) == report.network.params
+    assert sum(layer.least_dram_bytes for layer in report.layers) == report.limits.dram_bytes
+    for layer in report.layers:
+        assert sum(layer.traffic.model_dump().values()) == (
+            layer.dram_read_bytes["simulated"] + layer.dram_write_bytes["simulated"]
+        )
+        assert layer.traffic.parameters >= layer.weights
+        assert max(layer.busy, key=lambda part: layer.busy[part]) == layer.bound
 
 
 def test_no_figure_beats_the_physical_limits(built):
     _, report = built
-    assert report["totals"]["cycles"]["simulated"] >= report["limits"]["compute_cycles"]
-    assert report["totals"]["dram_read_bytes"]["simulated"] >= report["limits"]["dram_bytes"] - 10
-    assert 0 < report["totals"]["utilisation"] <= 1
-    assert all(0 < layer["tile_efficiency"] <= 1 for layer in report["layers"] if layer["op"] == "convolution")
+    assert report.totals.cycles["simulated"] >= report.limits.compute_cycles
+    assert report.totals.dram_read_bytes["simulated"] >= report.limits.dram_bytes - 10
+    assert 0 < report.totals.utilisation <= 1
+    assert all(0 < layer.tile_efficiency <= 1 for layer in report.layers if layer.op == "convolution")
 
 
 def test_the_folder_holds_every_artefact(built):
@@ -116,7 +156,7 @@ def test_the_folder_holds_every_artefact(built):
         "model.onnx", "quantised.onnx", "graph.json", "schedule.json", "weights.bin", "manifest.json",
         "vectors", "hls", "report.json", "trace.json",
     }  # fmt: skip
-    assert hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest() == report["onnx_sha256"]
+    assert hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest() == report.onnx_sha256
 
 
 def test_the_trace_shows_every_command_once(built):
@@ -125,7 +165,7 @@ def test_the_trace_shows_every_command_once(built):
     blocks = [event for event in events if event["ph"] == "X"]
     assert len(blocks) == len(json.loads((folder / "schedule.json").read_text())["operations"])
     end = max(event["args"]["start"] + event["args"]["cycles"] for event in blocks)
-    assert end == report["totals"]["cycles"]["simulated"]
+    assert end == report.totals.cycles["simulated"]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -203,8 +243,8 @@ def test_both_schedules_are_simulated(network, tmp_path):
     resident = simulate_model(str(network), TARGET, tmp_path / "trace.json")
     layerwise = simulate_model(str(network), Target.parse("zcu104", "8x8x4", "layerwise"), None)
     assert (tmp_path / "trace.json").exists()
-    assert resident["totals"]["dram_read_bytes"]["simulated"] < layerwise["totals"]["dram_read_bytes"]["simulated"]
-    assert resident["totals"]["cycles"]["simulated"] < layerwise["totals"]["cycles"]["simulated"]
+    assert resident.totals.dram_read_bytes["simulated"] < layerwise.totals.dram_read_bytes["simulated"]
+    assert resident.totals.cycles["simulated"] < layerwise.totals.cycles["simulated"]
 
 
 def test_build_names_are_safe():
@@ -221,8 +261,8 @@ def test_another_input_size_asks_for_images(tmp_path):
     images = tmp_path / "images.npy"
     np.save(images, np.random.default_rng(0).uniform(-1, 0.99, (6, 1, 12, 12)).astype(np.float32))
     _, report = build(path, tmp_path / "out", images_file=images)
-    assert report["dataset"] is None
-    assert report["accuracy"] == {"images": 0, "float": None, "fixed": None}
+    assert report.dataset is None
+    assert report.accuracy == NOT_MEASURED
 
 
 @pytest.mark.parametrize(
@@ -278,9 +318,9 @@ def test_an_unknown_model_is_one_line_and_exit_code_2(command):
 
 def test_mismatches_fail_the_command(network, tmp_path, monkeypatch, capsys):
     from cgap.app import build as module
-    from cgap.app.report import Csim
 
-    monkeypatch.setattr(module, "_simulate_cpp", lambda *_arguments: Csim(5, 3, 0.1))
+    executed = Executed(Run(images=5, mismatches=3, seconds=0.1))
+    monkeypatch.setattr(module, "_simulate_cpp", lambda *_arguments: executed)
     monkeypatch.setattr(module, "find_ap_include", lambda: None)
     monkeypatch.setattr(module, "find_compiler", lambda: None)
     monkeypatch.setattr(sys, "argv", ["cgap", "hls", str(network), "--images", "5", "--out", str(tmp_path / "out")])
@@ -288,4 +328,6 @@ def test_mismatches_fail_the_command(network, tmp_path, monkeypatch, capsys):
         cli.main()
     assert ended.value.code == 1
     assert "differs from the integer reference" in capsys.readouterr().err
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["csim"]["mismatches"] == 3
+    run = read_report(tmp_path / "out").runs["c_simulation"]
+    assert run is not None
+    assert run.mismatches == 3

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cgap import cli
 from cgap.app.lower import LowerRequest, lower_model, print_lowering
+from cgap.app.report import LoweringReport, read_report
 from cgap.lowering import ImportedModel, QuantiseOptions, import_onnx, quantise
 from cgap.lowering.quantisation.mixed import Target, choose_bits
 from cgap.lowering.quantisation.quality import measure
@@ -27,28 +28,28 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return residual_net(tmp_path_factory.mktemp("model") / "small net.onnx", widths=(4, 6, 9), size=32)
 
 
-def lower(network: Path, out: Path, **changes: object) -> tuple[dict, list[str]]:
+def lower(network: Path, out: Path, **changes: object) -> tuple[LoweringReport, list[str]]:
     said: list[str] = []
     folder, report = lower_model(LowerRequest(str(network), out=out, **changes), said.append)  # type: ignore[arg-type]
-    assert report == json.loads((folder / "report.json").read_text())
+    assert report == read_report(folder, LoweringReport)
     return report, said
 
 
 def test_the_folder_holds_the_network_and_what_it_costs(network: Path, tmp_path: Path) -> None:
     report, _ = lower(network, tmp_path / "out", options=QuantiseOptions(activations="unsigned"))
-    assert (report["images"], report["dataset"], report["accuracy"]["images"]) == (300, "cifar10", 300)
+    assert (report.images, report.dataset, report.accuracy.images) == (300, "cifar10", 300)
     document = json.loads((tmp_path / "out" / "graph.json").read_text())
     graph = LayerGraph.from_json(document)
-    assert [layer.name for layer in graph.layers] == [entry["name"] for entry in report["layers"]]
-    assert [entry["format"] for entry in document["layers"]] == [entry["format"] for entry in report["layers"]]
+    assert [layer.name for layer in graph.layers] == [entry.name for entry in report.layers]
+    assert [entry["format"] for entry in document["layers"]] == [entry.format.model_dump() for entry in report.layers]
     onnx.checker.check_model(onnx.load(tmp_path / "out" / "quantised.onnx"), full_check=True)
-    for layer in report["layers"][1:]:
-        assert layer["values"] == 300 * graph.shape(layer["name"]).size
-        assert 0 <= layer["saturated"] < layer["values"] / 50
-        assert 15 < layer["snr_db"] < 60
-        assert layer["accumulator_bits"] == 32
-        assert layer["proven"]
-    assert any(layer["saturated"] for layer in report["layers"])
+    for layer in report.layers[1:]:
+        assert layer.values == 300 * graph.shape(layer.name).size
+        assert 0 <= layer.saturated < layer.values / 50
+        assert 15 < layer.snr_db < 60
+        assert layer.accumulator_bits == 32
+        assert layer.proven
+    assert any(layer.saturated for layer in report.layers)
     console = Console(width=120, record=True)
     print_lowering(report, console)
     text = console.export_text()
@@ -72,11 +73,11 @@ def test_what_was_lowered_can_be_lowered_again(network: Path, tmp_path: Path) ->
     """The network that comes out goes in, and keeps its integers."""
     first, _ = lower(network, tmp_path / "first", options=QuantiseOptions(activations="unsigned"))
     second, said = lower(tmp_path / "first" / "quantised.onnx", tmp_path / "second")
-    assert second["file"]["requantised"] == second["file"]["not_stored"] == []
-    assert second["file"]["kept"] == [layer["name"] for layer in first["layers"]]
-    assert [layer["format"] for layer in second["layers"]] == [layer["format"] for layer in first["layers"]]
-    assert second["accuracy"]["fixed"] == first["accuracy"]["fixed"]
-    assert any(f"{len(first['layers'])} of {len(first['layers'])} keep them" in line for line in said)
+    assert second.file.requantised == second.file.not_stored == []
+    assert second.file.kept == [layer.name for layer in first.layers]
+    assert [layer.format for layer in second.layers] == [layer.format for layer in first.layers]
+    assert second.accuracy.fixed == first.accuracy.fixed
+    assert any(f"{len(first.layers)} of {len(first.layers)} keep them" in line for line in said)
 
 
 def test_tensors_that_are_not_kept_are_told(tmp_path: Path) -> None:
@@ -85,8 +86,8 @@ def test_tensors_that_are_not_kept_are_told(tmp_path: Path) -> None:
     stored = net.node("QuantizeLinear", net.conv("image", 3, 2), scale, zero)
     path = net.save(net.node("DequantizeLinear", stored, scale, zero), tmp_path / "net.onnx")
     report, said = lower(path, tmp_path / "out")
-    (entry,) = report["file"]["requantised"]
-    assert 20 < entry["snr_db"] < 60
+    (entry,) = report.file.requantised
+    assert 20 < entry.snr_db < 60
     assert any("0 of 1 keep them" in line for line in said)
 
 
@@ -153,11 +154,11 @@ def test_wrong_requests(network: Path, tmp_path: Path, changes: dict, message: s
 
 def test_mixed_bits_are_reported(network: Path, tmp_path: Path) -> None:
     report, said = lower(network, tmp_path / "out", bits="mixed", target=Target(45))
-    assert report["target"] == {"min_snr_db": 45, "max_accuracy_drop": None}
-    searched = [layer for layer in report["layers"] if layer["alone_at_8_bits"]]
-    assert {layer["format"]["bits"] for layer in searched} == {8, 16}
-    assert {layer["weight_bits"] == layer["format"]["bits"] for layer in searched if layer["weight_bits"]} == {True}
-    assert not all(layer["proven"] for layer in searched)
+    assert report.target == {"min_snr_db": 45, "max_accuracy_drop": None}
+    searched = [layer for layer in report.layers if layer.alone_at_8_bits]
+    assert {layer.format.bits for layer in searched} == {8, 16}
+    assert {layer.weight_bits == layer.format.bits for layer in searched if layer.weight_bits} == {True}
+    assert not all(layer.proven for layer in searched)
     assert any("layers have 8 bits" in line for line in said)
     console = Console(width=140, record=True)
     print_lowering(report, console)

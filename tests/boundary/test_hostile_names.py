@@ -14,7 +14,8 @@ from rich.console import Console
 
 from cgap.app.build import HlsRequest, build_hls
 from cgap.app.plan import Target
-from cgap.app.report import print_report
+from cgap.app.report import read_report
+from cgap.app.report_table import print_report
 from tests.lowering.models import Builder
 
 NAMES = (
@@ -78,7 +79,7 @@ def test_original_names_are_kept_where_text_is_data(folder: Path) -> None:
     names = [layer["name"] for layer in json.loads((folder / "graph.json").read_text())["layers"]]
     assert set(NAMES) <= set(names)
     assert len(set(names)) == len(names) == len(NAMES) + 1
-    report = json.loads((folder / "report.json").read_text())
-    assert [layer["name"] for layer in report["layers"]] == names[1:]
+    report = read_report(folder)
+    assert [layer.name for layer in report.layers] == names[1:]
     print_report(report, Console(file=StringIO()))
     onnx.checker.check_model(onnx.load(folder / "quantised.onnx"))
