@@ -95,7 +95,7 @@ def test_the_command_shows_the_rtl_beside_the_others():
         [sys.executable, "-m", "cgap", "sim", "resnet20", "--rtl", "--json"], capture_output=True, text=True, check=True
     )
     report = json.loads(done.stdout)
-    assert (report["rtl"]["images"], report["rtl"]["mismatches"]) == (1, 0)
+    assert (report["runs"]["rtl"]["images"], report["runs"]["rtl"]["mismatches"]) == (1, 0)
     for figures in [*report["layers"], report["totals"]]:
         for key in ("cycles", "dram_read_bytes", "dram_write_bytes"):
             assert figures[key]["rtl"] == figures[key]["simulated"] is not None

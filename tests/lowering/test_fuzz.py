@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 
 from cgap.app.build import HlsRequest, build_hls
 from cgap.app.plan import Target
-from cgap.app.report import Costs
+from cgap.app.reporting import Costs
 from cgap.lowering import export_qdq, import_onnx, quantise
 from fpga_model.errors import UserError
 from fpga_model.schedule.schedule import build_schedule
