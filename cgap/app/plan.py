@@ -53,7 +53,7 @@ class Target:
         """The command line's words for this, without those that are by default what they are here."""
         accelerator, usual = self.accelerator, Capability()
         words = ["--platform", self.platform.name]
-        words += ["--array", f"{accelerator.Pox}x{accelerator.Poy}x{accelerator.Pof}", "--schedule", self.kind.value]
+        words += ["--array", accelerator.array, "--schedule", self.kind.value]
         if accelerator.page_depth != Accelerator.page_depth:
             words += ["--page-depth", str(accelerator.page_depth)]
         if self.capability is None:

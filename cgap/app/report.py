@@ -81,8 +81,9 @@ class AcceleratorSummary(Document):
 
 
 class Resource(Document):
-    """One kind of resource of the FPGA: what the accelerator needs of it and what there is."""
+    """A resource of the FPGA in the part's own `unit`: what the accelerator needs of it, and what there is."""
 
+    unit: str
     needed: int | None
     available: int | None
 
@@ -198,7 +199,7 @@ class Report(Document):
     network: Network
     board: Board
     accelerator: AcceleratorSummary
-    resources: dict[str, Resource]
+    resources: dict[str, Resource] = Field(description="dsp, block (of memory), lut, ff")
     memory: Memory
     layers: list[LayerReport]
     totals: Totals

@@ -104,10 +104,7 @@ def make_report(
         network=_network(planned),
         board=_board(schedule.platform),
         accelerator=_accelerator(planned),
-        resources={
-            "dsp": Resource(needed=schedule.accelerator.dsps(), available=schedule.platform.dsp),
-            "ramb36": Resource(needed=schedule.accelerator.ramb36(), available=schedule.platform.ramb36),
-        },
+        resources=_resources(schedule),
         memory=_memory(schedule),
         layers=layers,
         totals=_totals(costs, layers),
@@ -158,6 +155,17 @@ def _accelerator(planned: Planned) -> AcceleratorSummary:
         parameter_depth=accelerator.parameter_depth,
         capability=asdict(planned.capability),
     )
+
+
+def _resources(schedule: Schedule) -> dict[str, Resource]:
+    accelerator, platform = schedule.accelerator, schedule.platform
+    block = platform.block
+    return {
+        "dsp": Resource(unit=platform.dsp_name, needed=platform.dsps(accelerator), available=platform.dsp),
+        "block": Resource(unit=block.name, needed=platform.blocks(accelerator), available=block.count),
+        "lut": Resource(unit="LUT", needed=None, available=platform.lut),
+        "ff": Resource(unit="FF", needed=None, available=platform.ff),
+    }
 
 
 def _memory(schedule: Schedule) -> Memory:

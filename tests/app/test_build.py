@@ -46,7 +46,7 @@ KEYS = {
         "parameter_depth",
         "capability",
     },
-    "resources": {"dsp", "ramb36"},
+    "resources": {"dsp", "block", "lut", "ff"},
     "memory": {"residents", "in_dram", "dram_bytes", "feature_bytes", "weight_bytes"},
     "layers": None,
     "totals": {
