@@ -24,6 +24,8 @@ def locked(path: Path, taken: str, target: Path | None = None) -> Iterator[None]
         try:
             lock.acquire()
         except Timeout as error:
+            if not Path(path).exists():  # its holder has left just now, or there can be no file: only then this fails
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             raise UserError(taken) from error
     try:
         yield

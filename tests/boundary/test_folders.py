@@ -363,5 +363,6 @@ def test_the_working_folder_is_not_replaced(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("place", ["/proc/x", "/dev/null/x", "/"])
 def test_a_place_that_cannot_be_written_is_one_sentence(place):
-    with pytest.raises(UserError, match=f"^{place}[: ]"), replace_folder(Path(place)):
+    with pytest.raises(UserError, match=f"^{place}[: ]") as refused, replace_folder(Path(place)):
         pytest.fail("must refuse before the work is done")
+    assert "another process" not in str(refused.value)

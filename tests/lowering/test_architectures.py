@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -76,21 +77,6 @@ def vgg11(path: Path) -> Path:
     return net.save(net.dense(data, 256, 1000), path)
 
 
-def squeezenet(path: Path) -> Path:
-    """The standard SqueezeNet 1.1: fire modules, whose two expansions are stacked; the classes are a mean of maps."""
-    net = Builder((1, 3, 224, 224))
-    data, depth = net.node("Relu", net.conv("image", 3, 64, stride=2, bias=True, pads=[0] * 4)), 64
-    for squeeze in (0, 16, 16, 0, 32, 32, 0, 48, 48, 64, 64):
-        if not squeeze:
-            data = net.node("MaxPool", data, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
-            continue
-        inner = net.node("Relu", net.conv(data, depth, squeeze, kernel=1, bias=True))
-        wide = [net.node("Relu", net.conv(inner, squeeze, 4 * squeeze, size, bias=True)) for size in (1, 3)]
-        data, depth = net.node("Concat", *wide, axis=1), 8 * squeeze
-    classes = net.node("Relu", net.conv(net.node("Dropout", data), depth, 1000, kernel=1, bias=True))
-    return net.save(net.node("Flatten", net.node("GlobalAveragePool", classes)), path)
-
-
 def densenet() -> Builder:
     """A DenseNet-BC of growth 6: every layer reads all before it, normalised and cut first; means between blocks."""
     net, growth = Builder(("N", 3, 16, 16)), 6
@@ -156,7 +142,7 @@ def _classify(net: Builder, data: str, depth: int, path: Path) -> Path:
         (resnet18, 1_814_073_344, 11_678_912),
         (mobilenet_v2, 300_774_272, 3_469_760),
         # A depthwise convolution divides the sums of its 1000 classes.
-        (squeezenet, 349_151_936 + 1000, 1_231_552 + 1000),
+        (partial(zoo.squeezenet, size=224), 349_151_936 + 1000, 1_231_552 + 1000),
         (vgg11, 7_485_456_384 + 25088 * 256 + 256 * 256 + 256_000, 9_217_728 + 25088 * 256 + 256 * 256 + 256_000),
     ],
 )

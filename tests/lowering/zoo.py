@@ -171,6 +171,21 @@ def densenet121(path: Path, size: int = 64) -> Path:
     return net.save(net.dense(net.node("Flatten", net.node("GlobalAveragePool", data)), depth, 100), path)
 
 
+def squeezenet(path: Path, size: int = 64) -> Path:
+    """The standard SqueezeNet 1.1: fire modules, whose two expansions are stacked; the classes are a mean of maps."""
+    net = Builder((1, 3, size, size))
+    data, depth = net.node("Relu", net.conv("image", 3, 64, stride=2, bias=True, pads=[0] * 4)), 64
+    for squeeze in (0, 16, 16, 0, 32, 32, 0, 48, 48, 64, 64):
+        if not squeeze:
+            data = net.node("MaxPool", data, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+            continue
+        inner = net.node("Relu", net.conv(data, depth, squeeze, kernel=1, bias=True))
+        wide = [net.node("Relu", net.conv(inner, squeeze, 4 * squeeze, kernel, bias=True)) for kernel in (1, 3)]
+        data, depth = net.node("Concat", *wide, axis=1), 8 * squeeze
+    classes = net.node("Relu", net.conv(net.node("Dropout", data), depth, 1000, kernel=1, bias=True))
+    return net.save(net.node("Flatten", net.node("GlobalAveragePool", classes)), path)
+
+
 def ecg(path: Path) -> Path:
     """A one-dimensional residual CNN over 187 samples of one lead, [N, 1, 187]."""
     net = Builder(("N", 1, 187))
@@ -197,4 +212,4 @@ def mlp(path: Path) -> Path:
 
 SMALL: tuple[Callable[[Path], Path], ...] = (resnet8, ssd, pfld, ecg, mlp)
 """Those whose C simulation is part of `make test`."""
-LARGE: tuple[Callable[[Path], Path], ...] = (ds_cnn, shufflenet, mobilenet_quarter, densenet121)
+LARGE: tuple[Callable[[Path], Path], ...] = (ds_cnn, shufflenet, mobilenet_quarter, densenet121, squeezenet)
