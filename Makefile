@@ -15,7 +15,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip install -qq -c constraints.t
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help hls sim train test test-signals lint format docs clean compiler need-model need-config
+.PHONY: help hls sim train test test-long test-signals lint format docs clean compiler need-model need-config
 .NOTPARALLEL: # two pip runs in one environment would break it, also under make -j
 .DELETE_ON_ERROR:
 
@@ -39,6 +39,10 @@ train: need-config $(VENV)/.train ## CONFIG=file.toml: train a network by growth
 test: compiler $(VENV)/.test ## The whole test suite, with the share of lines that it covers
 	@echo "==> pytest"
 	@$(PY) -m pytest -q -n 2 --cov --cov-report=term $(PYTEST_ARGS)
+
+test-long: compiler $(VENV)/.test ## What the test suite has a share of, in full: 2,000 damaged files, 500 networks, DenseNet-121
+	@echo "==> pytest -m long"
+	@$(PY) -m pytest -q -n 2 -m long $(PYTEST_ARGS)
 
 test-signals: compiler $(VENV)/.test ## Commands ended at 100 random moments by each of three signals (an hour and more)
 	@echo "==> pytest tests/boundary/test_signals.py"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,12 @@ import onnx
 from rich.console import Console
 
 from cgap.app import models
+from cgap.app.plan import LargerBuffers, Target, schedule_on
 from cgap.lowering import ImportedModel, ImportOptions, import_onnx
 from cgap.lowering.onnx.axes import FileTensor
 from cgap.lowering.passes.refusals import Unlowered
 from fpga_model.errors import UserError
+from fpga_model.graph import LayerGraph
 
 SHOWN = 12
 """Operators that are listed on the terminal; the JSON has them all."""
@@ -40,6 +42,7 @@ class CheckReport:
         layers, macs, weights: what the accelerator runs, layers by kind.
         host: what the host runs behind the outputs.
         blocks: what keeps it from running; empty: it runs.
+        unbuilt: why the usual accelerator does not run it, where another does, which `todo` builds.
         todo: a command, or a sentence, that goes on from here.
     """
 
@@ -55,6 +58,7 @@ class CheckReport:
     weights: int | None = None
     host: list[str] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
+    unbuilt: str | None = None
     todo: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -91,7 +95,34 @@ def check_model(model: str, options: ImportOptions, words: str = "") -> CheckRep
         example = next((part for part in reason.split("such as ")[1:] if part.startswith("--shape")), "")
         todo = f"cgap check {model}{words} {example.split(';')[0]}" if example else "mend what the reason says"
         return CheckReport(model, **file, blocks=[Block(None, [], reason)], todo=todo)
-    return CheckReport(model, **file, **_network(imported), todo=_next_step(model, imported, words))
+    network = {**file, **_network(imported)}
+    try:
+        needed, unbuilt = _build_options(imported.graph)
+    except UserError as error:
+        return CheckReport(model, **network, blocks=[Block(None, [], str(error))], todo="mend what the reason says")
+    command = " ".join((f"cgap hls {model}{words}", *needed))
+    images = "" if imported.image.maps == (3, 32, 32) else " --images-file IMAGES.npy"
+    return CheckReport(model, **network, unbuilt=unbuilt, todo=command + images)
+
+
+def _build_options(graph: LayerGraph) -> tuple[list[str], str | None]:
+    """The options that `cgap hls` needs, and why it needs any. Raises UserError if none helps."""
+    usual = target = Target.parse()
+    unbuilt = None
+    while True:
+        try:
+            schedule = schedule_on(target, graph)
+        except LargerBuffers as error:
+            deeper = error.enough and replace(target.accelerator, page_depth=error.enough.page_depth)
+            if deeper is None or deeper != error.enough:  # no option gives the other buffers
+                raise
+            unbuilt, target = unbuilt or str(error), replace(target, accelerator=deeper)
+            continue
+        try:
+            target.capability_for(schedule)
+        except UserError as error:
+            unbuilt, target = unbuilt or str(error), replace(target, capability=None)
+        return [word for word in target.options() if word not in usual.options()], unbuilt
 
 
 def _file(path: Path) -> dict[str, Any]:
@@ -125,12 +156,6 @@ def _tensor(found: FileTensor) -> dict[str, Any]:
     return {"name": found.name, "shape": list(found.shape), "kind": found.kind, "maps": list(found.maps)}
 
 
-def _next_step(model: str, imported: ImportedModel, words: str) -> str:
-    sample = imported.image.maps == (3, 32, 32)
-    images = "" if sample else " --images-file IMAGES.npy"
-    return f"cgap hls {model}{words}{images}"
-
-
 def print_check(report: CheckReport, console: Console) -> None:
     """A few lines for the terminal."""
 
@@ -156,4 +181,6 @@ def print_check(report: CheckReport, console: Console) -> None:
             "blocked by",
             f"{len(block.nodes)} {block.operator} ({nodes}): {block.reason}" if block.nodes else block.reason,
         )
+    if report.unbuilt:
+        say("but", f"not with the usual accelerator: {report.unbuilt}")
     say("to do" if report.blocks else "it runs", report.todo)

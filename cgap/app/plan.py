@@ -13,10 +13,11 @@ from cgap.app import models
 from cgap.boundary.names import safe_name
 from cgap.lowering import ImportedModel, ImportOptions, import_onnx
 from fpga_model.errors import UserError
+from fpga_model.graph import LayerGraph
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.capability import Capability
 from fpga_model.machine.platform import Platform, load_platform
-from fpga_model.schedule.plan import Kind, make_plan
+from fpga_model.schedule.plan import BUFFERS, BuffersTooSmall, Kind, enough_buffers, make_plan
 from fpga_model.schedule.schedule import Schedule, schedule_plan
 
 
@@ -32,9 +33,9 @@ class Target:
     @classmethod
     def parse(
         cls,
-        platform: str,
-        array: str,
-        schedule: str,
+        platform: str = "zcu104",
+        array: str = "8x8x4",
+        schedule: str = Kind.RESIDENT.value,
         page_depth: int = Accelerator.page_depth,
         capabilities: Sequence[str] = (),
         specialise: bool = False,
@@ -111,13 +112,40 @@ def build_name(model: str) -> str:
     return safe_name(Path(model).stem if model.endswith(".onnx") else model, set())
 
 
+class LargerBuffers(UserError):
+    """Buffers are too small, and `enough` of them would do; None: the platform has no room for them."""
+
+    def __init__(self, message: str, enough: Accelerator | None) -> None:
+        super().__init__(message)
+        self.enough = enough
+
+
+_OPTIONS = {"page_depth": "--page-depth"}
+
+
+def schedule_on(target: Target, graph: LayerGraph) -> Schedule:
+    """The schedule of a network. Raises LargerBuffers, or UserError if it does not fit for another reason."""
+    accelerator, platform = target.accelerator, target.platform
+    try:
+        return schedule_plan(make_plan(graph, accelerator, platform, target.kind))
+    except BuffersTooSmall as error:
+        enough = enough_buffers(graph, accelerator, platform, target.kind)
+        if enough is None:
+            raise
+        changed = [name for name in BUFFERS if getattr(enough, name) != getattr(accelerator, name)]
+        words = " and ".join(f"{_OPTIONS.get(name, name)} {getattr(enough, name)}" for name in changed)
+        try:
+            platform.check(enough)
+        except UserError as lack:
+            raise LargerBuffers(f"{error}: {words} would do, but {lack}", None) from error
+        raise LargerBuffers(f"{error}: {words} would do", enough) from error
+
+
 def plan_model(model: str, target: Target, options: ImportOptions | None = None) -> Planned:
     """Import and schedule, without integers: what a network costs does not depend on them. Raises UserError."""
     onnx = models.resolve(model)
     record = models.record_of(onnx)
     imported = import_onnx(onnx, options=options)
-    plan = make_plan(imported.graph, target.accelerator, target.platform, target.kind)
-    schedule = schedule_plan(plan)
-    planned = Planned(build_name(model), onnx, record, imported, target, schedule)
+    planned = Planned(build_name(model), onnx, record, imported, target, schedule_on(target, imported.graph))
     _ = planned.capability
     return planned

@@ -119,6 +119,10 @@ def check_schedulable(graph: LayerGraph) -> None:
         )
 
 
+class BuffersTooSmall(UserError):
+    """The smallest tile of a layer does not fit the buffers; `enough_buffers` finds some that would do."""
+
+
 def make_plan(
     graph: LayerGraph, accelerator: Accelerator, platform: Platform, kind: Kind, sharing: Sharing | None = None
 ) -> Plan:
@@ -131,7 +135,8 @@ def make_plan(
         sharing: of this network, to keep what its plans have in common where many are made.
 
     Raises:
-        UserError: the platform is too small for the accelerator, or a layer has no command or does not fit its buffers.
+        BuffersTooSmall: a layer does not fit the accelerator's buffers.
+        UserError: the platform is too small for the accelerator, or a layer has no command.
     """
     platform.check(accelerator)
     if sharing is None:
@@ -142,6 +147,35 @@ def make_plan(
     fitted = platform.fitted(accelerator)
     fitted.check_latencies()
     return _Planner(sharing, accelerator, fitted, kind).plan()
+
+
+BUFFERS = ("page_depth", "weight_depth", "parameter_depth")
+DOUBLINGS = 8
+"""So often are buffers doubled in search of some that would do: pages of 512 words become ones of 131,072."""
+
+
+def enough_buffers(graph: LayerGraph, accelerator: Accelerator, platform: Platform, kind: Kind) -> Accelerator | None:
+    """The accelerator with the buffers doubled that must be, until they hold every layer; None if they never do.
+
+    The platform's blocks are not counted.
+    """
+    sharing = Sharing(graph)
+
+    def holds(depths: dict[str, int]) -> bool:
+        try:
+            _Planner(sharing, dataclasses.replace(accelerator, **depths), platform, kind).plan()
+        except BuffersTooSmall:
+            return False
+        return True
+
+    for times in range(1, DOUBLINGS + 1):
+        depths = {name: getattr(accelerator, name) << times for name in BUFFERS}
+        if holds(depths):
+            for name in BUFFERS:
+                spared = depths | {name: getattr(accelerator, name)}
+                depths = spared if holds(spared) else depths
+            return dataclasses.replace(accelerator, **depths)
+    return None
 
 
 class _Planner:
@@ -207,7 +241,7 @@ class _Planner:
         """Send the largest living tensor to DRAM; returns the index of the layer that makes it."""
         if not alive:
             kind, Nif = stuck.layer.operator.kind, stuck.inputs[0].channels
-            raise UserError(
+            raise BuffersTooSmall(
                 f"layer {stuck.layer.name!r} does not fit the accelerator: its smallest tile ({kind}, {Nif} input "
                 f"maps) needs more than the buffers hold (page_depth {self.accelerator.page_depth}, "
                 f"weight_depth {self.accelerator.weight_depth}, parameter_depth {self.accelerator.parameter_depth}); "

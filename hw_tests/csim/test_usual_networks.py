@@ -30,7 +30,9 @@ def test_small_networks(make, make_build, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", zoo.LARGE, ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make", [*zoo.LARGE, pytest.param(zoo.densenet121, marks=pytest.mark.long)], ids=lambda make: make.__name__
+)
 def test_large_networks(make, make_build, tmp_path):
     build = build_of(make, make_build, tmp_path)
     assert_equal(build.run(options=("-O2",)), build)

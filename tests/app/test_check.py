@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from cgap.app.check import check_model
+from cgap.app.plan import Target, plan_model
 from cgap.cli import app
 from cgap.lowering import ImportOptions
 from fpga_model.errors import UserError
 from tests.lowering.models import Builder, residual_net
+from tests.lowering.zoo import vgg11
 
 
 def test_a_network_that_runs(tmp_path: Path) -> None:
@@ -73,17 +75,38 @@ def test_a_shipped_network_needs_no_images() -> None:
     assert check_model("resnet20", ImportOptions()).todo == "cgap hls resnet20"
 
 
-def test_large_files_are_checked_at_once(tmp_path: Path) -> None:
-    """100 MB in two seconds of processor time."""
-    net, data, before = Builder(("N", 3, 64, 64)), "image", 3
-    for after in (1024, 1024, 1024, 670):
-        weights = net.constant(np.zeros((after, before, 3, 3), np.float32))
-        data, before = net.node("Relu", net.node("Conv", data, weights, strides=[2, 2], pads=[1] * 4)), after
-    path = net.save(data, tmp_path / "net.onnx")
-    assert path.stat().st_size > 100e6
-    start = time.process_time()
-    assert not check_model(str(path), ImportOptions()).blocks
-    assert time.process_time() - start < 2
+def test_what_the_usual_accelerator_cannot_run_is_said_with_the_option_that_helps(tmp_path: Path) -> None:
+    net = Builder(("N", 3, 128, 128))
+    deep = net.save(net.conv(net.conv("image", 3, 64), 64, 64), tmp_path / "deep.onnx")
+    report = check_model(str(deep), ImportOptions())
+    assert report.unbuilt is not None
+    assert report.unbuilt.endswith("choose larger buffers: --page-depth 1024 would do")
+    assert report.todo == f"cgap hls {deep} --page-depth 1024 --images-file IMAGES.npy"
+    with pytest.raises(UserError, match="--page-depth 1024 would do"):
+        plan_model(str(deep), Target.parse())
+    plan_model(str(deep), Target.parse(page_depth=1024))
+
+    strided = net.save(net.conv("image", 3, 4, stride=60), tmp_path / "strided.onnx")
+    found = CliRunner().invoke(app, ["check", str(strided)])
+    assert found.exit_code == 0
+    assert "60 needed, 2 there (stride_columns)" in found.stdout
+    assert f"it runs      cgap hls {strided} --specialise --images-file IMAGES.npy" in found.stdout
+
+
+def test_what_no_platform_holds_is_blocked(tmp_path: Path) -> None:
+    net = Builder(("N", 3, 16, 4096))
+    path = net.save(net.conv(net.conv("image", 3, 256), 256, 8), tmp_path / "net.onnx")
+    report = check_model(str(path), ImportOptions())
+    assert [block.operator for block in report.blocks] == [None]
+    assert re.search(r"--page-depth \d+ would do, but platform zcu104 is too small", report.blocks[0].reason)
+
+
+def test_a_large_file_is_checked(tmp_path: Path) -> None:
+    """100 MB, most of them in a matrix."""
+    report = check_model(str(vgg11(tmp_path / "net.onnx", hidden=700)), ImportOptions())
+    assert report.bytes is not None
+    assert report.bytes > 100e6
+    assert not report.blocks
 
 
 def test_the_table_of_a_network(tmp_path: Path) -> None:

@@ -87,6 +87,11 @@ with ended_like_interrupted(), scratch() as folder:
 """
 
 
+def heed_hangup() -> None:
+    """As in a terminal: under nohup, pytest and all it starts ignore this signal."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -103,7 +108,8 @@ def test_no_program_outlives_the_command(number, tmp_path):
     pids = tmp_path / "pids"
     arguments = [str(tmp_path / "stubborn.py"), str(pids)]
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
-    with subprocess.Popen([*PYTHON, textwrap.dedent(COMMAND), *arguments], env=environment) as command:
+    command_line = [*PYTHON, textwrap.dedent(COMMAND), *arguments]
+    with subprocess.Popen(command_line, env=environment, preexec_fn=heed_hangup) as command:
         while not (pids.exists() and pids.read_text().endswith("\n")):
             assert command.poll() is None
             time.sleep(0.01)

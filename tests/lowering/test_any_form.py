@@ -33,6 +33,7 @@ def test_networks_in_any_form(tmp_path: Path, drawn: tuple[tuple[Builder, list[s
     check(drawn, tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @settings(max_examples=500, **OPTIONS)
 @given(NETWORK)

@@ -62,21 +62,6 @@ def mobilenet_v2(path: Path) -> Path:
     return _classify(net, relu6(net.conv(data, depth, 1280, kernel=1, pads=[0] * 4), 1280), 1280, path)
 
 
-def vgg11(path: Path) -> Path:
-    """VGG-11, its adaptive pooling written as exporters do for 224x224, its hidden dense layers narrower (memory)."""
-    net = Builder((1, 3, 224, 224))
-    data, depth = "image", 3
-    for width in (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"):
-        if isinstance(width, str):
-            data = net.node("MaxPool", data, kernel_shape=[2, 2], strides=[2, 2])
-        else:
-            data, depth = net.node("Relu", net.conv(data, depth, width, bias=True)), width
-    data = net.node("Flatten", net.node("AveragePool", data, kernel_shape=[1, 1], strides=[1, 1]), axis=1)
-    for before, after in ((512 * 49, 256), (256, 256)):
-        data = net.node("Dropout", net.node("Relu", net.dense(data, before, after, f"fc{before}")))
-    return net.save(net.dense(data, 256, 1000), path)
-
-
 def densenet() -> Builder:
     """A DenseNet-BC of growth 6: every layer reads all before it, normalised and cut first; means between blocks."""
     net, growth = Builder(("N", 3, 16, 16)), 6
@@ -143,7 +128,7 @@ def _classify(net: Builder, data: str, depth: int, path: Path) -> Path:
         (mobilenet_v2, 300_774_272, 3_469_760),
         # A depthwise convolution divides the sums of its 1000 classes.
         (partial(zoo.squeezenet, size=224), 349_151_936 + 1000, 1_231_552 + 1000),
-        (vgg11, 7_485_456_384 + 25088 * 256 + 256 * 256 + 256_000, 9_217_728 + 25088 * 256 + 256 * 256 + 256_000),
+        (zoo.vgg11, 7_485_456_384 + 25088 * 256 + 256 * 256 + 256_000, 9_217_728 + 25088 * 256 + 256 * 256 + 256_000),
     ],
 )
 def test_imports_and_runs_exactly(make: Callable[[Path], Path], macs: int, weights: int, tmp_path: Path) -> None:

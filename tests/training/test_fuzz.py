@@ -1,6 +1,7 @@
-"""Two thousand damaged configurations, checkpoints, records and logs: each is read, or refused in one sentence.
+"""Damaged configurations, checkpoints, records and logs: each is read, or refused in one sentence.
 
-In time, within memory, and without a stray or a lost file in the folder of the run.
+Three hundred of them in `make test`, two thousand in `make test-long`: in time, within memory, and without a stray or
+a lost file in the folder of the run.
 """
 
 import json
@@ -122,7 +123,7 @@ STEPS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", range(20))
+@pytest.mark.parametrize("batch", [*range(3), *(pytest.param(n, marks=pytest.mark.long) for n in range(3, 20))])
 def test_no_folder_crashes_hangs_or_loses_files(batch, finished, tmp_path):
     """What would break: a traceback, a hang, or a folder that is another one after it was looked at."""
     chance = random.Random(batch)
