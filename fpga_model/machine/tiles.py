@@ -165,3 +165,26 @@ class Cost:
     groups: int = 0
     read_bytes: int = 0
     write_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class BufferWords:
+    """Accesses of buffer words by COMPUTE: both copies of feature pages, weights, records.
+
+    `writes` are of one copy; the other gets the same. Rows outside the tensor count as read, though they need not be.
+    """
+
+    reads_a: int = 0
+    reads_b: int = 0
+    writes: int = 0
+    weights: int = 0
+    records: int = 0
+
+    def __add__(self, other: BufferWords) -> BufferWords:
+        return BufferWords(
+            self.reads_a + other.reads_a,
+            self.reads_b + other.reads_b,
+            self.writes + other.writes,
+            self.weights + other.weights,
+            self.records + other.records,
+        )

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from fpga_model.machine.accelerator import Accelerator, ceil_div
 from fpga_model.machine.platform import INTERVAL_UNIT, Platform
-from fpga_model.machine.tiles import DramRuns, Window
+from fpga_model.machine.tiles import BufferWords, DramRuns, Window
 
 CONVOLVE_DEPTH = 16
 """Cycles of a convolution beyond its line fetch, sums and drains: decode, pipeline, complete."""
@@ -136,6 +136,21 @@ def ragged(size: int, parallel: int) -> list[tuple[int, int]]:
     return [(parallel, size // parallel), (size % parallel, 1)] if size % parallel else [(parallel, size // parallel)]
 
 
+def group_sizes(
+    of: int, Tof: int, Toy: int, Nox: int, Gof: int, accelerator: Accelerator
+) -> Iterator[tuple[int, int, int]]:
+    """(maps, rows, how many) of the groups of a tile, each size once."""
+    columns = ceil_div(Nox, accelerator.Pox)
+    if Gof >= of + Tof:
+        # Not cut by groups of the convolution: whole weight words and a ragged last one.
+        groups = ragged(Tof, accelerator.Pof)
+    else:
+        groups = list(Counter(array_groups(of, Tof, Gof, accelerator.Pof)).items())
+    for maps, map_groups in groups:
+        for rows, row_groups in ragged(Toy, accelerator.Poy):
+            yield maps, rows, map_groups * row_groups * columns
+
+
 def convolve_costs(
     *, of: int, Tof: int, Toy: int, Nox: int, Gof: int, sums: int, reads: int, fetch: int, accelerator: Accelerator
 ) -> tuple[int, int, int, int]:
@@ -150,19 +165,12 @@ def convolve_costs(
         accelerator: the array.
     """
     length, slots = max(GROUP_FLOOR, sums), max(1, reads)
-    columns = ceil_div(Nox, accelerator.Pox)
-    if Gof >= of + Tof:
-        # Not cut by groups of the convolution: whole weight words and a ragged last one.
-        groups = ragged(Tof, accelerator.Pof)
-    else:
-        groups = list(Counter(array_groups(of, Tof, Gof, accelerator.Pof)).items())
     total = drains = count = 0
-    for maps, map_groups in groups:
-        for rows, row_groups in ragged(Toy, accelerator.Poy):
-            number, drain = map_groups * row_groups * columns, maps * rows * slots
-            total += number * max(length, drain)
-            drains += number * drain
-            count += number
+    for maps, rows, number in group_sizes(of, Tof, Toy, Nox, Gof, accelerator):
+        drain = maps * rows * slots
+        total += number * max(length, drain)
+        drains += number * drain
+        count += number
     last_maps = 1 + min((of + Tof - 1) % accelerator.Pof, (of + Tof - 1) % Gof, Tof - 1)
     last = last_maps * ((Toy - 1) % accelerator.Poy + 1) * slots
     # Every group but the last drains under the next one's sums; the last drain stands alone, the first sums, too.
@@ -179,3 +187,39 @@ def pool_cycles(window: Window, Tof: int, Toy: int, Nox: int, accelerator: Accel
     """Cycles of a pooling or a copy."""
     groups = Tof * Toy * ceil_div(Nox, accelerator.Pox)
     return groups * group_cycles(window, Nox, accelerator) + window.Nkx + POOL_DEPTH
+
+
+# --- buffer words -------------------------------------------------------------------------------------------------
+
+
+def convolve_words(
+    *,
+    of: int,
+    Tof: int,
+    Toy: int,
+    Nox: int,
+    Gof: int,
+    taps: tuple[int, int],
+    line: int,
+    reads: int,
+    accelerator: Accelerator,
+) -> BufferWords:
+    """What a convolution touches. `taps` are its steps and the products of a step, `line` the words of a row that one
+    step touches, `reads` the shortcut words of a row of a map; the rest as for `convolve_costs`."""
+    steps, products = taps
+    words = BufferWords()
+    for maps, rows, number in group_sizes(of, Tof, Toy, Nox, Gof, accelerator):
+        words += BufferWords(
+            reads_a=number * steps * line * rows,
+            reads_b=number * maps * rows * reads,
+            writes=number * maps * rows,
+            weights=number * steps * products,
+            records=number * maps,
+        )
+    return words
+
+
+def pool_words(window: Window, Tof: int, Toy: int, Nox: int, accelerator: Accelerator) -> BufferWords:
+    """What a pooling or a copy touches: each group reads the rows of its window and writes half a word."""
+    groups = Tof * Toy * ceil_div(Nox, accelerator.Pox)
+    return BufferWords(reads_b=groups * window.Nky * line_words(window, Nox, accelerator), writes=groups)

@@ -27,11 +27,11 @@ def estimate(plan: Plan) -> dict[str, LayerEstimate]:
     estimates: dict[str, LayerEstimate] = {}
     for name in plan.layers:
         pipeline = plan.pipeline(name)
-        tiles = pipeline.tiles()
+        totals = pipeline.totals()
         estimates[name] = LayerEstimate(
-            cycles=clock.layer(pipeline, tiles),
-            compute_cycles=sum(tile.compute for tile in tiles),
-            dram_read_bytes=sum(tile.parameters.bytes + tile.features.bytes for tile in tiles),
-            dram_write_bytes=sum(tile.store.bytes for tile in tiles),
+            cycles=clock.layer(pipeline, pipeline.tiles()),
+            compute_cycles=totals.compute,
+            dram_read_bytes=totals.parameter_bytes + totals.feature_bytes,
+            dram_write_bytes=totals.stored_bytes,
         )
     return estimates

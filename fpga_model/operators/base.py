@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from fpga_model.errors import UserError
 from fpga_model.machine.operations import ComputeOp
-from fpga_model.machine.tiles import Cost, Window
+from fpga_model.machine.tiles import BufferWords, Cost, Window
 from fpga_model.numerics.fixed_point import FloatArray, IntArray
 from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators.job import Job, TileExtent
@@ -109,6 +109,10 @@ class ComputeOperator(Operator):
     @abstractmethod
     def tile_cost(self, tile: TileExtent) -> Cost:
         """What a tile costs COMPUTE, from its sizes alone."""
+
+    @abstractmethod
+    def tile_words(self, tile: TileExtent) -> BufferWords:
+        """What a tile reads and writes of the buffers, from its sizes alone."""
 
     @property
     def added(self) -> Added | None:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from fpga_model.errors import UserError
 from fpga_model.machine.operations import ComputeOp
-from fpga_model.machine.tiles import Cost, PoolMode, Window
+from fpga_model.machine.tiles import BufferWords, Cost, PoolMode, Window
+from fpga_model.machine.timing import pool_words
 from fpga_model.numerics.fixed_point import FloatArray, IntArray, per_channel, requantise
 from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators.base import ComputeOperator, Operator, register
@@ -127,6 +128,9 @@ class Concatenation(ComputeOperator):
 
     def tile_cost(self, tile: TileExtent) -> Cost:
         return rows_cost(self.window(tile.inputs), tile)
+
+    def tile_words(self, tile: TileExtent) -> BufferWords:
+        return pool_words(self.window(tile.inputs), tile.Tof, tile.Toy, tile.output.width, tile.accelerator)
 
     def operation(self, job: Job) -> ComputeOp:
         return pool_rows(self, PoolMode.SUM, job)

@@ -12,8 +12,15 @@ import numpy.typing as npt
 
 from fpga_model.errors import UserError
 from fpga_model.machine.operations import ComputeOp, ConvolveOp
-from fpga_model.machine.tiles import Cost, ShortcutRead, Waits, Window
-from fpga_model.machine.timing import convolve_costs, fetch_cycles, shortcut_reads, step_cycles
+from fpga_model.machine.tiles import BufferWords, Cost, ShortcutRead, Waits, Window
+from fpga_model.machine.timing import (
+    convolve_costs,
+    convolve_words,
+    fetch_cycles,
+    line_words,
+    shortcut_reads,
+    step_cycles,
+)
 from fpga_model.numerics.fixed_point import MAX_SHIFT, FloatArray, Format, IntArray, per_channel, requantise
 from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators.base import ComputeOperator, Operator, register
@@ -251,6 +258,20 @@ class Convolution(ComputeOperator):
                 fetch=fetch,
                 accelerator=accelerator,
             )
+        )
+
+    def tile_words(self, tile: TileExtent) -> BufferWords:
+        accelerator, width = tile.accelerator, tile.output.width
+        return convolve_words(
+            of=tile.of,
+            Tof=tile.Tof,
+            Toy=tile.Toy,
+            Nox=width,
+            Gof=self.Gof,
+            taps=(self.Gif * self.Nky, self.Nkx),
+            line=line_words(self.window(tile.inputs), width, accelerator),
+            reads=shortcut_reads(self.shortcut.stride[1], accelerator) if self.shortcut and tile.adds else 0,
+            accelerator=accelerator,
         )
 
     @property

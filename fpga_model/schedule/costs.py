@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fpga_model.machine.accelerator import Accelerator, ceil_div
 from fpga_model.machine.platform import Platform
-from fpga_model.machine.tiles import FeatureTile
+from fpga_model.machine.tiles import BufferWords, FeatureTile
 from fpga_model.machine.timing import (
     LOAD_DONE,
     LOAD_FIRST_ADDRESS,
@@ -24,7 +24,7 @@ from fpga_model.schedule.dram import record_bytes, weight_bytes
 from fpga_model.schedule.tiling import DESTINATION, SHORTCUT, SOURCE, Extent, LayerShape, Tiling
 
 if TYPE_CHECKING:
-    from fpga_model.schedule.pipeline import TileDemand
+    from fpga_model.schedule.pipeline import TileDemand, Totals
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class TileCosts:
         platform: with an AXI port that fits the accelerator.
         travel: the roles whose tensors travel through DRAM.
         interleave: of the layer's sources that stay on chip, by their index.
-        demands: what the tiles of a pipeline demand, times: what a layer takes alone; kept for `Pipeline`.
+        demands: what the tiles of a pipeline demand; totals: their sums; times: what a layer takes alone. They are kept
+            for `Pipeline`.
     """
 
     shape: LayerShape
@@ -60,6 +61,8 @@ class TileCosts:
 
     def __post_init__(self) -> None:
         self._compute: dict[tuple[int, int, bool, int], int] = {}
+        self._words: dict[tuple[int, int, bool, int], BufferWords] = {}
+        self.totals: dict[Hashable, Totals] = {}
         self._loads: dict[tuple[int, int], Access] = {}
         self._stores: dict[tuple[int, int], Access] = {}
         self._ranks: dict[tuple[Tiling, bool], int] = {}
@@ -78,17 +81,32 @@ class TileCosts:
 
     def compute(self, tile: Extent) -> int:
         """Cycles of COMPUTE."""
+        key = self._extent_key(tile)
+        if key not in self._compute:
+            self._compute[key] = self.shape.operator.tile_cost(self._extent(tile, key)).cycles
+        return self._compute[key]
+
+    def words(self, tile: Extent) -> BufferWords:
+        """Accesses of buffer words by COMPUTE."""
+        key = self._extent_key(tile)
+        if key not in self._words:
+            self._words[key] = self.shape.operator.tile_words(self._extent(tile, key))
+        return self._words[key]
+
+    def _extent_key(self, tile: Extent) -> tuple[int, int, bool, int]:
+        """What the costs of a tile depend on: where its maps begin in a group, its size, shortcut and interleave."""
         of, Tof, _, Toy = tile
         shape = self.shape
         adds = shape.operator.added is not None and shape.shortcut_tile(*tile) is not None
         interleave = self.interleave.get(shape.operator.source_index(of))
         if interleave is None:
             interleave = shape.source_tile(*tile).interleave
-        key = (of % self._lanes if self._lanes > 1 else 0, (Tof << 20) | Toy, adds, interleave)
-        if key not in self._compute:
-            extent = TileExtent(shape.accelerator, shape.inputs, shape.output, of, Tof, Toy, adds, interleave)
-            self._compute[key] = shape.operator.tile_cost(extent).cycles
-        return self._compute[key]
+        return of % self._lanes if self._lanes > 1 else 0, (Tof << 20) | Toy, adds, interleave
+
+    def _extent(self, tile: Extent, key: tuple[int, int, bool, int]) -> TileExtent:
+        of, Tof, _, Toy = tile
+        shape = self.shape
+        return TileExtent(shape.accelerator, shape.inputs, shape.output, of, Tof, Toy, key[2], key[3])
 
     def parameters(self, Tof: int) -> Access:
         """The load of the records and weights of `Tof` maps."""

@@ -10,9 +10,10 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.tiles import FeatureTile
+from fpga_model.machine.tiles import BufferWords, FeatureTile
 from fpga_model.operators.convolution import Convolution
 from fpga_model.schedule.costs import NOTHING, Access, TileCosts
 from fpga_model.schedule.dram import weight_words
@@ -47,6 +48,22 @@ class TileDemand:
     loaded_pages: frozenset[int] = frozenset()
     used_pages: frozenset[int] = frozenset()
     stored_page: int | None = None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the tiles of a layer.
+
+    They are cycles of COMPUTE, bytes on the bus, buffer words that COMPUTE touches, weight words and records loaded.
+    """
+
+    compute: int
+    parameter_bytes: int
+    feature_bytes: int
+    stored_bytes: int
+    words: BufferWords
+    weights: int
+    records: int
 
 
 @dataclass
@@ -171,7 +188,7 @@ class Pipeline:
     loads_input: bool = False
     stores_own: bool = False
 
-    @property
+    @cached_property
     def _key(self) -> Hashable:
         """What its tiles depend on, besides the costs."""
         places = tuple(tuple(side.items()) for side in self.sides)
@@ -185,6 +202,32 @@ class Pipeline:
         if found is None:
             found = self.costs.demands[key] = tuple(self._tiles())
         return found
+
+    def totals(self) -> Totals:
+        """Sums over all tiles."""
+        found = self.costs.totals.get(self._key)
+        if found is None:
+            found = self.costs.totals[self._key] = self._sum()
+        return found
+
+    def _sum(self) -> Totals:
+        costs, shape, words, weights, records, last_of = self.costs, self.costs.shape, BufferWords(), 0, 0, None
+        for tile in self.tiling.tiles(shape.output):
+            words += costs.words(tile)
+            if shape.weights_per_map and tile[0] != last_of:
+                last_of = tile[0]
+                weights += weight_words(tile[1], shape.weights_per_map, shape.accelerator)
+                records += tile[1]
+        demands = self.tiles()
+        return Totals(
+            compute=sum(tile.compute for tile in demands),
+            parameter_bytes=sum(tile.parameters.bytes for tile in demands),
+            feature_bytes=sum(tile.features.bytes for tile in demands),
+            stored_bytes=sum(tile.store.bytes for tile in demands),
+            words=words,
+            weights=weights,
+            records=records,
+        )
 
     def alone(self, accelerator: Accelerator) -> int:
         """Cycles of the layer on its own; of the accelerator the depths of its parameter memories count."""

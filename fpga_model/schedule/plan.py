@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from fpga_model.errors import UserError
 from fpga_model.graph import Layer, LayerGraph
@@ -52,8 +53,6 @@ class Plan:
         accelerator, platform: what it runs on; the platform's AXI port fits the accelerator.
         layers: plans of the computed layers, in order.
         residents: tensors that stay on chip, where, under their layer's name.
-        dram: the DRAM regions.
-        parameters: where each layer's records and weights lie in theirs.
     """
 
     kind: Kind
@@ -62,11 +61,33 @@ class Plan:
     platform: Platform
     layers: dict[str, LayerPlan]
     residents: dict[str, FeatureTile]
-    dram: DramImage
-    parameters: dict[str, ParameterLayout]
+
+    @property
+    def dram(self) -> DramImage:
+        """The DRAM regions."""
+        return self._regions[0]
+
+    @property
+    def parameters(self) -> dict[str, ParameterLayout]:
+        """Where each layer's records and weights lie in theirs."""
+        return self._regions[1]
+
+    @cached_property
+    def _regions(self) -> tuple[DramImage, dict[str, ParameterLayout]]:
+        spilled = [layer.name for layer in self.graph.layers if layer.name not in self.residents]
+        return lay_out(self.graph, spilled, self.accelerator, self.platform)
 
     def pipeline(self, name: str) -> Pipeline:
         """The tiles of a layer as a pipeline."""
+        if name not in self._pipelines:
+            self._pipelines[name] = self._pipeline(name)
+        return self._pipelines[name]
+
+    @cached_property
+    def _pipelines(self) -> dict[str, Pipeline]:
+        return {}
+
+    def _pipeline(self, name: str) -> Pipeline:
         layer = self.layers[name]
         source = self.graph.input.name
         return Pipeline(
@@ -221,10 +242,8 @@ class _Planner:
             index += 1
         names = [facts.layer.name for facts in self.order]
         residents = {name: self.resident[name] for name in self.placed}
-        spilled = [name for name in names if name not in residents]
-        dram, parameters = lay_out(self.graph, spilled, self.accelerator, self.platform)
         plans = {name: self.plans[name] for name in names if name in self.plans}
-        return Plan(self.kind, self.graph, self.accelerator, self.platform, plans, residents, dram, parameters)
+        return Plan(self.kind, self.graph, self.accelerator, self.platform, plans, residents)
 
     def _place(self, name: str, pages: Pages) -> bool:
         """Put a new tensor into the first page that has room for it while it lives; False if none has."""

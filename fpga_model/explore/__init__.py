@@ -1,0 +1,1 @@
+"""All accelerators that a part holds, costed by the analytic model, and the best of them."""
