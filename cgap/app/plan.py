@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cgap.app import models
+from cgap.app.target_file import read_target
 from cgap.boundary.names import safe_name
 from cgap.lowering import ImportedModel, ImportOptions, import_onnx
 from fpga_model.errors import UserError
@@ -23,12 +24,16 @@ from fpga_model.schedule.schedule import Schedule, schedule_plan
 
 @dataclass(frozen=True)
 class Target:
-    """What a network is built for. `capability` is None for an accelerator that runs this one network."""
+    """What a network is built for. `capability` is None for an accelerator that runs this one network.
+
+    `config` is the file that names all the rest, if one does.
+    """
 
     platform: Platform
     accelerator: Accelerator
     kind: Kind
     capability: Capability | None = field(default_factory=Capability)
+    config: Path | None = None
 
     @classmethod
     def parse(
@@ -39,15 +44,18 @@ class Target:
         page_depth: int = Accelerator.page_depth,
         capabilities: Sequence[str] = (),
         specialise: bool = False,
+        config: Path | None = None,
     ) -> Target:
-        """From the command line's words. Raises UserError."""
+        """From the command line's words; a file stands in place of all but the capability. Raises UserError."""
+        declared = None if specialise else Capability.parse(capabilities)
+        if specialise and capabilities:
+            raise UserError("--specialise builds for what the network needs: leave out --capability")
+        if config is not None:
+            return cls(*read_target(config).parts(), declared, config)
         kinds = [kind.value for kind in Kind]
         if schedule not in kinds:
             raise UserError(f"no schedule {schedule!r}: choose {' or '.join(kinds)}")
         accelerator = Accelerator.parse(array, page_depth=page_depth)
-        declared = None if specialise else Capability.parse(capabilities)
-        if specialise and capabilities:
-            raise UserError("--specialise builds for what the network needs: leave out --capability")
         return cls(load_platform(platform), accelerator, Kind(schedule), declared)
 
     def options(self) -> list[str]:
@@ -55,7 +63,9 @@ class Target:
         accelerator, usual = self.accelerator, Capability()
         words = ["--platform", self.platform.name]
         words += ["--array", accelerator.array, "--schedule", self.kind.value]
-        if accelerator.page_depth != Accelerator.page_depth:
+        if self.config is not None:
+            words = ["--config", str(self.config)]
+        elif accelerator.page_depth != Accelerator.page_depth:
             words += ["--page-depth", str(accelerator.page_depth)]
         if self.capability is None:
             return [*words, "--specialise"]

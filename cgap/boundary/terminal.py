@@ -56,6 +56,18 @@ def doing(text: str) -> Iterator[None]:
         timer.cancel()
 
 
+@contextmanager
+def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, where that is a terminal; the block tells it how much is done, and of how much."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    shown = console(stderr=True)
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as progress:
+        bar = progress.add_task(printable(text), total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
 def say_json(value: object) -> None:
     """Print a value as JSON, in ASCII."""
     print(json.dumps(value, indent=2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from typing import Any
 
@@ -47,7 +47,7 @@ class Configuration:
 
     def on(self, platform: Platform) -> Platform:
         """The platform with a port of this width."""
-        return platform if platform.axi_bits == self.port_bits else replace(platform, axi_bits=self.port_bits)
+        return platform.with_port(self.port_bits)
 
     def to_json(self) -> dict[str, Any]:
         """Its fields, for `json.dump`."""

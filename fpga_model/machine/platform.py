@@ -98,6 +98,10 @@ class Platform:
         """This platform with an AXI port no wider than a feature word, so that no command moves part of a beat."""
         return replace(self, axi_bits=min(self.axi_bits, 8 * accelerator.feature_word_bytes))
 
+    def with_port(self, bits: int) -> Platform:
+        """This platform with a port of that width."""
+        return self if bits == self.axi_bits else replace(self, axi_bits=bits)
+
     def check_latencies(self) -> None:
         """Raise UserError if the DRAM answers sooner than the units can fetch commands and forget bursts.
 

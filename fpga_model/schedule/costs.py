@@ -63,6 +63,7 @@ class TileCosts:
         self._compute: dict[tuple[int, int, bool, int], int] = {}
         self._words: dict[tuple[int, int, bool, int], BufferWords] = {}
         self.totals: dict[Hashable, Totals] = {}
+        self._parameters: dict[int, Access] = {}
         self._loads: dict[tuple[int, int], Access] = {}
         self._stores: dict[tuple[int, int], Access] = {}
         self._ranks: dict[tuple[Tiling, bool], int] = {}
@@ -112,9 +113,12 @@ class TileCosts:
         """The load of the records and weights of `Tof` maps."""
         if not self.shape.weights_per_map:
             return NOTHING
-        records = record_bytes(Tof, self.accelerator, self.platform)
-        weights = weight_bytes(Tof, self.shape.weights_per_map, self.accelerator, self.platform)
-        return Access(records + weights, sum(load_cycles(size, 1, self.platform) for size in (records, weights)))
+        if Tof not in self._parameters:
+            records = record_bytes(Tof, self.accelerator, self.platform)
+            weights = weight_bytes(Tof, self.shape.weights_per_map, self.accelerator, self.platform)
+            cycles = load_cycles(records, 1, self.platform) + load_cycles(weights, 1, self.platform)
+            self._parameters[Tof] = Access(records + weights, cycles)
+        return self._parameters[Tof]
 
     def source(self, tile: Extent) -> Access:
         """The load of a tile's source, where it travels."""

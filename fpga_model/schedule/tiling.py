@@ -109,6 +109,16 @@ class LayerShape:
 
     def source_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile:
         """The part of its source that a tile needs, not yet placed."""
+        found = self._sources.get((of, Tof, oy, Toy))
+        if found is None:
+            found = self._sources[of, Tof, oy, Toy] = self._source_tile(of, Tof, oy, Toy)
+        return found
+
+    @cached_property
+    def _sources(self) -> dict[Extent, FeatureTile]:
+        return {}
+
+    def _source_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile:
         window = self.window
         top = max(0, oy * window.stride_y - window.pad_top)
         bottom = min(window.height, (oy + Toy - 1) * window.stride_y - window.pad_top + window.rows)

@@ -1,0 +1,138 @@
+"""`cgap explore`: from the command to a file that other commands take; stopped, resumed, and spread over workers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cgap.app import explore as app
+from cgap.app.explore import Exploration, ExploreRequest, Wishes, choose, explore
+from cgap.app.explore_table import draw_front
+from cgap.app.plan import Target, plan_model
+from cgap.app.target_file import read_target, target_text
+from fpga_model.errors import UserError
+from fpga_model.explore.space import Space
+from fpga_model.machine.accelerator import Accelerator
+from fpga_model.machine.platform import load_platform
+from fpga_model.models.simulator import simulate
+from fpga_model.schedule.plan import Kind
+
+FEW = Space(Pox=(8,), Poy=(4, 8), Pof=(2, 4), page_depths=(512,), weight_depths=(8192, 32768), port_bits=(64, 128))
+REQUEST = ExploreRequest("resnet20", "zcu104", space=replace(FEW, least_share=0), confirm=2)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Exploration:
+    return explore(replace(REQUEST, out=tmp_path_factory.mktemp("explore")))
+
+
+def test_best_design_is_what_its_file_builds(found: Exploration):
+    """Fails if `--config best.toml` is another machine than the one that was promised."""
+    best = found.best
+    assert best is not None
+    assert best.simulated_cycles is not None, "the best is confirmed"
+    target = Target.parse("", "", "", config=found.folder / "best.toml")
+    planned = plan_model("resnet20", target)
+    assert simulate(planned.schedule).cycles == best.simulated_cycles
+    assert planned.command("hls") == f"cgap hls resnet20 --config {found.folder / 'best.toml'}"
+    assert found.configurations == 32
+    assert json.loads((found.folder / "front.json").read_text())["best"] == best.to_json()
+    assert best.best_cycles == min(design.best_cycles for design in found.front)
+
+
+def test_stopped_exploration_goes_on(found: Exploration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Fails if finished pieces are worked out again, one that was cut short is trusted, or the result is another."""
+    lines = (found.folder / "designs.jsonl").read_bytes().splitlines()
+    (tmp_path / "designs.jsonl").write_bytes(b"\n".join([*lines[:3], lines[3][: len(lines[3]) // 2]]))
+    worked = []
+    work = app._work
+    monkeypatch.setattr(app, "_work", lambda task: worked.append(task[0]) or work(task))
+    again = explore(replace(REQUEST, out=tmp_path))
+    assert len(worked) == len(lines) - 3
+    assert again.reused == 3 * 4
+    assert again.to_json() == found.to_json()
+    worked.clear()
+    explore(replace(REQUEST, out=tmp_path))
+    assert not worked, "all is known, also what came after the line that was cut short"
+    explore(replace(REQUEST, platform="kv260", out=tmp_path))
+    assert len(worked) == len(lines), "designs of another platform are none of this one's"
+
+
+def test_several_processes_find_the_same(found: Exploration, tmp_path: Path):
+    """Fails if what several processes find depends on who is first."""
+    pytest.importorskip("joblib")
+    assert explore(replace(REQUEST, jobs=2, out=tmp_path)).to_json() == found.to_json()
+
+
+def test_two_dask_workers_find_the_same(found: Exploration, tmp_path: Path):
+    """Fails if the work cannot be handed to a Dask scheduler, or comes back changed."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        spread = explore(replace(REQUEST, scheduler=cluster.scheduler_address, out=tmp_path))
+    assert spread.to_json() == found.to_json()
+
+
+def test_absent_scheduler_is_one_sentence(tmp_path: Path):
+    """Fails if an address where nobody answers ends in a traceback."""
+    pytest.importorskip("distributed")
+    with pytest.raises(UserError, match="no Dask scheduler answers"):
+        explore(replace(REQUEST, scheduler="nonsense://", out=tmp_path))
+
+
+def test_wishes_are_kept(found: Exploration):
+    """Fails if a design beyond a limit is chosen, or with a target a larger one than is needed."""
+    platform, designs = load_platform("zcu104"), found.front
+    fastest = min(designs, key=lambda design: design.best_cycles)
+    best, _ = choose(designs, Wishes(target_ms=max(d.latency_ms for d in designs)), platform)
+    assert best is not None
+    assert best.blocks <= fastest.blocks
+    limited, _ = choose(designs, Wishes(max_dsp=128, max_bram=80), platform)
+    assert limited is not None
+    assert limited.dsp <= 128
+    assert limited.blocks <= 80
+    nothing, closest = choose(designs, Wishes(target_ms=1e-3), platform)
+    assert nothing is None
+    assert closest is not None
+    assert closest.objectives == fastest.objectives
+
+
+def test_figure(found: Exploration, tmp_path: Path):
+    """Fails if the front cannot be drawn, or an unknown ending is a traceback."""
+    pytest.importorskip("matplotlib")
+    draw_front(found, tmp_path / "front.svg")
+    assert (tmp_path / "front.svg").read_text().startswith("<?xml")
+    with pytest.raises(UserError, match=r"--figure .*front\.xyz"):
+        draw_front(found, tmp_path / "front.xyz")
+
+
+FAULTS = {
+    "unknown": ("depth = 4", "no field depth; there are platform, array"),
+    "text": ('page_depth = "deep"', "page_depth: "),
+    "schedule": ('schedule = "fast"', "no schedule 'fast'"),
+    "array": ('array = "8x8"', "write it as PoxxPoyxPof"),
+    "port": ("port_bits = 100", "port_bits is 100; it must be 32, 64"),
+    "wide port": ("port_bits = 512", "no more than the 128 of platform zcu104"),
+    "platform": ('platform = "zcu14"', "did you mean zcu104"),
+    "not TOML": ("= 4", "not valid TOML"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faulty_target_files_name_the_field(fault: str, tmp_path: Path):
+    """Fails if a fault in the file is accepted, or its message does not say what to mend."""
+    line, message = FAULTS[fault]
+    (tmp_path / "target.toml").write_text(line)
+    with pytest.raises(UserError, match=message):
+        read_target(tmp_path / "target.toml").parts()
+
+
+def test_target_file_holds_all_sizes(tmp_path: Path, found: Exploration):
+    """Fails if a size is written that is not read back."""
+    configuration = replace(found.front[0].configuration, pages=3, port_bits=64, kind=Kind.LAYERWISE)
+    (tmp_path / "t.toml").write_text(target_text("zcu104", configuration, "made by a test"))
+    platform, accelerator, kind = read_target(tmp_path / "t.toml").parts()
+    assert accelerator == configuration.accelerator != Accelerator()
+    assert (platform.axi_bits, kind) == (64, Kind.LAYERWISE)
