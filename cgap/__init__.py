@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 from fpga_model.lazy import exporter
 
 if TYPE_CHECKING:
-    from cgap.app.build import HlsRequest, build_hls
+    from cgap.app.build import BuildRequest, build_accelerator
     from cgap.app.export import export_run
     from cgap.app.plan import Planned, Target, plan_model
     from cgap.app.report import LoweringReport, Report, read_report
+    from cgap.backends.common.backend import Backend, Build, Design, LayerFigures, Result
+    from cgap.backends.hls.backend import HlsBackend
+    from cgap.backends.rtl.backend import RtlBackend
     from cgap.lowering import ImportedModel, ImportOptions, QdqModel, QuantiseOptions, export_qdq, import_onnx, quantise
     from cgap.lowering.registration import OperatorSupport, register_operator
     from cgap.plasticity import (
@@ -33,23 +36,30 @@ if TYPE_CHECKING:
 __version__ = "0.2.0.dev0"
 
 __all__ = [
+    "Backend",
+    "Build",
+    "BuildRequest",
     "Config",
-    "HlsRequest",
+    "Design",
+    "HlsBackend",
     "ImportOptions",
     "ImportedModel",
     "IndexMap",
+    "LayerFigures",
     "LoweringReport",
     "OperatorSupport",
     "Planned",
     "QdqModel",
     "QuantiseOptions",
     "Report",
+    "Result",
+    "RtlBackend",
     "Saliency",
     "Space",
     "Spaces",
     "Target",
     "__version__",
-    "build_hls",
+    "build_accelerator",
     "export_model",
     "export_qdq",
     "export_run",
@@ -71,10 +81,13 @@ __all__ = [
 __getattr__ = exporter(
     __name__,
     {
-        "cgap.app.build": ("HlsRequest", "build_hls"),
+        "cgap.app.build": ("BuildRequest", "build_accelerator"),
         "cgap.app.export": ("export_run",),
         "cgap.app.plan": ("Planned", "Target", "plan_model"),
         "cgap.app.report": ("LoweringReport", "Report", "read_report"),
+        "cgap.backends.common.backend": ("Backend", "Build", "Design", "LayerFigures", "Result"),
+        "cgap.backends.hls.backend": ("HlsBackend",),
+        "cgap.backends.rtl.backend": ("RtlBackend",),
         "cgap.lowering": (
             "ImportOptions",
             "ImportedModel",

@@ -383,15 +383,16 @@ def hls(
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL")] = None,
 ) -> None:
     """Emit a C-simulated HLS accelerator with its report."""
-    from cgap.app.build import HlsRequest, build_hls
+    from cgap.app.build import BuildRequest, build_accelerator
     from cgap.app.plan import Target
     from cgap.app.report_table import print_report
+    from cgap.backends.hls.backend import HlsBackend
     from cgap.lowering import ImportOptions
 
     target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise, config)
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
-    request = HlsRequest(model, target, images, csim, test_set, images_file, out, reading)
-    folder, report = build_hls(request, say=_doing)
+    request = BuildRequest(model, target, HlsBackend(), images, csim, test_set, images_file, out, reading)
+    folder, report = build_accelerator(request, say=_doing)
     print_report(report, console(), layers)
     say(f"wrote {folder}")
     if any(run is not None and run.mismatches for run in report.runs.values()):
@@ -422,15 +423,18 @@ def rtl(
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL_rtl")] = None,
 ) -> None:
     """Emit the accelerator in SystemVerilog with its program, and simulate it."""
+    from cgap.app.build import BuildRequest, build_accelerator
     from cgap.app.plan import Target
     from cgap.app.report_table import print_report
-    from cgap.app.rtl import RtlRequest, build_rtl
+    from cgap.backends.rtl.backend import RtlBackend
     from cgap.lowering import ImportOptions
 
     target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise, config)
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
-    request = RtlRequest(model, target, images, simulate, images_file, out, reading)
-    folder, report = build_rtl(request, say=_doing)
+    request = BuildRequest(
+        model, target, RtlBackend(), images, simulate, images_file=images_file, out=out, reading=reading
+    )
+    folder, report = build_accelerator(request, say=_doing)
     print_report(report, console(), layers)
     say(f"wrote {folder}")
 
@@ -463,13 +467,17 @@ def sim(
     """Cycles and DRAM bytes of a network, analytic, simulated and, with --rtl, in the RTL."""
     from cgap.app.plan import Target
     from cgap.app.report_table import print_report
-    from cgap.app.sim import simulate_model, simulate_rtl
+    from cgap.app.sim import run_model, simulate_model
     from cgap.lowering import ImportOptions
 
     reading = ImportOptions.parse(shape, inputs, outputs, image_range)
     target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise, config)
     if rtl:
-        report = simulate_rtl(model, target, images, note, trace=trace, images_file=images_file, options=reading)
+        from cgap.backends.rtl.backend import RtlBackend
+
+        report = run_model(
+            model, target, [RtlBackend()], images, note, trace=trace, images_file=images_file, options=reading
+        )
     else:
         with doing("importing, quantising, scheduling and simulating"):
             report = simulate_model(model, target, trace, reading)

@@ -188,7 +188,7 @@ def test_importing_a_package_imports_nothing_but_its_own(package):
 
 def test_an_exported_name_imports_no_more_than_it_needs():
     """Fails if lowering a network needs PyTorch, or timing one needs ONNX."""
-    assert "torch" not in imported_by("from cgap import import_onnx, quantise, build_hls, plan_model")
+    assert "torch" not in imported_by("from cgap import import_onnx, quantise, build_accelerator, plan_model")
     assert imported_by("from fpga_model import build_schedule, simulate") <= {
         "fpga_model",
         "numpy",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,13 @@ import numpy.typing as npt
 from cgap.app import models
 from cgap.app.inputs import Inputs, load_inputs, load_test_set
 from cgap.app.plan import Planned, Target, build_name
-from cgap.app.report import C_SIMULATION, Accuracy, Report, Run, write_report
-from cgap.app.reporting import NOT_MEASURED, Costs, Executed, make_report
+from cgap.app.report import Accuracy, Report, write_report
+from cgap.app.reporting import NOT_MEASURED, Costs, make_report
 from cgap.app.trace import trace_json
-from cgap.backends.hls import Header, emit_hls, find_ap_include, find_compiler, run_csim, write_vectors, write_weights
+from cgap.backends.common.backend import Backend, Build, Design, Result
+from cgap.backends.common.templates import Header
+from cgap.backends.common.vectors import write_vectors
+from cgap.backends.hls.backend import HlsBackend
 from cgap.boundary.files import write_atomic
 from cgap.boundary.folders import Origin, replace_folder
 from cgap.lowering import ImportedModel, ImportOptions, export_qdq, import_onnx, quantise
@@ -28,8 +30,7 @@ from cgap.lowering.quantisation.quality import measure
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.models.golden import StoredTensors, run_reference
-from fpga_model.schedule.plan import Kind
-from fpga_model.schedule.schedule import Schedule, build_schedule
+from fpga_model.schedule.schedule import build_schedule
 
 Say = Callable[[str], None]
 
@@ -105,28 +106,42 @@ def kept_note(imported: ImportedModel, fixed: FixedGraph) -> str | None:
 
 
 @dataclass(frozen=True)
-class HlsRequest:
-    """What `cgap hls` is asked for; `out` is build/NAME when None."""
+class BuildRequest:
+    """What `cgap hls` and `cgap rtl` are asked for.
+
+    Attributes:
+        model: a shipped network or a path.
+        target: what it is built for.
+        backend: emits and runs.
+        images: how many are run, compared and scored.
+        run: whether what is emitted is run.
+        test_set: measure accuracy on the whole test set of CIFAR-10.
+        images_file: the user's own images.
+        out: the folder to write; build/NAME, for other backends than HLS with their name behind it, when None.
+        reading: what is made of a file that leaves something open.
+    """
 
     model: str
     target: Target
+    backend: Backend = field(default_factory=HlsBackend)
     images: int = 100
-    csim: bool = True
+    run: bool = True
     test_set: bool = False
     images_file: Path | None = None
     out: Path | None = None
     reading: ImportOptions = field(default_factory=ImportOptions)
 
 
-def build_hls(request: HlsRequest, say: Say) -> tuple[Path, Report]:
+def build_accelerator(request: BuildRequest, say: Say) -> tuple[Path, Report]:
     """Make the whole build folder; returns it with its report. A failure leaves an earlier folder as it was.
 
     Raises:
-        UserError: the input is at fault, or what C simulation needs is missing.
+        UserError: the input is at fault, or what the backend needs to run is missing.
+        RuntimeError: executions that must agree do not, which is a defect of this program.
     """
-    if request.csim:
-        find_compiler()
-        find_ap_include()
+    backend = request.backend
+    if request.run:
+        backend.require()
     say("importing, quantising and scheduling")
     compiled = compile_model(request.model, request.target, request.images_file, request.reading)
     if compiled.imported.host:
@@ -135,30 +150,28 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, Report]:
     if note:
         say(note)
     test_set = load_test_set() if request.test_set else None
-    folder = request.out or Path("build") / compiled.name
+    inputs = compiled.inputs.first(request.images)
+    suffix = "" if backend.folder == HlsBackend.folder else f"_{backend.folder}"
+    folder = request.out or Path("build") / f"{compiled.name}{suffix}"
     with replace_folder(folder, origin(compiled.onnx, compiled.imported), say) as new:
         costs = Costs.of(compiled.schedule)
-        layerwise = _layerwise(compiled)
-        say("emitting C++, weights and golden vectors")
+        say(f"emitting {backend.title}, program, weights and golden vectors")
         _write_network(compiled, new)
-        _write_hls(compiled, layerwise, costs, new)
-        stored = write_vectors(compiled.fixed, compiled.inputs.first(request.images).integers(), new / "vectors")
-        quality = measure(compiled.imported, compiled.fixed, compiled.inputs.first(request.images).images, stored)
+        build = backend.emit(design_of(compiled, costs, backend), new)
+        stored = write_vectors(compiled.fixed, inputs.integers(), new / "vectors")
+        quality = measure(compiled.imported, compiled.fixed, inputs.images, stored)
         say("checking the integers against onnxruntime")
         check_onnxruntime(compiled, stored, new)
         if test_set is None:
-            accuracy = classify(compiled.imported, compiled.fixed, compiled.inputs.first(request.images), stored)
+            accuracy = classify(compiled.imported, compiled.fixed, inputs, stored)
         else:
             say(f"measuring accuracy on {len(test_set.images):,} images")
             accuracy = classify(compiled.imported, compiled.fixed, test_set, None)
-        runs = {}
-        if request.csim:
-            say("compiling the C++ and simulating it")
-            runs[C_SIMULATION] = _simulate_cpp(compiled, new, say)
+        runs = {backend.name: run_backend(backend, build, inputs, say)} if request.run else {}
         report = make_report(
             compiled,
             costs,
-            command=compiled.command("hls"),
+            command=compiled.command(backend.folder),
             dataset=compiled.inputs.dataset,
             accuracy=accuracy,
             quality=quality,
@@ -169,12 +182,19 @@ def build_hls(request: HlsRequest, say: Say) -> tuple[Path, Report]:
     return folder, report
 
 
-def _layerwise(compiled: Compiled) -> Schedule:
-    """The layerwise schedule, whose commands every layer runs when it is alone."""
-    schedule = compiled.schedule
-    if schedule.kind is Kind.LAYERWISE:
-        return schedule
-    return build_schedule(compiled.fixed, schedule.accelerator, schedule.platform, Kind.LAYERWISE)
+def design_of(compiled: Compiled, costs: Costs, backend: Backend) -> Design:
+    """What a backend emits of a compiled network."""
+    header = Header(compiled.name, compiled.imported.sha256, compiled.command(backend.folder))
+    return Design(compiled.schedule, compiled.capability, header, costs.analytic, costs.simulation)
+
+
+def run_backend(backend: Backend, build: Build, inputs: Inputs, say: Say) -> Result:
+    """Run images on what a backend emitted, and say what differs."""
+    say(f"compiling {backend.title} and running {len(inputs.images):,} images in it")
+    result = backend.run(build, inputs.integers())
+    for line in result.differences:
+        say(line)
+    return result
 
 
 def _write_network(compiled: Compiled, folder: Path) -> None:
@@ -182,31 +202,6 @@ def _write_network(compiled: Compiled, folder: Path) -> None:
     export_qdq(compiled.fixed, folder / "quantised.onnx")
     write_atomic(folder / "graph.json", json.dumps(compiled.fixed.graph.to_json(), indent=1) + "\n")
     write_atomic(folder / "schedule.json", compiled.schedule.to_json())
-
-
-def _write_hls(compiled: Compiled, layerwise: Schedule, costs: Costs, folder: Path) -> None:
-    schedule = compiled.schedule
-    header = Header(compiled.name, compiled.imported.sha256, compiled.command("hls"))
-    figures = {}
-    for name in costs.simulation.layers:
-        closed, measured = costs.layer(name)
-        figures[name] = {
-            "cycles (analytic)": closed.cycles,
-            "cycles (simulated)": measured.cycles,
-            "bound": measured.bound,
-            "DRAM bytes read": measured.dram_read_bytes,
-            "DRAM bytes written": measured.dram_write_bytes,
-        }
-    emit_hls(schedule, layerwise, header, figures, folder / "hls", compiled.capability)
-    write_weights(schedule, folder)
-    write_atomic(folder / "program.bin", schedule.program_bytes())
-
-
-def _simulate_cpp(compiled: Compiled, folder: Path, say: Say) -> Executed:
-    result = run_csim(folder, compiled.fixed.graph, workers=min(2, os.cpu_count() or 1))
-    for line in result.differences:
-        say(line)
-    return Executed(Run(images=result.images, mismatches=result.mismatches, seconds=result.seconds))
 
 
 def check_onnxruntime(compiled: Compiled, stored: StoredTensors, folder: Path) -> None:

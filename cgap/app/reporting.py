@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cgap import __version__
@@ -42,6 +42,7 @@ from fpga_model.schedule.schedule import Schedule
 
 if TYPE_CHECKING:
     from cgap.app.plan import Planned
+    from cgap.backends.common.backend import Result
     from cgap.lowering.quantisation.quality import Quality
 
 NOT_MEASURED = Accuracy(images=0, real=None, fixed=None)
@@ -64,14 +65,6 @@ class Costs:
         return self.analytic[name], self.simulation.layers[name]
 
 
-@dataclass(frozen=True)
-class Executed:
-    """What a backend did: the run, and cycles, bytes read and bytes written of an image by layer, where it counts."""
-
-    run: Run
-    layers: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
-
-
 def make_report(
     planned: Planned,
     costs: Costs,
@@ -80,7 +73,7 @@ def make_report(
     dataset: str | None,
     accuracy: Accuracy = NOT_MEASURED,
     quality: Mapping[str, Quality] | None = None,
-    runs: Mapping[str, Executed] | None = None,
+    runs: Mapping[str, Result] | None = None,
 ) -> Report:
     """Everything measured on one build; what was not measured is None.
 
@@ -109,8 +102,14 @@ def make_report(
         layers=layers,
         totals=_totals(costs, layers),
         limits=limits(schedule),
-        runs={name: runs[name].run if name in runs else None for name in (C_SIMULATION, RTL)},
+        runs={name: _run(runs.get(name)) for name in (C_SIMULATION, RTL)},
     )
+
+
+def _run(result: Result | None) -> Run | None:
+    if result is None:
+        return None
+    return Run(images=result.images, mismatches=result.mismatches, seconds=result.seconds)
 
 
 def _network(planned: Planned) -> Network:
@@ -190,14 +189,14 @@ def _memory(schedule: Schedule) -> Memory:
     )
 
 
-def _figures(index: int, analytic: int, simulated: int, runs: Mapping[str, Executed], layer: str) -> Figures:
-    """One quantity of a layer, the one at `index` of what backends measure."""
+def _figures(quantity: str, analytic: int, simulated: int, runs: Mapping[str, Result], layer: str) -> Figures:
+    """One quantity of a layer, the one that is called so in `LayerFigures`."""
     found: Figures = dict.fromkeys(BACKENDS)
     found |= {ANALYTIC: analytic, SIMULATED: simulated}
-    return found | {name: there.layers[layer][index] for name, there in runs.items() if there.layers}
+    return found | {name: getattr(run.layers[layer], quantity) for name, run in runs.items() if run.layers}
 
 
-def _layer(name: str, costs: Costs, quality: Quality | None, runs: Mapping[str, Executed]) -> LayerReport:
+def _layer(name: str, costs: Costs, quality: Quality | None, runs: Mapping[str, Result]) -> LayerReport:
     schedule = costs.schedule
     graph, accelerator = schedule.graph, schedule.accelerator
     layer, shapes, output = graph.layer(name), graph.input_shapes(name), graph.shape(name)
@@ -226,9 +225,9 @@ def _layer(name: str, costs: Costs, quality: Quality | None, runs: Mapping[str, 
             "dram read": measured.busy[Unit.LOAD],
             "dram write": measured.busy[Unit.STORE],
         },
-        cycles=_figures(0, closed.cycles, measured.cycles, runs, name),
-        dram_read_bytes=_figures(1, closed.dram_read_bytes, measured.dram_read_bytes, runs, name),
-        dram_write_bytes=_figures(2, closed.dram_write_bytes, measured.dram_write_bytes, runs, name),
+        cycles=_figures("cycles", closed.cycles, measured.cycles, runs, name),
+        dram_read_bytes=_figures("read_bytes", closed.dram_read_bytes, measured.dram_read_bytes, runs, name),
+        dram_write_bytes=_figures("write_bytes", closed.dram_write_bytes, measured.dram_write_bytes, runs, name),
         traffic=Traffic(
             parameters=moved[0].get(PARAMETERS, 0),
             input=moved[0].get(INPUT, 0),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,39 @@ def run_float(
     _check_images(graph, images)
     _check_memory(graph, images, keep)
     return _run(graph, images, keep, lambda layer, inputs: layer.operator.forward(inputs, parameters.get(layer.name)))
+
+
+def stream_float(
+    graph: LayerGraph, parameters: Mapping[str, FloatParameters], images: FloatArray
+) -> Iterator[tuple[str, FloatArray]]:
+    """Run the real-valued network layer by layer, with the numbers of `run_float`.
+
+    Yields:
+        The name and the output of every layer, in graph order. A tensor is forgotten when its last reader has run, so
+        that memory does not grow with the depth of the network.
+
+    Raises:
+        UserError: images of another size.
+    """
+    _check_images(graph, images)
+    _check_memory(graph, images, ())
+    last_use = {source: layer.name for layer in graph.layers for source in layer.inputs}
+    batch = _batch_size(graph)
+    starts = range(0, max(len(images), 1), batch)
+    live: dict[str, list[FloatArray]] = {}
+    for layer in graph.layers:
+        given = parameters.get(layer.name)
+        live[layer.name] = [
+            layer.operator.forward(
+                [live[source][part] for source in layer.inputs] or [images[start : start + batch]], given
+            )
+            for part, start in enumerate(starts)
+        ]
+        for source in {source for source in layer.inputs if last_use[source] == layer.name}:
+            del live[source]
+        yield layer.name, np.concatenate(live[layer.name])
+        if layer.name not in last_use:
+            del live[layer.name]
 
 
 def _run(

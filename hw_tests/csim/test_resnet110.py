@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cgap.app import models
-from cgap.app.build import HlsRequest, build_hls
+from cgap.app.build import BuildRequest, build_accelerator
 from cgap.app.plan import Target
 from cgap.app.report import Report
 
@@ -18,7 +18,7 @@ RESIDENT = Target.parse("zcu104", "8x8x4", "resident")
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Report:
     out: Path = tmp_path_factory.mktemp("build") / "resnet110"
-    return build_hls(HlsRequest("resnet110", RESIDENT, images=20, out=out), say=print)[1]
+    return build_accelerator(BuildRequest("resnet110", RESIDENT, images=20, out=out), say=print)[1]
 
 
 @pytest.mark.slow

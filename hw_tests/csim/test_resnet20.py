@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cgap.app.build import HlsRequest, build_hls, compile_model
+from cgap.app.build import BuildRequest, build_accelerator, compile_model
 from cgap.app.plan import Target
 from cgap.app.report import Report, read_report
 from cgap.backends.hls import run_csim
@@ -18,13 +18,13 @@ RESIDENT = Target.parse("zcu104", "8x8x4", "resident")
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> tuple[Path, Report]:
-    request = HlsRequest("resnet20", RESIDENT, images=IMAGES, out=tmp_path_factory.mktemp("build") / "resnet20")
-    return build_hls(request, say=print)
+    request = BuildRequest("resnet20", RESIDENT, images=IMAGES, out=tmp_path_factory.mktemp("build") / "resnet20")
+    return build_accelerator(request, say=print)
 
 
 @pytest.mark.slow
 def test_every_stored_tensor_of_100_images_is_the_reference_s_and_onnxruntime_s(built):
-    """`build_hls` itself raises where onnxruntime differs in any stored tensor."""
+    """`build_accelerator` itself raises where onnxruntime differs in any stored tensor."""
     _, report = built
     assert report.runs["c_simulation"].images == IMAGES
     assert report.runs["c_simulation"].mismatches == 0
@@ -73,8 +73,8 @@ def test_the_network_is_at_most_half_of_the_dense_one(built):
 
 @pytest.mark.slow
 def test_emitted_files_repeat(built, tmp_path):
-    request = HlsRequest("resnet20", RESIDENT, images=IMAGES, csim=False, out=tmp_path / "resnet20")
-    again, _ = build_hls(request, say=print)
+    request = BuildRequest("resnet20", RESIDENT, images=IMAGES, run=False, out=tmp_path / "resnet20")
+    again, _ = build_accelerator(request, say=print)
     for folder in ("hls", "vectors"):
         for path in sorted((again / folder).rglob("*")):
             if path.is_file():

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from cgap import cli
-from cgap.app.build import HlsRequest, build_hls, compile_model
+from cgap.app.build import BuildRequest, build_accelerator, compile_model
 from cgap.app.plan import Target, build_name
-from cgap.app.report import Report, Run, read_report
-from cgap.app.reporting import NOT_MEASURED, Executed
+from cgap.app.report import Report, read_report
+from cgap.app.reporting import NOT_MEASURED
 from cgap.app.sim import simulate_model
+from cgap.backends.common.backend import Result
+from cgap.backends.hls.backend import HlsBackend
 from fpga_model.errors import UserError
 from tests.lowering.models import Builder, residual_net
 
@@ -92,8 +94,8 @@ def network(tmp_path_factory) -> Path:
 
 
 def build(network: Path, out: Path, target: Target = TARGET, **changes) -> tuple[Path, Report]:
-    request = HlsRequest(str(network), target, **{"images": 5, "csim": False, "out": out, **changes})
-    return build_hls(request, say=lambda text: None)
+    request = BuildRequest(str(network), target, **{"images": 5, "run": False, "out": out, **changes})
+    return build_accelerator(request, say=lambda text: None)
 
 
 @pytest.fixture(scope="module")
@@ -317,17 +319,16 @@ def test_an_unknown_model_is_one_line_and_exit_code_2(command):
 
 
 def test_mismatches_fail_the_command(network, tmp_path, monkeypatch, capsys):
-    from cgap.app import build as module
-
-    executed = Executed(Run(images=5, mismatches=3, seconds=0.1))
-    monkeypatch.setattr(module, "_simulate_cpp", lambda *_arguments: executed)
-    monkeypatch.setattr(module, "find_ap_include", lambda: None)
-    monkeypatch.setattr(module, "find_compiler", lambda: None)
+    result = Result(5, {}, None, None, None, mismatches=3, seconds=0.1, differences=("row 2 differs",))
+    monkeypatch.setattr(HlsBackend, "run", lambda *_arguments: result)
+    monkeypatch.setattr(HlsBackend, "require", lambda *_arguments: None)
     monkeypatch.setattr(sys, "argv", ["cgap", "hls", str(network), "--images", "5", "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 1
-    assert "differs from the integer reference" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "differs from the integer reference" in said.err
+    assert "row 2 differs" in said.out
     run = read_report(tmp_path / "out").runs["c_simulation"]
     assert run is not None
     assert run.mismatches == 3

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from rich.console import Console
 
-from cgap.app.build import HlsRequest, build_hls
+from cgap.app.build import BuildRequest, build_accelerator
 from cgap.app.plan import Target
 from cgap.app.report import read_report
 from cgap.app.report_table import print_report
@@ -44,8 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = Path.cwd()
     os.chdir(root / "in" / "work")
     try:
-        request = HlsRequest(path.name, Target.parse("zcu104", "8x8x4", "resident"), images=2, csim=False)
-        built, _ = build_hls(request, say=lambda text: None)
+        request = BuildRequest(path.name, Target.parse("zcu104", "8x8x4", "resident"), images=2, run=False)
+        built, _ = build_accelerator(request, say=lambda text: None)
     finally:
         os.chdir(before)
     return root / "in" / "work" / built

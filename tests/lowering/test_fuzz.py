@@ -19,7 +19,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from cgap.app.build import HlsRequest, build_hls
+from cgap.app.build import BuildRequest, build_accelerator
 from cgap.app.plan import Target
 from cgap.app.reporting import Costs
 from cgap.lowering import export_qdq, import_onnx, quantise
@@ -310,7 +310,8 @@ def build(path: Path) -> None:
     """All that `cgap hls` writes, in the folder `build`, which is removed again; or a refusal."""
     out = Path("build")
     try:
-        build_hls(HlsRequest(str(path), Target.parse("zcu104", "8x8x4", "resident"), 1, csim=False, out=out), print)
+        target = Target.parse("zcu104", "8x8x4", "resident")
+        build_accelerator(BuildRequest(str(path), target, images=1, run=False, out=out), print)
     except UserError:
         assert not out.exists()
     else:

@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from cgap.app.build import HlsRequest, build_hls
+from cgap.app.build import BuildRequest, build_accelerator
 from cgap.app.plan import Target
 from cgap.lowering import import_onnx
 from cgap.lowering.onnx import read, runtime
@@ -50,7 +50,7 @@ def external(tmp_path: Path) -> Path:
 
 
 def build(path: Path, out: Path) -> Path:
-    return build_hls(HlsRequest(str(path), TARGET, 2, csim=False, out=out), say=lambda text: None)[0]
+    return build_accelerator(BuildRequest(str(path), TARGET, images=2, run=False, out=out), say=lambda text: None)[0]
 
 
 # What is built is what was read
@@ -99,7 +99,7 @@ def test_two_models_of_one_name_do_not_replace_one_another(tmp_path: Path, monke
         residual_net(tmp_path / name / "net.onnx", (4, 5 + (name == "b")), size=32)
 
     def build_named(model: str) -> Path:
-        return build_hls(HlsRequest(model, TARGET, 1, csim=False), say=lambda text: None)[0]
+        return build_accelerator(BuildRequest(model, TARGET, images=1, run=False), say=lambda text: None)[0]
 
     before = (build_named("a/net.onnx") / "model.onnx").read_bytes()
     with pytest.raises(UserError, match=r"build/net was made from another model, .*/a/net\.onnx: .*--out"):

@@ -7,11 +7,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from cgap.boundary.locks import scratch
 from cgap.boundary.processes import ToolError, run_tool, run_tools
@@ -52,6 +55,7 @@ class CsimResult:
         compile_seconds: wall time of the compiler; 0 if it did not run.
         layers: by layer, in order; a bench of single layers compares each one's own output.
         differences: the first differences, as the test bench describes them.
+        outputs: every output of the network as it lay in DRAM, int8 [N, C, H, W]; empty of a bench of single layers.
     """
 
     images: int
@@ -60,6 +64,7 @@ class CsimResult:
     compile_seconds: float
     layers: tuple[LayerResult, ...]
     differences: tuple[str, ...] = ()
+    outputs: Mapping[str, npt.NDArray[np.int8]] = field(default_factory=dict)
 
     @property
     def compared(self) -> int:
@@ -144,6 +149,7 @@ def run_bench(
     images: int | None = None,
     workers: int = 1,
     options: Sequence[str] = (),
+    vectors: Path | None = None,
 ) -> CsimResult:
     """Run a compiled test bench on a build.
 
@@ -154,30 +160,35 @@ def run_bench(
         images: how many images to run; all that there are vectors for when None.
         workers: processes that share the images.
         options: more options of the test bench.
+        vectors: images and golden values; those of the build when None.
 
     Raises:
         UserError: the program cannot do its work, for example because a file is missing or too short.
     """
+    vectors = vectors or build / "vectors"
     if images is None:
-        images = int(json.loads((build / "vectors" / "manifest.json").read_text("utf-8"))["images"])
+        images = int(json.loads((vectors / "manifest.json").read_text("utf-8"))["images"])
     shares = _shares(images, max(1, workers))
     files = {
         "program": "program.bin",
         "weights": "weights.bin",
-        "vectors": "vectors",
         "network": "hls/network.txt",
     }
     paths = [word for option, file in files.items() for word in (f"--{option}", str(build / file))]
+    paths += ["--vectors", str(vectors)]
     start = time.perf_counter()
     with scratch() as folder:
         results = [folder / f"result{k}.json" for k in range(len(shares))]
-        commands = [
-            [str(binary), *paths, *options, "--result", str(result), "--first", str(first), "--images", str(count)]
-            for result, (first, count) in zip(results, shares, strict=True)
-        ]
+        commands = [[str(binary), *paths, *options] for _ in shares]
+        for command, result, (first, count) in zip(commands, results, shares, strict=True):
+            command += ["--result", str(result), "--outputs", str(result.with_suffix(".bin"))]
+            command += ["--first", str(first), "--images", str(count)]
         outputs = run_tools(commands, "the C simulation failed", accept=(0, EXIT_DIFFERENT))
+        seconds = time.perf_counter() - start
         documents = [json.loads(result.read_text("utf-8")) for result in results]
-    return _combine(graph, documents, outputs, time.perf_counter() - start)
+        made = [result.with_suffix(".bin") for result in results]
+        tensors = _outputs(graph, b"".join(file.read_bytes() for file in made if file.exists()))
+    return replace(_combine(graph, documents, outputs, seconds), outputs=tensors)
 
 
 def run_csim(
@@ -189,6 +200,7 @@ def run_csim(
     workers: int = 1,
     ap_include: Path | None = None,
     optimise: str = "-O2",
+    vectors: Path | None = None,
 ) -> CsimResult:
     """Compile and run a test bench of a build.
 
@@ -200,6 +212,7 @@ def run_csim(
         workers: processes that share the images.
         ap_include: folder of `ap_int.h`, looked for when None (`find_ap_include`).
         optimise: the compiler's optimisation flag.
+        vectors: images and golden values; those of the build when None.
 
     Raises:
         UserError: compiler, headers or vectors are missing, or a program fails.
@@ -209,8 +222,22 @@ def run_csim(
         start = time.perf_counter()
         compile_bench(build / "hls", binary, bench, ap_include, (optimise,))
         compile_seconds = time.perf_counter() - start
-        result = run_bench(binary, build, graph, images, workers)
+        result = run_bench(binary, build, graph, images, workers, vectors=vectors)
     return replace(result, compile_seconds=round(compile_seconds, 3))
+
+
+def _outputs(graph: LayerGraph, data: bytes) -> dict[str, npt.NDArray[np.int8]]:
+    """The outputs of the network, by layer, from [image][output][map][row][column]; none of no bytes."""
+    outputs = {layer.name for layer in graph.outputs}
+    names = [layer.name for layer in graph.layers if layer.name in outputs]
+    shapes = [graph.shape(name) for name in names]
+    image = np.frombuffer(data, np.int8).reshape(-1, sum(shape.size for shape in shapes))
+    found, begin = {}, 0
+    for name, shape in zip(names, shapes, strict=True):
+        part = image[:, begin : begin + shape.size]
+        found[name] = part.reshape(-1, shape.channels, shape.height, shape.width)
+        begin += shape.size
+    return found if data else {}
 
 
 def _shares(images: int, workers: int) -> list[tuple[int, int]]:

@@ -13,7 +13,7 @@ from cgap.lowering.importer import ImportedModel
 from cgap.lowering.onnx.network import shorten
 from cgap.lowering.quantisation.options import QuantiseOptions
 from fpga_model.errors import UserError
-from fpga_model.models.golden import run_float
+from fpga_model.models.golden import stream_float
 from fpga_model.numerics.fixed_point import FloatArray, Format
 
 CLIPPING = 3
@@ -84,9 +84,8 @@ def activation_fractions(
     if len(images) == 0 or not np.isfinite(images).all():
         raise UserError("calibration needs images, and finite ones")
     largest = dict.fromkeys((layer.name for layer in model.graph.layers), 0.0)
-    for tensors in real_batches(model, images):
-        for name, values in tensors.items():
-            largest[name] = max(largest[name], float(np.abs(values).max()))
+    for _, name, values in real_tensors(model, images):
+        largest[name] = max(largest[name], float(np.abs(values).max()))
     for name, value in largest.items():
         if not math.isfinite(value) or fitting_fraction(value, forms[name]) < COARSEST:
             raise UserError(f"layer {shorten(name)!r} makes numbers as large as {value:.3g}; check its weights")
@@ -114,10 +113,9 @@ def _least_error(given: _Calibration) -> dict[str, int]:
     """The fractions with the least mean square error. Against those that clip nothing this won 1 to 3.5 dB."""
     forms, first = given.forms, given.first
     errors = {name: np.zeros(CLIPPING + 1) for name in first}
-    for tensors in real_batches(given.model, given.images):
-        for name, values in tensors.items():
-            for extra in range(CLIPPING + 1):
-                errors[name][extra] += squared_error(values, replace(forms[name], frac=first[name] + extra))
+    for _, name, values in real_tensors(given.model, given.images):
+        for extra in range(CLIPPING + 1):
+            errors[name][extra] += squared_error(values, replace(forms[name], frac=first[name] + extra))
     return {name: min(first[name] + int(np.argmin(errors[name])), FINEST) for name in first}
 
 
@@ -129,11 +127,10 @@ def _rarely_clipped(given: _Calibration) -> dict[str, int]:
     forms, first = given.forms, given.first
     # A magnitude is clipped beyond one fraction and not below it: counting values by that fraction is enough.
     counts = {name: np.zeros(FINEST - fraction + 1, np.int64) for name, fraction in first.items()}
-    for tensors in real_batches(given.model, given.images):
-        for name, values in tensors.items():
-            magnitudes = np.abs(values[values != 0]) / np.float32(forms[name].high + 0.5)
-            fitting = np.clip(-np.frexp(magnitudes)[1], first[name], FINEST)
-            counts[name] += np.bincount(fitting - first[name], minlength=len(counts[name]))
+    for _, name, values in real_tensors(given.model, given.images):
+        magnitudes = np.abs(values[values != 0]) / np.float32(forms[name].high + 0.5)
+        fitting = np.clip(-np.frexp(magnitudes)[1], first[name], FINEST)
+        counts[name] += np.bincount(fitting - first[name], minlength=len(counts[name]))
     found = {}
     for name, fitted in counts.items():
         clipped = np.cumsum(fitted) - fitted
@@ -145,9 +142,15 @@ def _rarely_clipped(given: _Calibration) -> dict[str, int]:
 _CHOICES = {"mse": _least_error, "max": _never_clipped, "percentile": _rarely_clipped}
 
 
-def real_batches(model: ImportedModel, images: FloatArray) -> Iterator[dict[str, FloatArray]]:
-    """Every layer's real output for `images`, BATCH images at a time."""
+def real_tensors(model: ImportedModel, images: FloatArray) -> Iterator[tuple[slice, str, FloatArray]]:
+    """Every layer's real output for `images`, BATCH images at a time: which images, the layer, its output for them.
+
+    No more tensors are held than layers still read.
+    """
     for start in range(0, len(images), BATCH):
-        with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is reported with the layer's name
-            tensors = run_float(model.graph, model.parameters, images[start : start + BATCH].astype(np.float32))
-        yield tensors
+        part = slice(start, start + BATCH)
+        stream = stream_float(model.graph, model.parameters, images[part].astype(np.float32))
+        for _ in model.graph.layers:
+            with np.errstate(over="ignore", invalid="ignore"):  # infinite numbers are reported with the layer's name
+                name, values = next(stream)
+            yield part, name, values

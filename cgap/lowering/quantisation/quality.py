@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from cgap.lowering.importer import ImportedModel
 from cgap.lowering.onnx.axes import FileTensor
 from cgap.lowering.onnx.runtime import run_onnx
-from cgap.lowering.quantisation.calibrate import BATCH, real_batches
+from cgap.lowering.quantisation.calibrate import real_tensors
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.models.golden import StoredTensors, run_reference
@@ -67,10 +67,8 @@ def measure(
     """
     stored = stored or run_reference(fixed, fixed.format(fixed.graph.input.name).quantise(images))
     found: dict[str, Quality] = {}
-    for index, real in enumerate(real_batches(model, images)):
-        part = slice(index * BATCH, (index + 1) * BATCH)
-        for name, values in real.items():
-            found[name] = found.get(name, Quality()) + compare(stored[name][part], fixed.format(name), values)
+    for part, name, values in real_tensors(model, images):
+        found[name] = found.get(name, Quality()) + compare(stored[name][part], fixed.format(name), values)
     return {name: replace(quality, saturated=stored.saturated[name]) for name, quality in found.items()}
 
 

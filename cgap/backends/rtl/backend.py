@@ -1,0 +1,64 @@
+"""The RTL backend: SystemVerilog, run by Verilator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy.typing as npt
+
+from cgap.backends.common.backend import Build, Design, LayerFigures, Result, write_program
+from cgap.backends.rtl.emit import emit_rtl
+from cgap.backends.rtl.trace import compare
+from cgap.backends.rtl.twin import build as build_twin
+from cgap.backends.rtl.twin import place
+from cgap.backends.rtl.verilate import find_verilator
+from fpga_model.models.golden import run_reference
+
+
+class RtlBackend:
+    """Emits into `rtl/` of a build. A run is held against the simulator and the integer reference."""
+
+    name: ClassVar[str] = "rtl"
+    folder: ClassVar[str] = "rtl"
+    title: ClassVar[str] = "SystemVerilog"
+
+    def require(self) -> None:
+        """Raise UserError if Verilator is missing."""
+        find_verilator()
+
+    def emit(self, program: Design, folder: Path) -> Build:
+        """Write SystemVerilog, scripts, program and weights; see `Backend`."""
+        emit_rtl(program.schedule, program.capability, program.header, folder / self.folder)
+        write_program(program, folder)
+        return Build(program, folder)
+
+    def run(self, build: Build, images: npt.NDArray[Any]) -> Result:
+        """Simulation of the RTL, built once for each accelerator; see `Backend`.
+
+        Raises:
+            UserError: Verilator or a compiler is missing.
+            RuntimeError: commands, bursts or stored values are not those of simulator and integer reference.
+        """
+        schedule = build.design.schedule
+        run = build_twin(schedule).run(images, trace=True)
+        assert run.trace is not None, "a trace was asked for"
+        stored = run_reference(schedule.fixed, images)
+        bases = place(schedule, len(schedule.program_bytes()), len(images)).bases
+        found = compare(schedule, run.trace, bases, stored)
+        if found.differences:
+            raise RuntimeError("the RTL is not what the simulator says:\n" + "\n".join(found.differences))
+        mismatches = sum(int((tensor != stored[name]).sum()) for name, tensor in run.outputs.items())
+        return Result(
+            images=len(images),
+            outputs=run.outputs,
+            cycles=run.cycles,
+            read_bytes=run.read_bytes,
+            write_bytes=run.write_bytes,
+            mismatches=mismatches + sum(found.mismatches.values()),
+            seconds=round(run.seconds, 3),
+            layers={
+                name: LayerFigures(cycles, found.traffic[name].read_bytes, found.traffic[name].write_bytes)
+                for name, cycles in found.cycles.items()
+            },
+        )
