@@ -22,6 +22,8 @@ from fpga_model.machine.accelerator import Accelerator
 # A network is many small matrix products. OpenBLAS's threads wait for one another by spinning, which on a busy
 # two-core machine took 20 times the processor time of one thread. Read when numpy is first imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Looking through all installed packages for plugins takes pydantic longer than its own import.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 app = typer.Typer(
     help="From a growing network to an FPGA accelerator.",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from fpga_model.errors import UserError
 from fpga_model.numerics.fixed_point import ACCUMULATOR_BITS, Format
 from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
 from fpga_model.operators import Input, Operator, operator_from_json, operator_to_json
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 __all__ = ["FixedGraph", "FloatParameters", "Layer", "LayerGraph", "LayerNumbers", "Shape"]
 
@@ -39,13 +40,13 @@ class LayerGraph:
 
     Attributes:
         name: name of the network.
-        digraph: the networkx graph; an edge is a tensor, nodes carry `layer` and `shape`.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.digraph: nx.DiGraph[str] = nx.DiGraph()
-        self._layers: list[Layer] = []
+        self._layers: dict[str, Layer] = {}
+        self._shapes: dict[str, Shape] = {}
+        self._readers: dict[str, dict[str, Layer]] = {}
         self._named: tuple[str, ...] = ()
         self._outputs: tuple[Layer, ...] | None = None
 
@@ -56,33 +57,45 @@ class LayerGraph:
             UserError: a name used twice, an unknown producer, a second input, or shapes that do not fit. The
                 message names the layer.
         """
-        if layer.name in self.digraph:
+        if layer.name in self._layers:
             raise UserError(f"two layers are called {layer.name!r}")
         if len(layer.inputs) != layer.operator.arity:
             raise UserError(
                 f"layer {layer.name!r}: {layer.operator.kind} reads {layer.operator.arity} tensors, "
                 f"{len(layer.inputs)} are given"
             )
-        if not layer.inputs and self.digraph:
+        if not layer.inputs and self._layers:
             raise UserError(
                 f"layer {layer.name!r}: a network has one input, and it already has {self.layers[0].name!r}"
             )
         for source in layer.inputs:
-            if source not in self.digraph:
+            if source not in self._layers:
                 raise UserError(f"layer {layer.name!r} reads {source!r}, which no earlier layer makes")
         try:
             shape = layer.operator.output_shape([self.shape(source) for source in layer.inputs])
         except UserError as error:
             raise UserError(f"layer {layer.name!r}: {error}") from error
-        self.digraph.add_node(layer.name, layer=layer, shape=shape)
-        self.digraph.add_edges_from((source, layer.name) for source in layer.inputs)
-        self._layers.append(layer)
+        self._layers[layer.name], self._shapes[layer.name] = layer, shape
+        self._readers[layer.name] = {}
+        for source in layer.inputs:
+            self._readers[source][layer.name] = layer
         self._outputs = None
+
+    @property
+    def digraph(self) -> nx.DiGraph[str]:
+        """The same as a networkx graph: an edge is a tensor, nodes carry `layer` and `shape`."""
+        import networkx as nx  # takes longer to import than most networks to plan
+
+        graph: nx.DiGraph[str] = nx.DiGraph()
+        for name, layer in self._layers.items():
+            graph.add_node(name, layer=layer, shape=self._shapes[name])
+            graph.add_edges_from((source, name) for source in layer.inputs)
+        return graph
 
     @property
     def layers(self) -> list[Layer]:
         """All layers in a stable topological order, the input first."""
-        return list(self._layers)
+        return list(self._layers.values())
 
     def layer(self, name: str) -> Layer:
         """The layer called `name`.
@@ -90,16 +103,14 @@ class LayerGraph:
         Raises:
             UserError: there is none.
         """
-        if name not in self.digraph:
+        if name not in self._layers:
             raise UserError(f"network {self.name!r} has no layer {name!r}")
-        found: Layer = self.digraph.nodes[name]["layer"]
-        return found
+        return self._layers[name]
 
     def shape(self, name: str) -> Shape:
         """Size of the output maps of layer `name`."""
         self.layer(name)
-        found: Shape = self.digraph.nodes[name]["shape"]
-        return found
+        return self._shapes[name]
 
     def input_shapes(self, name: str) -> list[Shape]:
         """Sizes of the maps that layer `name` reads, in its order."""
@@ -107,7 +118,8 @@ class LayerGraph:
 
     def consumers(self, name: str) -> list[Layer]:
         """Layers that read the output of layer `name`, in topological order."""
-        return [self.layer(reader) for reader in self.digraph.successors(self.layer(name).name)]
+        self.layer(name)
+        return list(self._readers[name].values())
 
     @property
     def input(self) -> Layer:
@@ -116,7 +128,7 @@ class LayerGraph:
         Raises:
             UserError: the first layer is not an input, or the graph is empty.
         """
-        first = self._layers[0] if self._layers else None
+        first = next(iter(self._layers.values()), None)
         if first is None or not isinstance(first.operator, Input):
             raise UserError(f"network {self.name!r} has no input layer")
         return first
@@ -139,7 +151,7 @@ class LayerGraph:
         """The layers whose tensors leave the network: those named (others may read them, too), then those that nobody
         reads, in topological order."""
         if self._outputs is None:
-            ends = (name for name, degree in self.digraph.out_degree() if degree == 0)
+            ends = (name for name, readers in self._readers.items() if not readers)
             self._outputs = tuple(self.layer(name) for name in dict.fromkeys((*self._named, *ends)))
         return self._outputs
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from cgap.boundary.files import writing
 from fpga_model.errors import UserError
 
@@ -19,6 +17,8 @@ def locked(path: Path, taken: str, target: Path | None = None) -> Iterator[None]
 
     Raises UserError(`taken`) if another process holds it, and one that names `target` if it cannot be made.
     """
+    from filelock import FileLock, Timeout  # imports asyncio, which commands that write no folder do without
+
     lock = FileLock(path, timeout=0)
     with writing(target or path):
         try:
