@@ -16,8 +16,17 @@ import typer
 from cgap import __version__
 from cgap.app import models
 from cgap.boundary.terminal import console, doing, fail, note, run_command, say, say_json
+from cgap.options import (
+    ImagesFileOption,
+    JsonOption,
+    LayersOption,
+    ModelArgument,
+    ReadingOptions,
+    TargetOptions,
+    TrustOption,
+    grouped,
+)
 from fpga_model.errors import UserError
-from fpga_model.machine.accelerator import Accelerator
 
 # A network is many small matrix products. OpenBLAS's threads wait for one another by spinning, which on a busy
 # two-core machine took 20 times the processor time of one thread. Read when numpy is first imported.
@@ -94,11 +103,6 @@ def _model_figures(record: dict[str, Any]) -> list[str]:
         f"{network['params'] / 1e3:.1f} k" if "params" in network else "-",
         f"{accuracy['test']:.2f} %" if "test" in accuracy else "-",
     ]
-
-
-TrustOption = Annotated[
-    bool, typer.Option("--trust", help="Run the code (MODULE:CALLABLE) that only the folder of a run names.")
-]
 
 
 @app.command()
@@ -247,60 +251,18 @@ def export(
     say(f"wrote {output}")
 
 
-PlatformOption = Annotated[str, typer.Option("--platform", help="A name from `cgap platforms`, or a .toml file.")]
-ArrayOption = Annotated[str, typer.Option("--array", help="Pox x Poy x Pof: columns, rows and maps computed at once.")]
-ScheduleOption = Annotated[
-    str, typer.Option("--schedule", help="resident: feature maps stay on chip; layerwise: all travel through DRAM.")
-]
-PageDepthOption = Annotated[
-    int, typer.Option("--page-depth", min=1, help="Words in a bank of a feature page: deep or wide layers need more.")
-]
-CapabilityOption = Annotated[
-    list[str] | None,
-    typer.Option("--capability", help="What the accelerator can execute at most, such as kernel_columns=11."),
-]
-SpecialiseOption = Annotated[
-    bool, typer.Option("--specialise", help="An accelerator for what this network needs, no more and no less.")
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", help="A file of `cgap explore` with platform, array, buffers and schedule."),
-]
-LayersOption = Annotated[bool, typer.Option("--layers", help="Print every layer, not only those that cost most.")]
-ImagesFileOption = Annotated[
-    Path | None,
-    typer.Option("--images-file", help="Calibration images for a network that does not read CIFAR-10: a .npy file."),
-]
-ShapeOption = Annotated[
-    str, typer.Option("--shape", help="Sizes of the image where the file leaves them open, such as 1,3,224,224.")
-]
-InputsOption = Annotated[str, typer.Option("--inputs", help="The tensor, or node, that the network begins with.")]
-OutputsOption = Annotated[
-    str, typer.Option("--outputs", help="Tensors, or nodes, that the network ends with, such as scores,boxes.")
-]
-ImageRangeOption = Annotated[
-    str, typer.Option("--image-range", help="Lowest and highest value of an image, such as 0,255.")
-]
-ModelArgument = Annotated[str, typer.Argument(help="A name from `cgap models`, or the path of an ONNX file.")]
-
-
 @app.command()
+@grouped
 def check(
     model: ModelArgument,
-    shape: ShapeOption = "",
-    inputs: InputsOption = "",
-    outputs: OutputsOption = "",
-    image_range: ImageRangeOption = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    reading: ReadingOptions,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what of a network runs on the accelerator, what the host does, what blocks, and what to do."""
 
     from cgap.app.check import check_model, print_check
-    from cgap.lowering import ImportOptions
 
-    given = {"--shape": shape, "--inputs": inputs, "--outputs": outputs, "--image-range": image_range}
-    words = "".join(f" {name} {value}" for name, value in given.items() if value)
-    report = check_model(model, ImportOptions.parse(shape, inputs, outputs, image_range), words)
+    report = check_model(model, reading.parse(), reading.words())
     if as_json:
         say_json(report.to_json())
     else:
@@ -310,8 +272,10 @@ def check(
 
 
 @app.command()
+@grouped
 def lower(
     model: ModelArgument,
+    reading: ReadingOptions,
     bits: Annotated[
         str, typer.Option("--bits", help="8 or 16, of weights and stored tensors; mixed: 8 where the target allows.")
     ] = "8",
@@ -337,38 +301,29 @@ def lower(
         str, typer.Option("--activations", help="signed, or unsigned where a ReLU leaves no negative numbers.")
     ] = "signed",
     images_file: ImagesFileOption = None,
-    shape: ShapeOption = "",
-    inputs: InputsOption = "",
-    outputs: OutputsOption = "",
-    image_range: ImageRangeOption = "",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder to write.", show_default="build/MODEL_lowered")
     ] = None,
 ) -> None:
     """Quantise a network to fixed point and say what it costs, layer by layer."""
     from cgap.app.lower import LowerRequest, lower_model, print_lowering
-    from cgap.lowering import ImportOptions, QuantiseOptions
+    from cgap.lowering import QuantiseOptions
     from cgap.lowering.quantisation.mixed import Target
 
     options = QuantiseOptions.parse(calibration, percentile, weight_fractions, bias_correction, activations)
     target = None if min_snr is None and max_accuracy_drop is None else Target(min_snr, max_accuracy_drop)
-    reading = ImportOptions.parse(shape, inputs, outputs, image_range)
-    request = LowerRequest(model, bits, options, target, images_file, out, reading)
+    request = LowerRequest(model, bits, options, target, images_file, out, reading.parse())
     folder, report = lower_model(request, say=_doing)
     print_lowering(report, console())
     say(f"wrote {folder}")
 
 
 @app.command()
+@grouped
 def hls(
     model: ModelArgument,
-    platform: PlatformOption = "zcu104",
-    array: ArrayOption = "8x8x4",
-    schedule: ScheduleOption = "resident",
-    page_depth: PageDepthOption = Accelerator.page_depth,
-    capability: CapabilityOption = None,
-    specialise: SpecialiseOption = False,
-    config: ConfigOption = None,
+    target: TargetOptions,
+    reading: ReadingOptions,
     images: Annotated[
         int, typer.Option("--images", min=1, help="Images that are simulated, compared and scored.")
     ] = 100,
@@ -377,23 +332,17 @@ def hls(
         bool, typer.Option("--test-set", help="Measure accuracy on all 10,000 CIFAR-10 test images, not the sample.")
     ] = False,
     images_file: ImagesFileOption = None,
-    shape: ShapeOption = "",
-    inputs: InputsOption = "",
-    outputs: OutputsOption = "",
-    image_range: ImageRangeOption = "",
     layers: LayersOption = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL")] = None,
 ) -> None:
     """Emit a C-simulated HLS accelerator with its report."""
     from cgap.app.build import BuildRequest, build_accelerator
-    from cgap.app.plan import Target
     from cgap.app.report_table import print_report
     from cgap.backends.hls.backend import HlsBackend
-    from cgap.lowering import ImportOptions
 
-    target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise, config)
-    reading = ImportOptions.parse(shape, inputs, outputs, image_range)
-    request = BuildRequest(model, target, HlsBackend(), images, csim, test_set, images_file, out, reading)
+    request = BuildRequest(
+        model, target.parse(), HlsBackend(), images, csim, test_set, images_file, out, reading.parse()
+    )
     folder, report = build_accelerator(request, say=_doing)
     print_report(report, console(), layers)
     say(f"wrote {folder}")
@@ -403,38 +352,26 @@ def hls(
 
 
 @app.command()
+@grouped
 def rtl(
     model: ModelArgument,
-    platform: PlatformOption = "zcu104",
-    array: ArrayOption = "8x8x4",
-    schedule: ScheduleOption = "resident",
-    page_depth: PageDepthOption = Accelerator.page_depth,
-    capability: CapabilityOption = None,
-    specialise: SpecialiseOption = False,
-    config: ConfigOption = None,
+    target: TargetOptions,
+    reading: ReadingOptions,
     images: Annotated[int, typer.Option("--images", min=1, help="Images that are simulated and compared.")] = 1,
     simulate: Annotated[
         bool, typer.Option("--simulate/--no-simulate", help="Run the emitted RTL with Verilator.")
     ] = True,
     images_file: ImagesFileOption = None,
-    shape: ShapeOption = "",
-    inputs: InputsOption = "",
-    outputs: OutputsOption = "",
-    image_range: ImageRangeOption = "",
     layers: LayersOption = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL_rtl")] = None,
 ) -> None:
     """Emit the accelerator in SystemVerilog with its program, and simulate it."""
     from cgap.app.build import BuildRequest, build_accelerator
-    from cgap.app.plan import Target
     from cgap.app.report_table import print_report
     from cgap.backends.rtl.backend import RtlBackend
-    from cgap.lowering import ImportOptions
 
-    target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise, config)
-    reading = ImportOptions.parse(shape, inputs, outputs, image_range)
     request = BuildRequest(
-        model, target, RtlBackend(), images, simulate, images_file=images_file, out=out, reading=reading
+        model, target.parse(), RtlBackend(), images, simulate, images_file=images_file, out=out, reading=reading.parse()
     )
     folder, report = build_accelerator(request, say=_doing)
     print_report(report, console(), layers)
@@ -442,19 +379,11 @@ def rtl(
 
 
 @app.command()
+@grouped
 def sim(
     model: ModelArgument,
-    platform: PlatformOption = "zcu104",
-    array: ArrayOption = "8x8x4",
-    schedule: ScheduleOption = "resident",
-    page_depth: PageDepthOption = Accelerator.page_depth,
-    capability: CapabilityOption = None,
-    specialise: SpecialiseOption = False,
-    config: ConfigOption = None,
-    shape: ShapeOption = "",
-    inputs: InputsOption = "",
-    outputs: OutputsOption = "",
-    image_range: ImageRangeOption = "",
+    target: TargetOptions,
+    reading: ReadingOptions,
     rtl: Annotated[
         bool, typer.Option("--rtl/--no-rtl", help="Run the RTL, too, and hold it against simulator and integers.")
     ] = False,
@@ -464,25 +393,28 @@ def sim(
         Path | None, typer.Option("--trace", help="Write the timeline here (Chrome trace format, for Perfetto).")
     ] = None,
     layers: LayersOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Cycles and DRAM bytes of a network, analytic, simulated and, with --rtl, in the RTL."""
-    from cgap.app.plan import Target
     from cgap.app.report_table import print_report
     from cgap.app.sim import run_model, simulate_model
-    from cgap.lowering import ImportOptions
 
-    reading = ImportOptions.parse(shape, inputs, outputs, image_range)
-    target = Target.parse(platform, array, schedule, page_depth, capability or (), specialise, config)
     if rtl:
         from cgap.backends.rtl.backend import RtlBackend
 
         report = run_model(
-            model, target, [RtlBackend()], images, note, trace=trace, images_file=images_file, options=reading
+            model,
+            target.parse(),
+            [RtlBackend()],
+            images,
+            note,
+            trace=trace,
+            images_file=images_file,
+            options=reading.parse(),
         )
     else:
         with doing("importing, quantising, scheduling and simulating"):
-            report = simulate_model(model, target, trace, reading)
+            report = simulate_model(model, target.parse(), trace, reading.parse())
     if as_json:
         say_json(report.model_dump(mode="json", by_alias=True))
     else:

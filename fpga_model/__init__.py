@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Shortcut,
         register,
     )
+    from fpga_model.schedule.document import ScheduleDocument
     from fpga_model.schedule.plan import Kind, Plan, make_plan
     from fpga_model.schedule.schedule import Schedule, build_schedule, schedule_plan
 
@@ -60,6 +61,7 @@ __all__ = [
     "Pooling",
     "Program",
     "Schedule",
+    "ScheduleDocument",
     "Shape",
     "Shortcut",
     "Simulation",
@@ -107,6 +109,7 @@ __getattr__ = exporter(
             "Shortcut",
             "register",
         ),
+        "fpga_model.schedule.document": ("ScheduleDocument",),
         "fpga_model.schedule.plan": ("Kind", "Plan", "make_plan"),
         "fpga_model.schedule.schedule": ("Schedule", "build_schedule", "schedule_plan"),
     },

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["FixedGraph", "FloatParameters", "Layer", "LayerGraph", "LayerNumbers", "Shape"]
 
 
+GRAPH_VERSION = 1
+"""Of `graph.json`; larger when a key changes its meaning or goes."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """One layer, named as in the model it came from; its output tensor has the layer's name.
@@ -188,6 +192,7 @@ class LayerGraph:
     def to_json(self) -> dict[str, Any]:
         """Structure without tensors, for `json.dump`."""
         return {
+            "version": GRAPH_VERSION,
             "name": self.name,
             "outputs": [layer.name for layer in self.outputs],
             "layers": [
@@ -209,6 +214,11 @@ class LayerGraph:
             UserError: the document is not a layer graph, or describes a faulty one.
         """
         try:
+            if document["version"] != GRAPH_VERSION:
+                raise UserError(
+                    f"a layer graph of version {document['version']!r}, and this cgap reads version {GRAPH_VERSION}: "
+                    f"build it again"
+                )
             graph = cls(str(document["name"]))
             entries = [(str(e["name"]), e["operator"], tuple(map(str, e["inputs"]))) for e in document["layers"]]
             outputs = [str(name) for name in document["outputs"]]
@@ -249,6 +259,18 @@ class FixedGraph:
         for entry in document["layers"]:
             entry["format"] = asdict(self.format(entry["name"]))
         return document
+
+
+def formats_from_json(document: Mapping[str, Any]) -> dict[str, Format]:
+    """The stored formats, by layer, in the document of a quantised network (`FixedGraph.to_json`).
+
+    Raises:
+        UserError: the document has none, or one that is no format.
+    """
+    try:
+        return {str(entry["name"]): Format(**entry["format"]) for entry in document["layers"]}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"not the graph of a quantised network: {error!r}") from error
 
 
 def _map_size(shape: Shape) -> tuple[int, int]:

@@ -200,7 +200,7 @@ def run_backend(backend: Backend, build: Build, inputs: Inputs, say: Say) -> Res
 def _write_network(compiled: Compiled, folder: Path) -> None:
     write_atomic(folder / "model.onnx", compiled.imported.content)
     export_qdq(compiled.fixed, folder / "quantised.onnx")
-    write_atomic(folder / "graph.json", json.dumps(compiled.fixed.graph.to_json(), indent=1) + "\n")
+    write_atomic(folder / "graph.json", json.dumps(compiled.fixed.to_json(), indent=1) + "\n")
     write_atomic(folder / "schedule.json", compiled.schedule.to_json())
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from cgap.boundary.files import read_json
 from cgap.boundary.names import printable
 from fpga_model.errors import UserError
+from fpga_model.graph import LayerGraph
 from fpga_model.machine.isa import UNITS, Command, layout, value_of
 from fpga_model.machine.program import Header, read_program
 
@@ -43,12 +44,23 @@ def lines(path: Path, unit: str = "") -> Iterator[str]:
             yield from (_line(number, command, names) for number, command in enumerate(program.commands[name], 1))
 
 
-def _layers(folder: Path) -> list[str]:
-    """Names of the layers in the order of their indices; none where the folder does not say them."""
+def read_graph(folder: Path) -> LayerGraph:
+    """The network in `graph.json` of a build.
+
+    Raises:
+        UserError: there is none, or the file is damaged or of another version.
+    """
+    path = folder / "graph.json"
+    document = read_json(path, MAX_BYTES)
     try:
-        return [str(entry["name"]) for entry in json.loads((folder / "graph.json").read_text("utf-8"))["layers"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+        return LayerGraph.from_json(document)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _layers(folder: Path) -> list[str]:
+    """Names of the layers in the order of their indices; none where there is no graph beside the program."""
+    return [layer.name for layer in read_graph(folder).layers] if (folder / "graph.json").is_file() else []
 
 
 def _line(number: int, command: Command, names: list[str]) -> str:

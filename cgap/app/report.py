@@ -191,7 +191,7 @@ class Report(Document):
     kind: Literal["accelerator"] = "accelerator"
     version: Literal[1] = VERSION
     tool: str
-    command: str = Field(description="makes it again")
+    command: str = Field(description="makes it again, beside options that read the network and files of the user's own")
     model: str
     dataset: str | None
     onnx_sha256: str

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from enum import Enum
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph, LayerGraph
@@ -17,13 +14,11 @@ from fpga_model.machine.operations import Operation
 from fpga_model.machine.platform import Platform
 from fpga_model.machine.program import Program, Regions, make_program
 from fpga_model.machine.tiles import FeatureTile
+from fpga_model.schedule.document import ScheduleDocument
 from fpga_model.schedule.dram import DramImage, ParameterLayout
 from fpga_model.schedule.plan import Kind, Plan, make_plan
 from fpga_model.schedule.sequence import make_operations
 from fpga_model.schedule.tiling import Tiling
-
-SCHEMA = 2
-"""Version of `schedule.json`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,26 +105,8 @@ class Schedule:
         return self.program.to_bytes([layer.name for layer in self.graph.layers])
 
     def to_json(self) -> str:
-        """A stable text: the same schedule gives the same bytes."""
-        document: dict[str, Any] = {
-            "schema": SCHEMA,
-            "kind": self.kind.value,
-            "network": self.graph.name,
-            "accelerator": asdict(self.accelerator),
-            "platform": asdict(self.platform),
-            "regions": self.dram.sizes,
-            "dram": [asdict(place) for place in self.dram.places],
-            "tilings": {name: asdict(tiling) for name, tiling in self.tilings.items()},
-            "residents": {name: asdict(tile) for name, tile in self.residents.items()},
-            "operations": [{"unit": c.unit.value, "kind": type(c).__name__, **asdict(c)} for c in self.operations],
-        }
-        return json.dumps(document, indent=1, default=_plain) + "\n"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Enum):
-        return value.value
-    raise TypeError(f"{value!r} cannot be written as JSON")
+        """`schedule.json`: a stable text, which `ScheduleDocument.from_json` reads back."""
+        return ScheduleDocument.of(self).to_json()
 
 
 def check_numbers(fixed: FixedGraph) -> None:

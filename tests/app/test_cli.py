@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import cgap
-from cgap import cli
+from cgap import cli, options
 from cgap.app import models
 
 
 def run(
-    *arguments: str, code: str = "from cgap.cli import main; main()", **options
+    *arguments: str, code: str = "from cgap.cli import main; main()", **settings
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, **options)
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, **settings)
 
 
 def test_version():
@@ -173,3 +174,29 @@ def test_every_command_says_what_it_does():
     assert {"models", "train", "export"} <= set(commands)
     for name, command in commands.items():
         assert command.help, f"cgap {name} has no help text"
+
+
+def test_a_group_of_options_is_its_fields_for_the_command_line_and_for_callers():
+    """Fails if a command loses a default, an option, or what was given for one."""
+    seen = []
+
+    @options.grouped
+    def command(
+        model: options.ModelArgument, target: options.TargetOptions, reading: options.ReadingOptions, images: int = 3
+    ) -> None:
+        seen.append((model, target, reading, images))
+
+    command("net")
+    assert seen[-1] == ("net", options.TargetOptions(), options.ReadingOptions(), 3)
+    command("net", array="4x4x4", image_range="0,255", images=7)
+    changed = options.TargetOptions(array="4x4x4"), options.ReadingOptions(image_range="0,255")
+    assert seen[-1] == ("net", *changed, 7)
+    with pytest.raises(TypeError, match="arrays"):
+        command("net", arrays="4x4x4")
+    app = typer.Typer()
+    app.command()(command)
+    assert CliRunner().invoke(app, ["net", "--capability", "leaky=0", "--capability", "grouped=0"]).exit_code == 0
+    assert seen[-1][1].capability == ["leaky=0", "grouped=0"]
+    assert (
+        options.ReadingOptions(image_range="0,255", shape="1,3,8,8").words() == " --shape 1,3,8,8 --image-range 0,255"
+    )

@@ -1,5 +1,7 @@
 """If these break, a program cannot be read by a person, or a damaged one ends in a traceback."""
 
+import json
+
 import pytest
 
 from cgap.app.disassembly import lines
@@ -42,3 +44,13 @@ def test_what_is_no_program_is_told_in_a_sentence(schedule, tmp_path):
             list(lines(tmp_path))
     with pytest.raises(UserError, match=r"`cgap hls MODEL` writes a program"):
         list(lines(tmp_path / "none"))
+
+
+def test_layers_are_called_as_in_the_graph_beside_the_program(schedule, tmp_path):
+    (tmp_path / "program.bin").write_bytes(schedule.program_bytes())
+    (tmp_path / "graph.json").write_text(json.dumps(schedule.fixed.to_json()))
+    assert any(" stem: " in line for line in lines(tmp_path))
+    for text, why in (("{}", "not a layer graph"), ('{"version": 9}', "version 9"), ("nothing", "is not JSON")):
+        (tmp_path / "graph.json").write_text(text)
+        with pytest.raises(UserError, match=rf"graph\.json.*{why}"):
+            list(lines(tmp_path))

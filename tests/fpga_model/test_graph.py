@@ -44,6 +44,16 @@ def test_json_keeps_everything_but_tensors() -> None:
     again = LayerGraph.from_json(document)
     assert again.layers == graph.layers
     assert again.to_json() == graph.to_json()
+    assert [layer.name for layer in again.outputs] == [layer.name for layer in graph.outputs]
+
+
+def test_the_networkx_graph_is_the_same_network() -> None:
+    graph = residual_graph()
+    found = graph.digraph
+    assert list(found) == [layer.name for layer in graph.layers]
+    for layer in graph.layers:
+        assert list(found.successors(layer.name)) == [reader.name for reader in graph.consumers(layer.name)]
+        assert found.nodes[layer.name] == {"layer": layer, "shape": graph.shape(layer.name)}
 
 
 @pytest.mark.parametrize(
@@ -124,6 +134,8 @@ def _unknown_output(document: dict[str, Any]) -> None:
         (_unknown_kind, "layer 'pool': unknown operator 'mystery'"),
         (_no_layers, "not a layer graph"),
         (_unknown_output, "no layer 'gone'"),
+        (lambda document: document.update(version=0), "version 0, and this cgap reads version 1"),
+        (lambda document: document.pop("version"), "not a layer graph"),
     ],
 )
 def test_spoilt_documents_are_refused(spoil: Any, message: str) -> None:

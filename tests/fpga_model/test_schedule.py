@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,9 +18,10 @@ from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.operations import LoadOp
 from fpga_model.machine.platform import load_platform
 from fpga_model.machine.tiles import Buffer, FeatureTile, Unit
-from fpga_model.machine.timeline import port_conflicts
+from fpga_model.machine.timeline import execute, port_conflicts
 from fpga_model.models.simulator import simulate
 from fpga_model.numerics.tensors import Shape
+from fpga_model.schedule.document import ScheduleDocument
 from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
 from tests.fpga_model import stepper
 from tests.fpga_model.networks import ROOMY, Network, conv, fitting, mobilenet, networks, resnet, schedules
@@ -60,6 +63,42 @@ def test_same_input_gives_the_same_bytes(schedule: Schedule):
     """Fails if emitted files would differ between two runs."""
     again = build_schedule(schedule.fixed, schedule.accelerator, schedule.platform, schedule.kind)
     assert again.to_json() == schedule.to_json()
+
+
+@settings(RANDOM, max_examples=15)
+@given(schedules)
+def test_a_schedule_survives_its_file(schedule: Schedule):
+    """Fails if what `schedule.json` says is read back as something else, or would take other cycles."""
+    read = ScheduleDocument.from_json(schedule.to_json())
+    assert read == ScheduleDocument.of(schedule)
+    assert execute(read.operations, read.accelerator, read.platform) == execute(
+        schedule.operations, schedule.accelerator, schedule.platform
+    )
+
+
+def _document() -> dict[str, Any]:
+    schedule = build_schedule(resnet(8), Accelerator(), load_platform("zcu104"), Kind.RESIDENT)
+    document: dict[str, Any] = json.loads(schedule.to_json())
+    return document
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: "nothing", "not a schedule"),
+        (lambda d: "[]", "not a schedule"),
+        (lambda d: json.dumps({**d, "version": 2}), "version 2, and this cgap reads version 3"),
+        (lambda d: json.dumps({**d, "dram": 7}), "damaged"),
+        (lambda d: json.dumps({**d, "operations": [{"kind": "MoveOp"}]}), "damaged: 'MoveOp'"),
+        (lambda d: json.dumps({**d, "operations": [{**d["operations"][0], "waits": -1}]}), "damaged"),
+        (lambda d: json.dumps({**d, "operations": [{**d["operations"][0], "other": 1}]}), "damaged: LoadOp has other"),
+        (lambda d: json.dumps({key: value for key, value in d.items() if key != "regions"}), "damaged: 'regions'"),
+    ],
+)
+def test_a_foreign_or_damaged_schedule_is_one_sentence(change, message):
+    with pytest.raises(UserError, match=message) as refused:
+        ScheduleDocument.from_json(change(_document()))
+    assert "\n" not in str(refused.value)
 
 
 @settings(RANDOM, max_examples=15)

@@ -1,0 +1,124 @@
+"""Options that several commands of `cgap` share: each is described once, and a command takes a whole group of them.
+
+A command asks for a group by a parameter of its type; `grouped` gives the command line the fields in its place.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fpga_model.machine.accelerator import Accelerator
+
+if TYPE_CHECKING:
+    from cgap.app.plan import Target
+    from cgap.lowering import ImportOptions
+
+ModelArgument = Annotated[str, typer.Argument(help="A name from `cgap models`, or the path of an ONNX file.")]
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Run the code (MODULE:CALLABLE) that only the folder of a run names.")
+]
+LayersOption = Annotated[bool, typer.Option("--layers", help="Print every layer, not only those that cost most.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+ImagesFileOption = Annotated[
+    Path | None,
+    typer.Option("--images-file", help="Calibration images for a network that does not read CIFAR-10: a .npy file."),
+]
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """What a network is built for."""
+
+    platform: Annotated[str, typer.Option("--platform", help="A name from `cgap platforms`, or a .toml file.")] = (
+        "zcu104"
+    )
+    array: Annotated[str, typer.Option("--array", help="Pox x Poy x Pof: columns, rows and maps computed at once.")] = (
+        "8x8x4"
+    )
+    schedule: Annotated[
+        str,
+        typer.Option("--schedule", help="resident: feature maps stay on chip; layerwise: all travel through DRAM."),
+    ] = "resident"
+    page_depth: Annotated[
+        int,
+        typer.Option("--page-depth", min=1, help="Words in a bank of a feature page: deep or wide layers need more."),
+    ] = Accelerator.page_depth
+    capability: Annotated[
+        list[str] | None,
+        typer.Option("--capability", help="What the accelerator can execute at most, such as kernel_columns=11."),
+    ] = None
+    specialise: Annotated[
+        bool, typer.Option("--specialise", help="An accelerator for what this network needs, no more and no less.")
+    ] = False
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="A file of `cgap explore` with platform, array, buffers and schedule."),
+    ] = None
+
+    def parse(self) -> "Target":
+        """Raises UserError."""
+        from cgap.app.plan import Target
+
+        given = self.platform, self.array, self.schedule, self.page_depth, self.capability or ()
+        return Target.parse(*given, self.specialise, self.config)
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """What is made of a file that leaves something open."""
+
+    shape: Annotated[
+        str, typer.Option("--shape", help="Sizes of the image where the file leaves them open, such as 1,3,224,224.")
+    ] = ""
+    inputs: Annotated[str, typer.Option("--inputs", help="The tensor, or node, that the network begins with.")] = ""
+    outputs: Annotated[
+        str, typer.Option("--outputs", help="Tensors, or nodes, that the network ends with, such as scores,boxes.")
+    ] = ""
+    image_range: Annotated[
+        str, typer.Option("--image-range", help="Lowest and highest value of an image, such as 0,255.")
+    ] = ""
+
+    def parse(self) -> "ImportOptions":
+        """Raises UserError."""
+        from cgap.lowering import ImportOptions
+
+        return ImportOptions.parse(self.shape, self.inputs, self.outputs, self.image_range)
+
+    def words(self) -> str:
+        """The options as the user wrote them, each with a space before it."""
+        named = ((f"--{field.name.replace('_', '-')}", getattr(self, field.name)) for field in fields(self))
+        return "".join(f" {name} {value}" for name, value in named if value)
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameters that are groups of options are their fields for the command line and for callers."""
+    own = inspect.signature(command)
+    groups: dict[str, Any] = {name: p.annotation for name, p in own.parameters.items() if is_dataclass(p.annotation)}
+    flat: list[inspect.Parameter] = []
+    for name, parameter in own.parameters.items():
+        if name in groups:
+            flat += [
+                inspect.Parameter(f.name, parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
+                for f in fields(groups[name])
+            ]
+        else:
+            required = parameter.default is parameter.empty
+            flat.append(parameter if required else parameter.replace(kind=parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def taking_fields(*given: Any, **named: Any) -> None:
+        bound = taking_fields.__signature__.bind(*given, **named)  # type: ignore[attr-defined]
+        bound.apply_defaults()
+        values = dict(bound.arguments)
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    taking_fields.__signature__ = own.replace(parameters=flat)  # type: ignore[attr-defined]
+    taking_fields.__annotations__ = {p.name: p.annotation for p in flat} | {"return": own.return_annotation}
+    return taking_fields
