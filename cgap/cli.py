@@ -470,6 +470,39 @@ def explore_designs(
         raise typer.Exit(2)
 
 
+@app.command("report")
+def write_report_page(
+    build: Annotated[Path, typer.Argument(help="A folder made by `cgap hls` or `cgap rtl`, or a report.json.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The .html file.", show_default="report.html beside it")
+    ] = None,
+) -> None:
+    """Write a build's report as one page for a browser, which needs no network."""
+    from cgap.app.page import read_trace, report_page
+    from cgap.app.report import read_report
+    from cgap.boundary.files import write_atomic
+
+    folder = build if build.is_dir() else build.parent
+    path = output or folder / "report.html"
+    write_atomic(path, report_page(read_report(build), read_trace(folder)))
+    say(f"wrote {path}")
+
+
+@app.command("compare-builds")
+def compare_builds(
+    first: Annotated[Path, typer.Argument(help="A folder made by `cgap hls` or `cgap rtl`, or a report.json.")],
+    second: Annotated[Path, typer.Argument(help="Another.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .html file.")] = Path("compare.html"),
+) -> None:
+    """Write a page with two builds side by side."""
+    from cgap.app.page import compare_page
+    from cgap.app.report import read_report
+    from cgap.boundary.files import write_atomic
+
+    write_atomic(output, compare_page(read_report(first), read_report(second)))
+    say(f"wrote {output}")
+
+
 @app.command()
 def disasm(
     program: Annotated[Path, typer.Argument(help="A folder made by `cgap hls`, or a program.bin.")],

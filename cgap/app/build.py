@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cgap.app import models
 from cgap.app.inputs import Inputs, load_inputs, load_test_set
+from cgap.app.page import write_page
 from cgap.app.plan import Planned, Target, build_name
 from cgap.app.report import Accuracy, Report, write_report
 from cgap.app.reporting import NOT_MEASURED, Costs, make_report
@@ -178,7 +179,9 @@ def build_accelerator(request: BuildRequest, say: Say) -> tuple[Path, Report]:
             runs=runs,
         )
         write_report(report, new / "report.json")
-        write_atomic(new / "trace.json", trace_json(costs.simulation, request.target.platform.clock_mhz))
+        trace = trace_json(costs.simulation, request.target.platform.clock_mhz)
+        write_atomic(new / "trace.json", trace)
+        write_page(report, trace, new / "report.html")
     return folder, report
 
 

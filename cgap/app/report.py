@@ -185,6 +185,48 @@ class Run(Document):
     seconds: float
 
 
+class DramConstant(Document):
+    """The energy of an image under one DRAM constant, which has a source."""
+
+    name: str
+    pj_per_bit: float
+    source: str
+    dram_mj: float
+    total_mj: float
+
+
+class EnergyReport(Document):
+    """How often an image's computation accesses what, and the energy of that under the platform's constants."""
+
+    accesses: dict[str, int] = Field(description="words of the buffers, bytes of DRAM (docs/energy.md)")
+    row_activations: int = Field(description="of DRAM, from the addresses; part of the constants, not added to them")
+    mac_mj: float
+    buffer_mj: float
+    dram_mj: float
+    total_mj: float
+    dram_bytes: int
+    sources: dict[str, str]
+    sensitivity: list[DramConstant]
+
+
+class Cost(Document):
+    """What the published ratios are of."""
+
+    macs: int
+    params: int
+    dram_bytes: int
+    dram_mj: float
+    cycles: int
+
+
+class Beside(Document):
+    """The dense network and this one on the same accelerator under one schedule, by the analytic model."""
+
+    schedule: str
+    dense: Cost
+    this: Cost
+
+
 class Report(Document):
     """What one network is on one accelerator: `report.json` of `cgap hls`, `cgap rtl` and `cgap sim --json`."""
 
@@ -205,6 +247,8 @@ class Report(Document):
     totals: Totals
     limits: Limits
     runs: dict[str, Run | None] = Field(description="by backend; None: not run")
+    energy: EnergyReport | None = None
+    dense: list[Beside] = Field(default_factory=list, description="where the dense network is known; else empty")
 
     def measured_by(self) -> list[str]:
         """The backends that say how many cycles the network takes, in the order of BACKENDS."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cgap import __version__
+from cgap.app.dense import beside_dense
 from cgap.app.report import (
     ANALYTIC,
     BACKENDS,
@@ -15,7 +16,10 @@ from cgap.app.report import (
     SIMULATED,
     AcceleratorSummary,
     Accuracy,
+    Beside,
     Board,
+    DramConstant,
+    EnergyReport,
     Figures,
     LayerReport,
     Limits,
@@ -33,6 +37,7 @@ from fpga_model.graph import LayerGraph
 from fpga_model.machine.platform import Platform
 from fpga_model.machine.tiles import Unit
 from fpga_model.models.analytic import LayerEstimate, estimate
+from fpga_model.models.energy import count_accesses, energy, load_constants, row_activations, sensitivity
 from fpga_model.models.simulator import LayerCost, Simulation, simulate
 from fpga_model.numerics.tensors import Shape
 from fpga_model.operators import ComputeOperator
@@ -103,6 +108,8 @@ def make_report(
         totals=_totals(costs, layers),
         limits=limits(schedule),
         runs={name: _run(runs.get(name)) for name in (C_SIMULATION, RTL)},
+        energy=_energy(costs),
+        dense=_dense(planned),
     )
 
 
@@ -110,6 +117,35 @@ def _run(result: Result | None) -> Run | None:
     if result is None:
         return None
     return Run(images=result.images, mismatches=result.mismatches, seconds=result.seconds)
+
+
+def _energy(costs: Costs) -> EnergyReport:
+    schedule, constants = costs.schedule, load_constants()
+    accelerator, platform = schedule.accelerator, schedule.platform
+    accesses = count_accesses(schedule.plan)
+    own = energy(accesses, accelerator, platform.dram_pj_per_bit)
+    return EnergyReport(
+        accesses=asdict(accesses),
+        row_activations=sum(row_activations(costs.simulation.events, schedule.dram).values()),
+        **own.to_json(),
+        sources={"mac": constants.mac.source, "buffer": constants.buffer_bit.source},
+        sensitivity=[
+            DramConstant(
+                name=row.name,
+                pj_per_bit=row.pj_per_bit,
+                source=row.source,
+                dram_mj=row.energy.dram_mj,
+                total_mj=row.energy.total_mj,
+            )
+            for row in sensitivity(accesses, accelerator, platform)
+        ],
+    )
+
+
+def _dense(planned: Planned) -> list[Beside]:
+    schedule = planned.schedule
+    pairs = beside_dense(schedule.graph, planned.record, schedule.accelerator, schedule.platform)
+    return [Beside.model_validate(asdict(pair)) for pair in pairs]
 
 
 def _network(planned: Planned) -> Network:

@@ -1,0 +1,119 @@
+"""What a report says in words: which layer is slowest, why, and what would help."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from cgap.app.report import SIMULATED, LayerReport, Report
+
+BOUNDS = {
+    "array": "multiplications",
+    "drain": "the drain",
+    "dram read": "DRAM reads",
+    "dram write": "DRAM writes",
+}
+"""What bounds a layer, as a reader calls it."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Sentences for the top of the page."""
+
+    slowest: str
+    why: str
+    help: str
+    whole: str
+
+
+def cycles_of(layer: LayerReport) -> int:
+    """Cycles that a layer adds to the network, as simulated."""
+    return layer.cycles[SIMULATED] or 0
+
+
+def verdict(report: Report) -> Verdict:
+    """Which layer is slowest, why, and what would help it; and where the network's time goes."""
+    layer = max(report.layers, key=cycles_of)
+    total = report.totals.cycles[SIMULATED] or 1
+    cycles = cycles_of(layer)
+    alike = [other for other in report.layers if cycles_of(other) >= 0.95 * cycles and other is not layer]
+    others = f" ({len(alike)} more take nearly as long)" if alike else ""
+    slowest = (
+        f"The slowest layer is {layer.name}: {cycles:,} cycles, {cycles / total:.1%} of the image's {total:,}{others}."
+    )
+    return Verdict(slowest, _why(report, layer), _help(report, layer), _whole(report, total))
+
+
+def _why(report: Report, layer: LayerReport) -> str:
+    busy, cycles = layer.busy, cycles_of(layer)
+    shares = ", ".join(f"{BOUNDS[name]} {busy[name]:,}" for name in BOUNDS if busy.get(name))
+    efficiency = layer.tile_efficiency
+    if layer.bound == "array":
+        fill = "" if efficiency is None else f" and fills {efficiency:.0%} of the array while it does"
+        return (
+            f"It is bound by multiplications: {layer.macs:,} of them on {report.accelerator.macs_per_cycle:,} "
+            f"units{fill}. Busy cycles: {shares}, of {cycles:,} that it adds."
+        )
+    if layer.bound == "drain":
+        return (
+            f"It is bound by the drain, which takes the array's results out row by row: each output sums few products, "
+            f"so that sums are ready before the drain is. Busy cycles: {shares}, of {cycles:,} that it adds."
+        )
+    moved = layer.traffic
+    reads = moved.parameters + moved.input + moved.feature_read
+    what = (
+        f"{reads:,} bytes are read ({moved.parameters:,} of them weights)"
+        if layer.bound == "dram read"
+        else f"{moved.output + moved.feature_write:,} bytes are written"
+    )
+    return (
+        f"It is bound by DRAM: {what}, which takes longer than its sums. "
+        f"Busy cycles: {shares}, of {cycles:,} that it adds."
+    )
+
+
+def _help(report: Report, layer: LayerReport) -> str:
+    Pox, Poy, Pof = report.accelerator.array
+    if layer.bound == "array":
+        if layer.tile_efficiency is not None and layer.tile_efficiency < 0.85:
+            channels, height, width = layer.output_shape
+            reasons = [
+                f"{size} {name} are not a multiple of {unit}"
+                for size, name, unit in ((channels, "maps", Pof), (height, "rows", Poy), (width, "columns", Pox))
+                if size % unit
+            ]
+            cause = "; ".join(reasons) or "tiles are ragged"
+            return (
+                f"What would help: a width or an array that fit one another ({cause}), "
+                f"or an array of another shape: cgap explore finds it."
+            )
+        return (
+            "What would help: fewer multiplications in it (prune its maps, in steps of "
+            f"{Pof}, which the array computes at once) or a larger array: cgap explore lists those that the part holds."
+        )
+    if layer.bound == "drain":
+        return (
+            f"What would help: an array with fewer rows x maps ({Poy} x {Pof} rows leave it one a cycle), "
+            f"or more input maps per output."
+        )
+    if report.accelerator.schedule == "layerwise":
+        return "What would help: the resident schedule, which keeps feature maps on chip, or a wider port."
+    if layer.traffic.feature_read + layer.traffic.feature_write:
+        return "What would help: deeper feature pages (--page-depth), so that its maps stay on chip, or a wider port."
+    return "What would help: fewer weights in it, a deeper weight buffer, so that they load earlier, or a wider port."
+
+
+def _whole(report: Report, total: int) -> str:
+    by_bound: Counter[str] = Counter()
+    for layer in report.layers:
+        by_bound[layer.bound] += cycles_of(layer)
+    parts = ", ".join(
+        f"{cycles / total:.0%} in layers bound by {BOUNDS[name]}" for name, cycles in by_bound.most_common()
+    )
+    over = report.totals.latency_ms / report.limits.latency_ms
+    nearness = (
+        "no schedule on this array can be much faster"
+        if over < 1.1
+        else f"{over - 1:.0%} above what the array and the port allow"
+    )
+    return f"Of the time, {parts}. The whole takes {over:.3f} of its limit: {nearness}."
