@@ -39,7 +39,7 @@ module burst_cutter #(
   assign beats_d = (total < 24'(room)) ? total[8:0] : room;
   assign rest_d = total - 24'(beats_d);
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       valid_q <= 1'b0;
     end else if (load_i) begin

@@ -47,8 +47,8 @@ module command_queue #(
   logic [AddressBits-1:0] address_q;
   logic [IndexBits-1:0] index_q, index_qq, index_qqq;
   logic [31:0] left_q;  // commands not yet fetched
-  logic fetching_q, fetch_q, fetch_qq, staged_q, full, take;
-  logic [Words*64-1:0] staged, staging_q;
+  logic fetching_q, fetch_q, fetch_qq, staged_q, arrives, full, take;
+  logic [Words-1:0][63:0] staged, staging_q;
   logic [63:0] word;
 
   ram_sdp #(
@@ -66,14 +66,12 @@ module command_queue #(
     .r_data_o(word)
   );
 
-  // A command is complete with its last word's arrival.
-  always_comb begin
-    staged = staging_q;
-    if (fetch_qq) staged[index_qqq*64 +: 64] = word;
-  end
-  assign full = staged_q || (fetch_qq && index_qqq == IndexBits'(Words - 1));
+  // A command is complete with its last word's arrival, before which the others are there.
+  assign arrives = fetch_qq && index_qqq == IndexBits'(Words - 1);
+  assign staged = {arrives ? word : staging_q[Words-1], staging_q[Words-2:0]};
+  assign full = staged_q || arrives;
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       fetching_q <= 1'b0;
       fetch_q <= 1'b0;
@@ -112,7 +110,9 @@ module command_queue #(
   always_ff @(posedge clk_i) begin
     index_qq <= index_q;
     index_qqq <= index_qq;
-    staging_q <= staged;
+    for (int unsigned i = 0; i < Words; i++) begin
+      if (fetch_qq && index_qqq == IndexBits'(i)) staging_q[i] <= word;
+    end
   end
 
   // --- the command that waits or is executed -----------------------------------------------------------------------
@@ -133,7 +133,7 @@ module command_queue #(
   assign start_o = run_i && valid_q && !running_q && known
                    && !credit_q[0][24] && !credit_q[1][24] && !credit_q[2][24];
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       valid_q <= 1'b0;
       running_q <= 1'b0;

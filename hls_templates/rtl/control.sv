@@ -144,7 +144,7 @@ module control #(
 
   assign error_event_o = found && !error_q;
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       error_q <= 1'b0;
       error_code_o <= '0;
@@ -191,7 +191,7 @@ module control #(
 
   logic load_q;
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       state_q <= StIdle;
       unit_rst_q <= 1'b0;
@@ -213,7 +213,8 @@ module control #(
   assign idle_o = state_q == StIdle || (state_q == StHalt && quiet);
   assign done_o = done_q;
   assign error_o = error_q;
-  assign halt_o = state_q == StHalt;
+  // Units are cleared at the end of the cycle in which their reset is active: they offer nothing new in it either.
+  assign halt_o = state_q == StHalt || !unit_rst_q;
   assign prime_o = state_q == StPrime;
   assign run_o = state_q == StRun;
   assign loader_start_o = load_q;
@@ -221,7 +222,7 @@ module control #(
 
   // --- images ------------------------------------------------------------------------------------------------------
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       images_q <= '0;
       images_done_o <= '0;
@@ -249,7 +250,7 @@ module control #(
   logic [63:0] cycles_q, hold_q, read_q, write_q, saturated_q;
   logic [Units-1:0][63:0] busy_q;
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       completed_q <= '0;
       watchdog_q <= '0;
@@ -282,7 +283,7 @@ module control #(
     end
   end
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       cycles_o <= '0;
       hold_o <= '0;

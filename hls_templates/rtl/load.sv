@@ -116,7 +116,7 @@ module load #(
     return (slot == SlotBits'(Outstanding - 1)) ? '0 : slot + SlotBits'(1);
   endfunction
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       open_q <= '0;
       newest_q <= '0;
@@ -157,7 +157,7 @@ module load #(
 
   assign feature = command_i.buffer == BufferFeature && !program_i;
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) write_q <= 1'b0;
     else write_q <= beat;
   end

@@ -126,7 +126,7 @@ module program_loader #(
 
   // --- control -----------------------------------------------------------------------------------------------------
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       state_q <= StIdle;
       loaded_q <= 1'b0;

@@ -51,7 +51,7 @@ module registers (
     shown.irq_status = 32'(irq_q);
   end
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       stored_q <= '0;
       irq_q <= '0;

@@ -80,7 +80,7 @@ module store #(
     .address_o(place_address)
   );
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       reading_q <= 1'b0;
       arriving_q <= '0;
@@ -184,7 +184,7 @@ module store #(
 
   assign final_response = b_valid_i && all_sent_q && unanswered_q == 3'd1;
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       ahead_q <= '0;
       sent_q <= '0;

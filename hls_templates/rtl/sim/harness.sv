@@ -200,9 +200,7 @@ module harness #(
   string file_name;
 
   initial begin
-    // Registers take their reset from an edge, before the first of the clock.
-    rst_n = 1'b1;
-    #1 rst_n = 1'b0;
+    rst_n = 1'b0;
     program_base = 0;
     parameter_base = 0;
     input_base = 0;
