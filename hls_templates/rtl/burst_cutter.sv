@@ -24,20 +24,25 @@ module burst_cutter #(
 
   logic valid_q;
   logic [63:0] address_q, address_d, run_q, run_d;
-  logic [23:0] rest_q, rest_d, total;  // beats of the run behind this burst, and from this burst on
+  logic [11:0] place, next_place_q;  // of the run in 4 KiB: `place` of the one that begins, the other of the one after
+  logic [23:0] rest_q, total;  // beats of the run behind this burst, and from the next burst on
   logic [15:0] runs_q;  // runs behind this one
-  logic [8:0] beats_q, beats_d;
-  logic [8:0] room;
-  logic new_run;
+  logic [8:0] beats_q, begun;
+  logic [24:0] reach;
+  logic new_run, beyond;
 
   assign new_run = rest_q == '0;
   assign run_d = load_i ? {base_i, 12'b0} + 64'(transfer_i.address) : run_q + 64'(transfer_i.stride);
   // Where a run goes on, its next burst begins at the next block.
   assign address_d = (load_i || new_run) ? run_d : (address_q | 64'(BurstBytes - 1)) + 64'd1;
+
+  // How far the run reaches, in beats from the block's begin. That needs no more of the address than its place in
+  // 4 KiB, which is known a run ahead: no sum waits for another.
+  assign place = load_i ? transfer_i.address[11:0] : next_place_q;
+  assign begun = (load_i || new_run) ? 9'(place >> BeatShift) & 9'(BlockBeats - 1) : '0;
   assign total = (load_i || new_run) ? transfer_i.beats : rest_q;
-  assign room = 9'(BlockBeats) - (9'(address_d[11:0] >> BeatShift) & 9'(BlockBeats - 1));
-  assign beats_d = (total < 24'(room)) ? total[8:0] : room;
-  assign rest_d = total - 24'(beats_d);
+  assign reach = 25'(total) + 25'(begun);
+  assign beyond = reach > 25'(BlockBeats);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -52,9 +57,12 @@ module burst_cutter #(
   always_ff @(posedge clk_i) begin
     if (load_i || next_i) begin
       address_q <= address_d;
-      beats_q <= beats_d;
-      rest_q <= rest_d;
-      if (load_i || new_run) run_q <= run_d;
+      beats_q <= beyond ? 9'(BlockBeats) - begun : total[8:0];
+      rest_q <= beyond ? 24'(reach - 25'(BlockBeats)) : '0;
+      if (load_i || new_run) begin
+        run_q <= run_d;
+        next_place_q <= place + transfer_i.stride[11:0];
+      end
     end
     if (load_i) runs_q <= transfer_i.runs - 16'd1;
     else if (next_i && new_run) runs_q <= runs_q - 16'd1;

@@ -48,7 +48,8 @@ module command_queue #(
   logic [IndexBits-1:0] index_q, index_qq, index_qqq;
   logic [31:0] left_q;  // commands not yet fetched
   logic fetching_q, fetch_q, fetch_qq, staged_q, arrives, full, take;
-  logic [Words-1:0][63:0] staged, staging_q;
+  logic [Words*64-1:0] staged;
+  logic [Words-1:0][63:0] staging_q;
   logic [63:0] word;
 
   ram_sdp #(

@@ -1,0 +1,80 @@
+"""Places and routes a netlist on an ECP5 with nextpnr and makes its bitstream."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cgap.backends.rtl.synthesis import find_tool
+from cgap.boundary.locks import scratch
+from cgap.boundary.processes import run_tool
+
+PART = "LFE5U-85F"
+PACKAGE = "CABGA756"
+SPEED = 6
+
+
+@dataclass(frozen=True)
+class Routed:
+    """A design on the part.
+
+    Attributes:
+        fmax_mhz: the clock that the slowest path allows, after routing.
+        used: cells by kind, `{"TRELLIS_COMB": (used, there)}`.
+        critical: the slowest path, a step a row: what it is, nanoseconds, the cell or net.
+        bitstream_bytes: size of the bitstream.
+    """
+
+    fmax_mhz: float
+    used: dict[str, tuple[int, int]]
+    critical: list[tuple[str, float, str]]
+    bitstream_bytes: int
+
+
+def route(netlist: Path, clock_mhz: float, seed: int = 1) -> Routed:
+    """Place, route and pack.
+
+    Args:
+        netlist: of `synthesise(..., "ecp5", netlist)`.
+        clock_mhz: what the placer works towards.
+        seed: of the placer.
+
+    Raises:
+        UserError: a tool is missing or fails, as when the design does not fit; the message has its last lines.
+    """
+    options = [*("--85k", "--package", PACKAGE, "--speed", str(SPEED), "--freq", f"{clock_mhz:g}", "--seed", str(seed))]
+    options += [
+        "--timing-allow-fail",
+        "--lpf-allow-unconstrained",
+        "--report",
+        "report.json",
+        "--textcfg",
+        "design.config",
+    ]
+    with scratch() as work:
+        run_tool(
+            [*find_tool("nextpnr-ecp5"), "-q", "--json", str(netlist), *options],
+            f"nextpnr cannot place and route the accelerator on an {PART}",
+            cwd=work,
+        )
+        run_tool(
+            [*find_tool("ecppack"), "--input", "design.config", "--bit", "design.bit"],
+            "ecppack cannot make the bitstream",
+            cwd=work,
+        )
+        report = json.loads((work / "report.json").read_text())
+        return Routed(*read_report(report), (work / "design.bit").stat().st_size)
+
+
+def read_report(report: dict[str, Any]) -> tuple[float, dict[str, tuple[int, int]], list[tuple[str, float, str]]]:
+    """Fmax, cells in use and the slowest path from nextpnr's report."""
+    fmax = min(clock["achieved"] for clock in report["fmax"].values())
+    used = {name: (cell["used"], cell["available"]) for name, cell in report["utilization"].items() if cell["used"]}
+    paths = [path for path in report["critical_paths"] if path["from"].split()[-1] == path["to"].split()[-1]]
+    longest = max(paths, key=lambda path: sum(step["delay"] for step in path["path"]))
+    critical = [
+        (step["type"], round(step["delay"], 3), step.get("net") or step["from"]["cell"]) for step in longest["path"]
+    ]
+    return round(fmax, 2), dict(sorted(used.items())), critical
