@@ -504,6 +504,37 @@ def compare_builds(
 
 
 @app.command()
+def synth(
+    platforms: Annotated[
+        list[str] | None,
+        typer.Option("--platform", help="A name from `cgap platforms`, or a .toml file.", show_default="zcu104"),
+    ] = None,
+    arrays: Annotated[
+        list[str] | None, typer.Option("--array", help="Pox x Poy x Pof; may be repeated.", show_default="8x8x4")
+    ] = None,
+    page_depth: PageDepthOption = Accelerator.page_depth,
+    capability: CapabilityOption = None,
+    route: Annotated[
+        bool, typer.Option("--route/--no-route", help="Place and route with nextpnr, too: ECP5 parts alone.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results, ARRAY_PLATFORM.json each.")] = Path(
+        "build/synth"
+    ),
+) -> None:
+    """Synthesise the accelerator with Yosys: LUTs, FFs, DSP and memory blocks of each block, and the longest path."""
+    from cgap.app.synth import SynthRequest, print_synthesis, synthesise_accelerator
+    from fpga_model.machine.capability import Capability
+    from fpga_model.machine.platform import load_platform
+
+    for platform in platforms or ["zcu104"]:
+        for array in arrays or ["8x8x4"]:
+            accelerator = Accelerator.parse(array, page_depth=page_depth)
+            declared = Capability.parse(capability or ())
+            request = SynthRequest(accelerator, load_platform(platform), declared, route)
+            print_synthesis(synthesise_accelerator(request, out, say=_doing), console())
+
+
+@app.command()
 def disasm(
     program: Annotated[Path, typer.Argument(help="A folder made by `cgap hls`, or a program.bin.")],
     unit: Annotated[str, typer.Option("--unit", help="Only this unit: load, compute or store.")] = "",

@@ -101,8 +101,17 @@ FAMILIES = {
     "xc7": Family("7 series", "RAMB36", "DSP48E1", _xilinx_script("xc7"), _xilinx_cells("E1")),
     "ecp5": Family("ECP5", "EBR", "MULT18X18D", ("synth_ecp5 -top {top} -run :check",), _ECP5),
 }
+_PARTS = {"xc7": "xc7", "xczu": "xcup", "xck": "xcup", "xcu": "xcup", "xcvu": "xcup", "lfe5": "ecp5"}
 KINDS = ("lut", "lutram", "ff", "carry", "dsp", "block", "ultra")
 """What is counted; `lutram` are LUTs as memories and shift registers, `block` and `ultra` blocks of memory."""
+
+
+def family_of(part: str) -> str:
+    """The family in `FAMILIES` of a part's number. Raises UserError where Yosys knows none."""
+    for begin, family in _PARTS.items():
+        if part.lower().startswith(begin):
+            return family
+    raise UserError(f"part {part}: no open tool synthesises for it; Xilinx 7 series, UltraScale+ and ECP5 there are")
 
 
 def find_tool(name: str) -> list[str]:
