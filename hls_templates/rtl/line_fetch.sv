@@ -234,6 +234,14 @@ module line_fetch #(
   logic [Poy-1:0][RowBits-1:0] offset_q;  // of the array's rows, in rows of the tensor
   logic [Poy-1:0] inside_rows;
 
+  // A product with a constant as a sum of shifts: no multiplier is spent on it.
+  function automatic logic [RowBits-1:0] times(int unsigned factor, logic [7:0] value);
+    logic [RowBits-1:0] sum;
+    sum = '0;
+    for (int unsigned i = 0; i < 8; i++) if (factor[i]) sum = sum + (RowBits'(value) << i);
+    return sum;
+  endfunction
+
   assign height = RowBits'(command_i.rows.height);
   assign below_first = command_i.rows.top - height;
 
@@ -257,8 +265,8 @@ module line_fetch #(
     if (start_i) begin
       {top_q, top_group_q} <= {2{command_i.rows.top}};
       {below_q, below_group_q} <= {2{below_first}};
-      group_rows_q <= RowBits'(Poy) * RowBits'(command_i.rows.stride);
-      for (int unsigned y = 0; y < Poy; y++) offset_q[y] <= RowBits'(y) * RowBits'(command_i.rows.stride);
+      group_rows_q <= times(Poy, command_i.rows.stride);
+      for (int unsigned y = 0; y < Poy; y++) offset_q[y] <= times(y, command_i.rows.stride);
     end else begin
       if (advance_i) {top_q, below_q} <= {top, below};
       if (row_on) {top_group_q, below_group_q} <= {top, below};

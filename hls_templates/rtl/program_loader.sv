@@ -112,12 +112,20 @@ module program_loader #(
     end
   end
 
-  // Words of a unit's commands: these products are sums of two shifts.
+  // A product with a constant as a sum of shifts: no multiplier is spent on it.
+  function automatic logic [31:0] times(logic [31:0] value, int unsigned factor);
+    logic [31:0] sum;
+    sum = '0;
+    for (int i = 0; i < 32; i++) if (factor[i]) sum = sum + (value << i);
+    return sum;
+  endfunction
+
+  // Words of a unit's commands.
   function automatic logic [31:0] words_of(logic [1:0] unit, logic [2:0][31:0] commands);
     unique case (unit)
-      2'd0: return commands[0] * LoadWords;
-      2'd1: return commands[1] * ComputeWords;
-      2'd2: return commands[2] * StoreWords;
+      2'd0: return times(commands[0], LoadWords);
+      2'd1: return times(commands[1], ComputeWords);
+      2'd2: return times(commands[2], StoreWords);
       default: return '0;
     endcase
   endfunction

@@ -163,31 +163,36 @@ package register_pkg;
     endcase
   endfunction
 
-  // The stored registers after a write of the bits under `mask`.
+  // The stored registers after a write of the bytes under `strobe`.
   function automatic stored_t written(stored_t stored, logic [AddressBits-1:0] address,
-                                      logic [31:0] data, logic [31:0] mask);
+                                      logic [31:0] data, logic [3:0] strobe);
     stored_t result;
     result = stored;
-    case (address)
-      9'h00c: result.irq_enable[31:0] = (stored.irq_enable[31:0] & ~mask) | (data & mask);
-      9'h014: result.images[31:0] = (stored.images[31:0] & ~mask) | (data & mask);
-      9'h01c: result.watchdog[31:0] = (stored.watchdog[31:0] & ~mask) | (data & mask);
-      9'h020: result.program_base[31:0] = (stored.program_base[31:0] & ~mask) | (data & mask);
-      9'h024: result.program_base[63:32] = (stored.program_base[63:32] & ~mask) | (data & mask);
-      9'h028: result.parameter_base[31:0] = (stored.parameter_base[31:0] & ~mask) | (data & mask);
-      9'h02c: result.parameter_base[63:32] = (stored.parameter_base[63:32] & ~mask) | (data & mask);
-      9'h030: result.input_base[31:0] = (stored.input_base[31:0] & ~mask) | (data & mask);
-      9'h034: result.input_base[63:32] = (stored.input_base[63:32] & ~mask) | (data & mask);
-      9'h038: result.output_base[31:0] = (stored.output_base[31:0] & ~mask) | (data & mask);
-      9'h03c: result.output_base[63:32] = (stored.output_base[63:32] & ~mask) | (data & mask);
-      9'h040: result.feature_base[31:0] = (stored.feature_base[31:0] & ~mask) | (data & mask);
-      9'h044: result.feature_base[63:32] = (stored.feature_base[63:32] & ~mask) | (data & mask);
-      9'h048: result.input_stride[31:0] = (stored.input_stride[31:0] & ~mask) | (data & mask);
-      9'h04c: result.input_stride[63:32] = (stored.input_stride[63:32] & ~mask) | (data & mask);
-      9'h050: result.output_stride[31:0] = (stored.output_stride[31:0] & ~mask) | (data & mask);
-      9'h054: result.output_stride[63:32] = (stored.output_stride[63:32] & ~mask) | (data & mask);
-      default: ;
-    endcase
+    for (int i = 0; i < 4; i++) begin
+      // Bytes that keep their value do so by a register's enable.
+      if (strobe[i]) begin
+        case (address)
+          9'h00c: result.irq_enable[8*i +: 8] = data[8*i +: 8];
+          9'h014: result.images[8*i +: 8] = data[8*i +: 8];
+          9'h01c: result.watchdog[8*i +: 8] = data[8*i +: 8];
+          9'h020: result.program_base[8*i +: 8] = data[8*i +: 8];
+          9'h024: result.program_base[32 + 8*i +: 8] = data[8*i +: 8];
+          9'h028: result.parameter_base[8*i +: 8] = data[8*i +: 8];
+          9'h02c: result.parameter_base[32 + 8*i +: 8] = data[8*i +: 8];
+          9'h030: result.input_base[8*i +: 8] = data[8*i +: 8];
+          9'h034: result.input_base[32 + 8*i +: 8] = data[8*i +: 8];
+          9'h038: result.output_base[8*i +: 8] = data[8*i +: 8];
+          9'h03c: result.output_base[32 + 8*i +: 8] = data[8*i +: 8];
+          9'h040: result.feature_base[8*i +: 8] = data[8*i +: 8];
+          9'h044: result.feature_base[32 + 8*i +: 8] = data[8*i +: 8];
+          9'h048: result.input_stride[8*i +: 8] = data[8*i +: 8];
+          9'h04c: result.input_stride[32 + 8*i +: 8] = data[8*i +: 8];
+          9'h050: result.output_stride[8*i +: 8] = data[8*i +: 8];
+          9'h054: result.output_stride[32 + 8*i +: 8] = data[8*i +: 8];
+          default: ;
+        endcase
+      end
+    end
     return result;
   endfunction
 

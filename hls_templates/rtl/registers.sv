@@ -33,7 +33,7 @@ module registers (
   logic [1:0] irq_q;
   logic b_valid_q, r_valid_q, write, read;
   logic [2:0] pulse_q;
-  logic [31:0] mask, r_data_q;
+  logic [31:0] r_data_q;
   logic [AddressBits-1:0] w_addr, r_addr;
 
   // Address and data of a write are taken together.
@@ -44,7 +44,6 @@ module registers (
   assign ar_ready_o = read;
   assign w_addr = {aw_addr_i[AddressBits-1:2], 2'b00};
   assign r_addr = {ar_addr_i[AddressBits-1:2], 2'b00};
-  assign mask = {{8{w_strb_i[3]}}, {8{w_strb_i[2]}}, {8{w_strb_i[1]}}, {8{w_strb_i[0]}}};
 
   always_comb begin
     shown = shown_i;
@@ -66,9 +65,9 @@ module registers (
       pulse_q <= '0;
       irq_q <= irq_q | event_i;
       if (write) begin
-        stored_q <= written(stored_q, w_addr, w_data_i, mask);
-        if (w_addr == AddressCtrl) pulse_q <= w_data_i[2:0] & mask[2:0];
-        if (w_addr == AddressIrqStatus) irq_q <= (irq_q & ~(w_data_i[1:0] & mask[1:0])) | event_i;
+        stored_q <= written(stored_q, w_addr, w_data_i, w_strb_i);
+        if (w_addr == AddressCtrl) pulse_q <= w_data_i[2:0] & {3{w_strb_i[0]}};
+        if (w_addr == AddressIrqStatus) irq_q <= (irq_q & ~(w_data_i[1:0] & {2{w_strb_i[0]}})) | event_i;
       end
     end
   end

@@ -40,22 +40,22 @@ def register_package() -> str:
         "    endcase",
         "  endfunction",
         "",
-        "  // The stored registers after a write of the bits under `mask`.",
+        "  // The stored registers after a write of the bytes under `strobe`.",
         "  function automatic stored_t written(stored_t stored, logic [AddressBits-1:0] address,",
-        "                                      logic [31:0] data, logic [31:0] mask);",
+        "                                      logic [31:0] data, logic [3:0] strobe);",
         "    stored_t result;",
         "    result = stored;",
-        "    case (address)",
+        "    for (int i = 0; i < 4; i++) begin",
+        "      // Bytes that keep their value do so by a register's enable.",
+        "      if (strobe[i]) begin",
+        "        case (address)",
     ]
     for row in stored:
         for half in range(row.bits // 32):
-            place = _part(row, half)
-            lines.append(
-                f"      {_address(row.offset + 4 * half)}: result.{place} = (stored.{place} & ~mask) | (data & mask);"
-            )
-    return "\n".join(
-        [*lines, "      default: ;", "    endcase", "    return result;", "  endfunction", "", "endpackage", ""]
-    )
+            place = f"{row.name.lower()}[{f'{32 * half} + ' if half else ''}8*i +: 8]"
+            lines.append(f"          {_address(row.offset + 4 * half)}: result.{place} = data[8*i +: 8];")
+    lines += ["          default: ;", "        endcase", "      end", "    end"]
+    return "\n".join([*lines, "    return result;", "  endfunction", "", "endpackage", ""])
 
 
 def _structure(name: str, rows: Sequence[Register]) -> list[str]:
