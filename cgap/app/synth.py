@@ -67,8 +67,8 @@ def _figures(synthesis: Synthesis) -> dict[str, Any]:
     return {
         "total": synthesis.total,
         "blocks": synthesis.blocks,
-        "longest_path_ns": synthesis.longest.nanoseconds,
-        "longest_path": synthesis.longest.cells,
+        "longest_path_ns": synthesis.longest.nanoseconds if synthesis.longest else None,
+        "longest_path": synthesis.longest.cells if synthesis.longest else [],
         "block_paths_ns": dict(sorted(synthesis.paths.items(), key=lambda item: -item[1])),
         "script": synthesis.script,
         "routed": None,
@@ -87,7 +87,8 @@ def print_synthesis(result: dict[str, Any], console: Console) -> None:
     for name, block in [*result["blocks"].items(), ("total", result["total"])]:
         table.add_row(name, *(f"{block.get(kind, 0):g}" for kind in kinds), style="bold" if name == "total" else "")
     console.print(table)
-    console.print(f"longest path before routing, without wires: {result['longest_path_ns']:.2f} ns")
+    if result["longest_path"]:
+        console.print(f"longest path before routing, without wires: {result['longest_path_ns']:.2f} ns")
     if result["routed"]:
         routed = result["routed"]
         console.print(f"routed on {routed['part']}: {routed['fmax_mhz']:.1f} MHz")

@@ -157,14 +157,14 @@ class Synthesis:
     Attributes:
         blocks: by instance (`compute.drain`), counts of `KINDS`.
         paths: by instance, the longest path inside it as Yosys's `sta` sees it: cells without wires.
-        longest: that of the whole design.
+        longest: that of the whole design; None where the family's cells have no times.
         script: what Yosys ran.
     """
 
     family: str
     blocks: dict[str, dict[str, float]]
     paths: dict[str, float]
-    longest: LongPath
+    longest: LongPath | None
     script: list[str]
 
     @property
@@ -173,19 +173,22 @@ class Synthesis:
         return {kind: sum(block.get(kind, 0) for block in self.blocks.values()) for kind in KINDS}
 
 
-def synthesise(configuration: Mapping[str, int], family: str, netlist: Path | None = None) -> Synthesis:
-    """Run Yosys on the accelerator with these parameters.
+def synthesise(
+    configuration: Mapping[str, int], family: str, netlist: Path | None = None, module: str = "accelerator"
+) -> Synthesis:
+    """Run Yosys on the accelerator, or one of its modules, with these parameters.
 
     Args:
         configuration: parameters of `accelerator.sv` (`cgap.backends.rtl.verilate.parameters`).
         family: a name in `FAMILIES`.
-        netlist: write a netlist for nextpnr there, its pins on a chain (`pins.py`).
+        netlist: write a netlist of the accelerator for nextpnr there, its pins on a chain (`pins.py`).
+        module: what to synthesise.
 
     Raises:
         UserError: Yosys is missing or fails; the message has its last lines.
     """
     chosen = FAMILIES[family]
-    top = TOP if netlist else "accelerator"
+    top = TOP if netlist else module
     with scratch() as work:
         script = [
             # The Yosys of PyPI has no threads.
@@ -205,7 +208,8 @@ def synthesise(configuration: Mapping[str, int], family: str, netlist: Path | No
         run_tool([*find_tool("yosys"), "-q", "run.ys"], f"Yosys cannot synthesise for {chosen.title}", cwd=work)
         blocks = count(json.loads((work / "stat.json").read_text()), chosen)
         paths = {name: path.nanoseconds for name, path in read_paths((work / "blocks.sta").read_text()).items()}
-        (longest,) = read_paths((work / "whole.sta").read_text()).values()
+        whole = read_paths((work / "whole.sta").read_text())
+        longest = max(whole.values(), key=lambda path: path.nanoseconds, default=None)
         if netlist:
             shutil.copy(work / "netlist.json", netlist)
     return Synthesis(family, blocks, paths, longest, script)

@@ -1,0 +1,316 @@
+"""What an accelerator takes of an FPGA, block by block: DSP and memory blocks, LUTs, flip-flops.
+
+The counts follow the structure of the RTL: how many bits its registers, multiplexers, adders and memories have. Factors
+that follow from no structure are fitted to synthesis with Yosys (docs/rtl.md has the error of every resource, a test
+holds it). It is a matter of tens of microseconds, so that a search can ask it for every candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+from fpga_model.machine.accelerator import Accelerator, ceil_div
+from fpga_model.machine.capability import Capability
+from fpga_model.machine.isa import COMMANDS
+from fpga_model.machine.platform import MemoryKind, Platform
+
+SUM_BITS = 32
+POOL_BITS = 20
+"""Bits of a column's sum or maximum in a pooling."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Resources: LUTs of logic, LUTs that are memories or shift registers, flip-flops, DSP blocks, memory blocks.
+
+    `block` counts the platform's memory blocks; halves are RAMB18. `ultra` counts its large ones.
+    """
+
+    lut: float = 0
+    lutram: float = 0
+    ff: float = 0
+    dsp: float = 0
+    block: float = 0
+    ultra: float = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in NAMES))
+
+
+NAMES = tuple(field.name for field in fields(Usage))
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each block of an accelerator takes, by the block's place in the RTL, such as `compute.drain`."""
+
+    blocks: Mapping[str, Usage]
+
+    @cached_property
+    def total(self) -> Usage:
+        """The sum over all blocks, in whole LUTs and flip-flops."""
+        total = sum(self.blocks.values(), Usage())
+        return replace(total, lut=round(total.lut), lutram=round(total.lutram), ff=round(total.ff))
+
+    def over(self, platform: Platform) -> dict[str, tuple[float, int]]:
+        """Every resource of which the platform has too little: needed and there."""
+        there = available(platform)
+        needed = {name: getattr(self.total, name) for name in NAMES}
+        needed["lut"] += needed["lutram"]
+        return {name: (needed[name], there[name]) for name in there if needed[name] > there[name]}
+
+
+def available(platform: Platform) -> dict[str, int]:
+    """What a platform has, by the names of `Usage`; its LUTs serve as logic and as memory."""
+    ultra = platform.ultra.count if platform.ultra else 0
+    counts = {"lut": platform.lut, "ff": platform.ff, "dsp": platform.dsp, "block": platform.block.count}
+    return {**counts, "ultra": ultra}
+
+
+def estimate_resources(accelerator: Accelerator, platform: Platform, capability: Capability | None = None) -> Resources:
+    """What the RTL of an accelerator takes on a platform.
+
+    Args:
+        accelerator: the array and its buffers.
+        platform: gives the kinds of blocks and the width of the bus.
+        capability: what the accelerator can execute; the default set when None.
+    """
+    sizes = _Sizes.of(accelerator, platform, capability or Capability())
+    return Resources({name: block(sizes) for name, block in _BLOCKS.items()})
+
+
+def memory_blocks(kind: MemoryKind, width: int, depth: int, byte_writes: bool = False) -> float:
+    """Blocks that make a memory: as `MemoryKind.blocks`, and half a RAMB36 where a RAMB18 will do.
+
+    A memory that is written by bytes uses eight of the nine bits that a block has for each.
+    """
+    usable = tuple((w * 8 // 9 if byte_writes and w % 9 == 0 else w, d) for w, d in kind.shapes)
+    whole: float = min(ceil_div(width, w) * ceil_div(depth, d) for w, d in usable)
+    if kind.name != "RAMB36":
+        return whole
+    halves = min(ceil_div(width, w // 2) * ceil_div(depth, d) for w, d in usable if w > 1)
+    return min(whole, halves / 2)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """An accelerator's sizes as its blocks see them: X, Y, F are Pox, Poy, Pof; bits unless said otherwise."""
+
+    X: int
+    Y: int
+    F: int
+    pages: int
+    page_depth: int
+    weight_depth: int
+    parameter_depth: int
+    beat: int
+    capability: Capability
+    platform: Platform
+
+    @classmethod
+    def of(cls, accelerator: Accelerator, platform: Platform, capability: Capability) -> _Sizes:
+        return cls(
+            accelerator.Pox,
+            accelerator.Poy,
+            accelerator.Pof,
+            accelerator.pages,
+            accelerator.page_depth,
+            accelerator.weight_depth,
+            accelerator.parameter_depth,
+            min(platform.axi_bits, 8 * accelerator.feature_word_bytes),
+            capability,
+            platform,
+        )
+
+    @property
+    def word(self) -> int:
+        """Of a feature word."""
+        return 16 * self.X
+
+    @property
+    def six(self) -> bool:
+        """Whether LUTs have six inputs (or are ALMs), not four."""
+        return self.platform.dsp_name != "MULT18X18D"
+
+    @property
+    def packed_macs(self) -> bool:
+        """Whether a DSP block has the product's and the sum's registers."""
+        return self.six
+
+
+def _bits(values: int) -> int:
+    """Bits that count `values` values; one for a single value."""
+    return max(1, (values - 1).bit_length())
+
+
+def _mux(inputs: int, six: bool) -> float:
+    """LUTs of a multiplexer of one bit: one of six inputs chooses among four, one of four among two."""
+    if inputs <= 1:
+        return 0
+    return max(0.5, (inputs - 1) / 3) if six else inputs - 1
+
+
+def _barrel(positions: int, six: bool) -> int:
+    """LUTs of a rotation by any of `positions` amounts, for each bit."""
+    levels = (positions - 1).bit_length()
+    return ceil_div(levels, 2) if six else levels
+
+
+def _mac_array(s: _Sizes) -> Usage:
+    macs = s.X * s.Y * s.F
+    dsp = ceil_div(macs, s.platform.dsp_macs)
+    if s.packed_macs:
+        return Usage(ff=SUM_BITS * macs + 2, dsp=dsp)
+    # The product's and the sum's registers, and the adder, lie beside the multiplier.
+    return Usage(lut=2 * SUM_BITS * macs, ff=(2 * SUM_BITS + 16) * macs + 2, dsp=dsp)
+
+
+def _line_regs(s: _Sizes) -> Usage:
+    taps = (s.X - 1) * s.capability.stride_columns + s.capability.kernel_columns
+    # Two inputs of the line, the neighbour and the choice fit a LUT of six inputs, and take two of four.
+    step = 1 if s.six else 2
+    selected = 8 * (s.X - 1) * _mux(s.capability.stride_columns, s.six) * 2
+    lut = s.word * _barrel(s.X, s.six) + 8 * taps * step + selected + 2 * taps
+    return Usage(lut=s.Y * lut, ff=s.Y * 8 * (2 * taps + s.X))
+
+
+def _line_fetch(s: _Sizes) -> Usage:
+    rotation = s.Y * s.word * _barrel(s.Y, s.six)
+    return Usage(lut=rotation + 36 * s.Y + 600, lutram=10 if s.six else 0, ff=s.Y * (s.word + 24) + 210)
+
+
+def _drain(s: _Sizes) -> Usage:
+    rows = SUM_BITS * s.X * s.F * _mux(s.Y, s.six)
+    maps = SUM_BITS * s.X * _mux(s.F + 1, s.six)
+    # A column: alignment and addition of bias and shortcut, rounding shift, clamp, the pixel's place in its word.
+    column = 370 + 8 * s.capability.shortcut_stride + (30 if s.capability.leaky else 0)
+    lut = rows + maps + s.X * column + 340
+    return Usage(lut=lut, lutram=59 if s.six else 0, ff=SUM_BITS * s.X * s.F + 207 * s.X + 430)
+
+
+def _pool(s: _Sizes) -> Usage:
+    c = s.capability
+    taps = (s.X - 1) * c.pool_stride + c.pool_columns
+    pixels = taps + s.X
+    # Every pixel of a line is compared and added to; the line then moves under the windows.
+    line = POOL_BITS * (pixels * 2.6 + taps * (1 if s.six else 2) * c.pool_dilation)
+    outputs = s.X * (100 + POOL_BITS * _mux(c.pool_stride, s.six))
+    lut = line + outputs + s.word * (_barrel(s.X, s.six) + 1) + 400
+    return Usage(lut=lut, lutram=9 if s.six else 0, ff=POOL_BITS * (pixels + taps) + s.X * 68 + 303)
+
+
+def _conv_ctrl(s: _Sizes) -> Usage:
+    return Usage(lut=340 + 5 * s.Y, ff=196 + 2 * s.Y)
+
+
+def _weight_read(s: _Sizes) -> Usage:
+    address = _bits(s.weight_depth)
+    return Usage(lut=3.3 * address, ff=2 * address)
+
+
+def _compute(s: _Sizes) -> Usage:
+    return Usage(lut=380, ff=30)
+
+
+def _pages(s: _Sizes) -> Usage:
+    banks = s.pages * s.Y
+    reads = s.word * (s.Y * _mux(s.pages, s.six) + 2 * _mux(banks, s.six))
+    writes = s.pages * (1.125 * s.word + 2 * _bits(s.page_depth)) + banks * (s.word // 8 + 3)
+    blocks = 2 * banks * memory_blocks(s.platform.block, s.word, s.page_depth, byte_writes=True)
+    delays = 2 * (3 * _bits(s.pages) + 2 * _bits(s.Y))
+    return Usage(lut=reads + writes, ff=2 * banks * s.word + delays, block=blocks)
+
+
+def _word_buffer(s: _Sizes, width: int, depth: int) -> Usage:
+    """A buffer that is written by beats and read by words."""
+    words = max(1, s.beat // width)
+    row = max(s.beat, width)
+    rows = ceil_div(depth, words)
+    select = 2 * _bits(words) if words > 1 else 0
+    blocks = memory_blocks(s.platform.block, min(width, row) if words == 1 else row, rows)
+    return Usage(lut=width * _mux(words, s.six) * 1.0, ff=row + select, block=blocks)
+
+
+def _weights(s: _Sizes) -> Usage:
+    return _word_buffer(s, 8 * s.F, s.weight_depth)
+
+
+def _parameters(s: _Sizes) -> Usage:
+    return _word_buffer(s, 32, s.parameter_depth)
+
+
+def _queue(s: _Sizes, words: int, commands: int) -> Usage:
+    """A unit's program memory, the command that waits in it and the one that is executed."""
+    blocks = memory_blocks(s.platform.block, 64, words * commands)
+    return Usage(lut=430, ff=128 * words + 203, block=blocks)
+
+
+def _load_queue(s: _Sizes) -> Usage:
+    return _queue(s, WORDS["load"], s.capability.load_commands)
+
+
+def _compute_queue(s: _Sizes) -> Usage:
+    return _queue(s, WORDS["compute"], s.capability.compute_commands)
+
+
+def _store_queue(s: _Sizes) -> Usage:
+    return _queue(s, WORDS["store"], s.capability.store_commands)
+
+
+def _load(s: _Sizes) -> Usage:
+    # Lengths of open bursts are a small memory.
+    return Usage(lut=600 + s.beat / 8, lutram=8, ff=320 + s.beat)
+
+
+def _store(s: _Sizes) -> Usage:
+    # Words wait in a queue of eight.
+    parts = s.beat * _mux(s.word // s.beat, s.six)
+    return Usage(lut=700 + parts, lutram=8 * ceil_div(s.word, 14), ff=409)
+
+
+def _loader(s: _Sizes) -> Usage:
+    # A beat of 64 bits goes in and out of a shift register; others come and go at different widths.
+    if s.beat == 64:
+        return Usage(lut=680, lutram=64, ff=368)
+    return Usage(lut=1600, ff=1316)
+
+
+def _control(s: _Sizes) -> Usage:
+    return Usage(lut=590, ff=1334)
+
+
+def _registers(s: _Sizes) -> Usage:
+    return Usage(lut=1066, ff=583)
+
+
+def _top(s: _Sizes) -> Usage:
+    return Usage(lut=390)
+
+
+WORDS = {kind.UNIT: kind.WORDS for kind in COMMANDS}
+"""64-bit words of a unit's commands."""
+
+_BLOCKS: dict[str, Callable[[_Sizes], Usage]] = {
+    "top": _top,
+    "registers": _registers,
+    "control": _control,
+    "loader": _loader,
+    "load_queue": _load_queue,
+    "compute_queue": _compute_queue,
+    "store_queue": _store_queue,
+    "load": _load,
+    "store": _store,
+    "pages": _pages,
+    "weights": _weights,
+    "parameters": _parameters,
+    "compute": _compute,
+    "compute.conv_ctrl": _conv_ctrl,
+    "compute.line_fetch": _line_fetch,
+    "compute.line_regs": _line_regs,
+    "compute.weight_read": _weight_read,
+    "compute.mac_array": _mac_array,
+    "compute.pool": _pool,
+    "compute.drain": _drain,
+}
