@@ -18,6 +18,7 @@ from fpga_model.graph import LayerGraph
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.capability import Capability
 from fpga_model.machine.platform import Platform, load_platform
+from fpga_model.models.resources import check_fits
 from fpga_model.schedule.plan import BUFFERS, BuffersTooSmall, Kind, enough_buffers, make_plan
 from fpga_model.schedule.schedule import Schedule, schedule_plan
 
@@ -51,12 +52,16 @@ class Target:
         if specialise and capabilities:
             raise UserError("--specialise builds for what the network needs: leave out --capability")
         if config is not None:
-            return cls(*read_target(config).parts(), declared, config)
-        kinds = [kind.value for kind in Kind]
-        if schedule not in kinds:
-            raise UserError(f"no schedule {schedule!r}: choose {' or '.join(kinds)}")
-        accelerator = Accelerator.parse(array, page_depth=page_depth)
-        return cls(load_platform(platform), accelerator, Kind(schedule), declared)
+            target = cls(*read_target(config).parts(), declared, config)
+        else:
+            kinds = [kind.value for kind in Kind]
+            if schedule not in kinds:
+                raise UserError(f"no schedule {schedule!r}: choose {' or '.join(kinds)}")
+            accelerator = Accelerator.parse(array, page_depth=page_depth)
+            target = cls(load_platform(platform), accelerator, Kind(schedule), declared)
+        # Nothing is imported or calibrated for an accelerator that does not fit.
+        check_fits(target.accelerator, target.platform, declared or Capability.least())
+        return target
 
     def options(self) -> list[str]:
         """The command line's words for this, without those that are by default what they are here."""
@@ -76,14 +81,15 @@ class Target:
         """The capability set of an accelerator that is to run these schedules.
 
         Raises:
-            UserError: they need more than was declared; all that is missing is named.
+            UserError: they need more than was declared, and all that is missing is named; or the platform is too small
+                for an accelerator that can do it.
         """
-        need = functools.reduce(Capability.joined, (schedule.needs for schedule in schedules))
-        if self.capability is None:
-            return need
-        declared = self.capability.deepened(need)
-        declared.check(need, schedules[0].graph.name)
-        return declared
+        capability = functools.reduce(Capability.joined, (schedule.needs for schedule in schedules))
+        if self.capability is not None:
+            need, capability = capability, self.capability.deepened(capability)
+            capability.check(need, schedules[0].graph.name)
+        check_fits(self.accelerator, self.platform, capability)
+        return capability
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +151,7 @@ def schedule_on(target: Target, graph: LayerGraph) -> Schedule:
         changed = [name for name in BUFFERS if getattr(enough, name) != getattr(accelerator, name)]
         words = " and ".join(f"{_OPTIONS.get(name, name)} {getattr(enough, name)}" for name in changed)
         try:
-            platform.check(enough)
+            check_fits(enough, platform, target.capability or Capability.least())
         except UserError as lack:
             raise LargerBuffers(f"{error}: {words} would do, but {lack}", None) from error
         raise LargerBuffers(f"{error}: {words} would do", enough) from error

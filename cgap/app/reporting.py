@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ from fpga_model.machine.platform import Platform
 from fpga_model.machine.tiles import Unit
 from fpga_model.models.analytic import LayerEstimate, estimate
 from fpga_model.models.energy import count_accesses, energy, load_constants, row_activations, sensitivity
+from fpga_model.models.resources import estimate_resources
 from fpga_model.models.simulator import LayerCost, Simulation, simulate
 from fpga_model.numerics.tensors import Shape
 from fpga_model.operators import ComputeOperator
@@ -102,7 +104,7 @@ def make_report(
         network=_network(planned),
         board=_board(schedule.platform),
         accelerator=_accelerator(planned),
-        resources=_resources(schedule),
+        resources=_resources(planned),
         memory=_memory(schedule),
         layers=layers,
         totals=_totals(costs, layers),
@@ -192,15 +194,19 @@ def _accelerator(planned: Planned) -> AcceleratorSummary:
     )
 
 
-def _resources(schedule: Schedule) -> dict[str, Resource]:
-    accelerator, platform = schedule.accelerator, schedule.platform
-    block = platform.block
-    return {
-        "dsp": Resource(unit=platform.dsp_name, needed=platform.dsps(accelerator), available=platform.dsp),
-        "block": Resource(unit=block.name, needed=platform.blocks(accelerator), available=block.count),
-        "lut": Resource(unit="LUT", needed=None, available=platform.lut),
-        "ff": Resource(unit="FF", needed=None, available=platform.ff),
+def _resources(planned: Planned) -> dict[str, Resource]:
+    platform = planned.schedule.platform
+    total = estimate_resources(planned.schedule.accelerator, platform, planned.capability).total
+    block, ultra = platform.block, platform.ultra
+    found = {
+        "dsp": Resource(unit=platform.dsp_name, needed=int(total.dsp), available=platform.dsp),
+        "block": Resource(unit=block.name, needed=math.ceil(total.block), available=block.count),
+        "lut": Resource(unit="LUT", needed=int(total.lut + total.lutram), available=platform.lut),
+        "ff": Resource(unit="FF", needed=int(total.ff), available=platform.ff),
     }
+    if ultra is not None:
+        found["ultra"] = Resource(unit=ultra.name, needed=int(total.ultra), available=ultra.count)
+    return found
 
 
 def _memory(schedule: Schedule) -> Memory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated
 
 from fpga_model.errors import UserError
@@ -72,6 +72,12 @@ class Capability:
             values[name] = int(value)
         return cls(**values)
 
+    @classmethod
+    def least(cls) -> Capability:
+        """The least that an accelerator can be built for."""
+        columns = dict.fromkeys((field.name for field in fields(cls)), 1)
+        return cls(**columns | dict.fromkeys(("row_by_row", "grouped", "leaky"), 0))
+
     def deepened(self, need: Capability) -> Capability:
         """This with program memories that hold what is needed, a power of two of commands each."""
         depths = {
@@ -88,9 +94,7 @@ class Capability:
 
 def needs(operations: Iterable[Operation], accelerator: Accelerator) -> Capability:
     """The least capability that executes these operations."""
-    found = dict.fromkeys((field.name for field in fields(Capability)), 0)
-    found |= dict.fromkeys(("kernel_columns", "stride_columns", "shortcut_stride"), 1)
-    found |= dict.fromkeys(("pool_columns", "pool_stride", "pool_dilation"), 1)
+    found = asdict(Capability.least()) | dict.fromkeys(("load_commands", "compute_commands", "store_commands"), 0)
     for operation in operations:
         found[f"{operation.unit.value}_commands"] += 1
         for name, value in operation.needs(accelerator).items():

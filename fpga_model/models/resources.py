@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from operator import attrgetter
 
+from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator, ceil_div
 from fpga_model.machine.capability import Capability
 from fpga_model.machine.isa import COMMANDS
@@ -35,9 +37,6 @@ class Usage:
     block: float = 0
     ultra: float = 0
 
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, name) + getattr(other, name) for name in NAMES))
-
 
 NAMES = tuple(field.name for field in fields(Usage))
 
@@ -51,22 +50,30 @@ class Resources:
     @cached_property
     def total(self) -> Usage:
         """The sum over all blocks, in whole LUTs and flip-flops."""
-        total = sum(self.blocks.values(), Usage())
-        return replace(total, lut=round(total.lut), lutram=round(total.lutram), ff=round(total.ff))
+        lut, lutram, ff, dsp, block, ultra = (
+            sum(values) for values in zip(*(_VALUES(usage) for usage in self.blocks.values()), strict=True)
+        )
+        return Usage(round(lut), round(lutram), round(ff), dsp, block, ultra)
 
     def over(self, platform: Platform) -> dict[str, tuple[float, int]]:
-        """Every resource of which the platform has too little: needed and there."""
-        there = available(platform)
-        needed = {name: getattr(self.total, name) for name in NAMES}
-        needed["lut"] += needed["lutram"]
+        """Every resource of which the platform has too little: how much is needed, and how much there is.
+
+        LUTs serve as logic and as memory, so that `lut` is the sum of both.
+        """
+        there = {
+            "lut": platform.lut,
+            "ff": platform.ff,
+            "dsp": platform.dsp,
+            "block": platform.block.count,
+            "ultra": platform.ultra.count if platform.ultra else 0,
+        }
+        total = self.total
+        needed = {name: getattr(total, name) for name in there}
+        needed["lut"] += total.lutram
         return {name: (needed[name], there[name]) for name in there if needed[name] > there[name]}
 
 
-def available(platform: Platform) -> dict[str, int]:
-    """What a platform has, by the names of `Usage`; its LUTs serve as logic and as memory."""
-    ultra = platform.ultra.count if platform.ultra else 0
-    counts = {"lut": platform.lut, "ff": platform.ff, "dsp": platform.dsp, "block": platform.block.count}
-    return {**counts, "ultra": ultra}
+_VALUES = attrgetter(*NAMES)
 
 
 def estimate_resources(accelerator: Accelerator, platform: Platform, capability: Capability | None = None) -> Resources:
@@ -78,7 +85,55 @@ def estimate_resources(accelerator: Accelerator, platform: Platform, capability:
         capability: what the accelerator can execute; the default set when None.
     """
     sizes = _Sizes.of(accelerator, platform, capability or Capability())
-    return Resources({name: block(sizes) for name, block in _BLOCKS.items()})
+    blocks = {name: block(sizes) for name, block in _BLOCKS.items()}
+    missing = sum(usage.block for usage in blocks.values()) - platform.block.count
+    if platform.ultra and missing > 0:
+        for name, (width, depth) in _deep_memories(sizes).items():
+            if missing > 0:
+                missing -= blocks[name].block
+                blocks[name] = replace(blocks[name], block=0, ultra=platform.ultra.blocks(width, depth))
+    return Resources(blocks)
+
+
+def check_fits(accelerator: Accelerator, platform: Platform, capability: Capability | None = None) -> None:
+    """Refuse an accelerator that takes more than its platform has.
+
+    Raises:
+        UserError: says what it needs too much of, which blocks take most of that, and an array that fits.
+    """
+    found = estimate_resources(accelerator, platform, capability)
+    over = found.over(platform)
+    if not over:
+        return
+    units = {"lut": "LUTs", "ff": "flip-flops", "dsp": f"{platform.dsp_name} blocks"}
+    units |= {"block": f"{platform.block.name} blocks", "ultra": platform.ultra.name if platform.ultra else "URAM"}
+    lines = []
+    for name, (needed, there) in over.items():
+        takers = sorted(found.blocks.items(), key=lambda item: -getattr(item[1], name))[:3]
+        most = ", ".join(
+            f"{block} {round(getattr(usage, name), 1):,g}" for block, usage in takers if getattr(usage, name)
+        )
+        lines.append(f"{needed:,g} {units[name]} and there are {there:,} ({most})")
+    fitting = _fitting(accelerator, platform, capability)
+    advice = f"--array {fitting} fits" if fitting else "no smaller array fits with these buffers"
+    raise UserError(
+        f"platform {platform.name} is too small: the {accelerator.array} accelerator needs {', and '.join(lines)}; "
+        f"{advice}, or choose smaller buffers or a larger platform"
+    )
+
+
+def _fitting(accelerator: Accelerator, platform: Platform, capability: Capability | None) -> str | None:
+    """The largest array that fits, none of its sides longer; of several the one nearest to a square."""
+    arrays = [
+        replace(accelerator, Pox=1 << x, Poy=y, Pof=1 << f)
+        for x in range(1, accelerator.Pox.bit_length())
+        for f in range(accelerator.Pof.bit_length())
+        for y in range(1, accelerator.Poy + 1)
+    ]
+    for array in sorted(arrays, key=lambda array: (-array.macs, abs(array.Pox - array.Poy))):
+        if not estimate_resources(array, platform, capability).over(platform):
+            return array.array
+    return None
 
 
 def memory_blocks(kind: MemoryKind, width: int, depth: int, byte_writes: bool = False) -> float:
@@ -226,11 +281,26 @@ def _pages(s: _Sizes) -> Usage:
 def _word_buffer(s: _Sizes, width: int, depth: int) -> Usage:
     """A buffer that is written by beats and read by words."""
     words = max(1, s.beat // width)
-    row = max(s.beat, width)
-    rows = ceil_div(depth, words)
+    row, rows = _rows(s, width, depth)
     select = 2 * _bits(words) if words > 1 else 0
-    blocks = memory_blocks(s.platform.block, min(width, row) if words == 1 else row, rows)
-    return Usage(lut=width * _mux(words, s.six) * 1.0, ff=row + select, block=blocks)
+    return Usage(lut=width * (words - 1), ff=row + select, block=memory_blocks(s.platform.block, row, rows))
+
+
+def _rows(s: _Sizes, width: int, depth: int) -> tuple[int, int]:
+    """Width and depth of the memory of a buffer whose words are read and whose beats are written."""
+    return max(s.beat, width), ceil_div(depth, max(1, s.beat // width))
+
+
+def _deep_memories(s: _Sizes) -> dict[str, tuple[int, int]]:
+    """Width and depth of the memories that large blocks suit, those first that take most of the small ones."""
+    c = s.capability
+    found = {
+        "weights": _rows(s, 8 * s.F, s.weight_depth),
+        "load_queue": (64, WORDS["load"] * c.load_commands),
+        "compute_queue": (64, WORDS["compute"] * c.compute_commands),
+        "store_queue": (64, WORDS["store"] * c.store_commands),
+    }
+    return dict(sorted(found.items(), key=lambda item: -item[1][0] * item[1][1]))
 
 
 def _weights(s: _Sizes) -> Usage:

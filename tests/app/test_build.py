@@ -48,7 +48,7 @@ KEYS = {
         "parameter_depth",
         "capability",
     },
-    "resources": {"dsp", "block", "lut", "ff"},
+    "resources": {"dsp", "block", "ultra", "lut", "ff"},
     "memory": {"residents", "in_dram", "dram_bytes", "feature_bytes", "weight_bytes"},
     "layers": None,
     "totals": {

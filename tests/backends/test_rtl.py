@@ -114,3 +114,14 @@ def test_scripts_name_what_is_there(project):
     assert "-GPox=8" in (project / "accelerator.f").read_text()
     assert "Pox=8" in (project / "vivado.tcl").read_text()
     assert "period 5.000" in (project / "accelerator.xdc").read_text()
+
+
+def test_memories_that_need_ultraram_are_put_there(project, tmp_path):
+    """Fails if the constraints do not say what the resource model counts on, or name a memory that is not there."""
+    assert "RAM_STYLE" not in (project / "accelerator.xdc").read_text()
+    schedule = build_schedule(residual_network(), Accelerator(page_depth=2048), load_platform("zcu104"), Kind.RESIDENT)
+    emit_rtl(schedule, Capability(), Header("residual", "0" * 64, "cgap rtl residual"), tmp_path)
+    text = (tmp_path / "accelerator.xdc").read_text()
+    assert "set_property RAM_STYLE ULTRA [get_cells u_weights/u_ram/mem_reg*]" in text
+    for name in ("u_weights", "u_load_queue", "u_compute_queue", "u_store_queue"):
+        assert f") {name} (" in (tmp_path / "accelerator.sv").read_text()

@@ -9,9 +9,25 @@ from cgap.backends.rtl.registers import register_header
 from cgap.backends.rtl.verilate import PACKAGES, parameters, rtl_sources
 from cgap.boundary.files import write_atomic
 from fpga_model.machine.capability import Capability
+from fpga_model.models.resources import estimate_resources
 from fpga_model.schedule.schedule import Schedule
 
 PROJECT_FILES = ("accelerator.f", "accelerator.xdc", "vivado.tcl")
+
+
+RAM = {
+    "weights": "u_weights/u_ram",
+    "load_queue": "u_load_queue/u_program",
+    "compute_queue": "u_compute_queue/u_program",
+    "store_queue": "u_store_queue/u_program",
+}
+"""The memory of a block that may go to UltraRAM."""
+
+
+def ultra_memories(schedule: Schedule, capability: Capability) -> list[str]:
+    """Instances of the memories for which the platform has too few ordinary blocks."""
+    found = estimate_resources(schedule.accelerator, schedule.platform, capability)
+    return [RAM[name] for name, usage in found.blocks.items() if usage.ultra]
 
 
 def emit_rtl(schedule: Schedule, capability: Capability, header: Header, out: Path) -> None:
@@ -32,6 +48,7 @@ def emit_rtl(schedule: Schedule, capability: Capability, header: Header, out: Pa
         "bench": [name for name in files if name.startswith("sim/")],
         "part": schedule.platform.part,
         "clock_mhz": schedule.platform.clock_mhz,
+        "ultra": ultra_memories(schedule, capability),
     }
     for name, text in files.items():
         write_atomic(out / name, text)
