@@ -69,7 +69,10 @@ def _figures(synthesis: Synthesis) -> dict[str, Any]:
         "blocks": synthesis.blocks,
         "longest_path_ns": synthesis.longest.nanoseconds if synthesis.longest else None,
         "longest_path": synthesis.longest.cells if synthesis.longest else [],
-        "block_paths_ns": dict(sorted(synthesis.paths.items(), key=lambda item: -item[1])),
+        "block_paths_ns": {
+            name: path.nanoseconds
+            for name, path in sorted(synthesis.paths.items(), key=lambda item: -item[1].nanoseconds)
+        },
         "script": synthesis.script,
         "routed": None,
     }

@@ -17,7 +17,8 @@ module ram_sdp #(
   output logic [Width-1:0]            r_data_o
 );
 
-  logic [Width-1:0] mem [Depth];
+  // Whatever a block gives where a word is read and written at once is right: synthesis adds nothing to it.
+  (* no_rw_check, rw_addr_collision = "no" *) logic [Width-1:0] mem [Depth];
   logic [Width-1:0] word_q;
 
   always_ff @(posedge clk_i) begin

@@ -40,6 +40,7 @@ class Family:
         cells: what one cell takes, by its name: `{"RAMB36E2": {"block": 1}}`.
         block: what a block of memory is called.
         dsp: what a multiplier is called.
+        timed: whether Yosys's `sta` times the netlist. On ECP5 cells it finds no end, and nextpnr is there.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Family:
     dsp: str
     script: Sequence[str] = field(repr=False)
     cells: Mapping[str, Mapping[str, float]] = field(repr=False)
+    timed: bool = True
 
 
 def _xilinx_cells(series: str) -> dict[str, dict[str, float]]:
@@ -99,7 +101,7 @@ _ECP5: dict[str, dict[str, float]] = {
 FAMILIES = {
     "xcup": Family("UltraScale+", "RAMB36", "DSP48E2", _xilinx_script("xcup"), _xilinx_cells("E2")),
     "xc7": Family("7 series", "RAMB36", "DSP48E1", _xilinx_script("xc7"), _xilinx_cells("E1")),
-    "ecp5": Family("ECP5", "EBR", "MULT18X18D", ("synth_ecp5 -top {top} -run :check",), _ECP5),
+    "ecp5": Family("ECP5", "EBR", "MULT18X18D", ("synth_ecp5 -top {top} -run :check",), _ECP5, timed=False),
 }
 _PARTS = {"xc7": "xc7", "xczu": "xcup", "xck": "xcup", "xcu": "xcup", "xcvu": "xcup", "lfe5": "ecp5"}
 KINDS = ("lut", "lutram", "ff", "carry", "dsp", "block", "ultra")
@@ -144,7 +146,7 @@ def version(name: str) -> str:
 
 @dataclass(frozen=True)
 class LongPath:
-    """The longest path of a block or of the whole: nanoseconds, and the cells on it from its begin to its end."""
+    """The longest path of a block: nanoseconds, and the cells on it from its begin to its end."""
 
     nanoseconds: float
     cells: list[str]
@@ -156,21 +158,25 @@ class Synthesis:
 
     Attributes:
         blocks: by instance (`compute.drain`), counts of `KINDS`.
-        paths: by instance, the longest path inside it as Yosys's `sta` sees it: cells without wires.
-        longest: that of the whole design; None where the family's cells have no times.
+        paths: by instance, the longest path inside it as Yosys's `sta` sees it: cells without wires. Blocks meet at
+            registers, but for handshakes of a few LUTs.
         script: what Yosys ran.
     """
 
     family: str
     blocks: dict[str, dict[str, float]]
-    paths: dict[str, float]
-    longest: LongPath | None
+    paths: dict[str, LongPath]
     script: list[str]
 
     @property
     def total(self) -> dict[str, float]:
         """Counts of the whole design."""
         return {kind: sum(block.get(kind, 0) for block in self.blocks.values()) for kind in KINDS}
+
+    @property
+    def longest(self) -> LongPath | None:
+        """The longest path of all blocks; None where Yosys does not time the family's cells."""
+        return max(self.paths.values(), key=lambda path: path.nanoseconds, default=None)
 
 
 def synthesise(
@@ -197,22 +203,16 @@ def synthesise(
             "setattr -mod -set keep_hierarchy 1 " + " ".join(f"{name} {name}$*" for name in KEPT),
             *(command.format(top=top) for command in chosen.script),
             "tee -q -o stat.json stat -json",
-            "tee -q -o blocks.sta sta",
-            "setattr -mod -unset keep_hierarchy *",
-            "flatten",
-            "opt_clean -purge",
-            "tee -q -o whole.sta sta",
-            *(["write_json netlist.json"] if netlist else []),
+            *(["tee -q -o blocks.sta sta"] if chosen.timed else []),
+            *(["setattr -mod -unset keep_hierarchy *", "flatten", "write_json netlist.json"] if netlist else []),
         ]
         (work / "run.ys").write_text("\n".join(script) + "\n")
         run_tool([*find_tool("yosys"), "-q", "run.ys"], f"Yosys cannot synthesise for {chosen.title}", cwd=work)
         blocks = count(json.loads((work / "stat.json").read_text()), chosen)
-        paths = {name: path.nanoseconds for name, path in read_paths((work / "blocks.sta").read_text()).items()}
-        whole = read_paths((work / "whole.sta").read_text())
-        longest = max(whole.values(), key=lambda path: path.nanoseconds, default=None)
+        paths = read_paths((work / "blocks.sta").read_text()) if chosen.timed else {}
         if netlist:
             shutil.copy(work / "netlist.json", netlist)
-    return Synthesis(family, blocks, paths, longest, script)
+    return Synthesis(family, blocks, paths, script)
 
 
 def write_sources(folder: Path) -> list[str]:
