@@ -27,6 +27,7 @@ from cgap.options import (
     grouped,
 )
 from fpga_model.errors import UserError
+from fpga_model.machine.accelerator import Accelerator
 
 # A network is many small matrix products. OpenBLAS's threads wait for one another by spinning, which on a busy
 # two-core machine took 20 times the processor time of one thread. Read when numpy is first imported.
@@ -512,8 +513,13 @@ def synth(
     arrays: Annotated[
         list[str] | None, typer.Option("--array", help="Pox x Poy x Pof; may be repeated.", show_default="8x8x4")
     ] = None,
-    page_depth: PageDepthOption = Accelerator.page_depth,
-    capability: CapabilityOption = None,
+    page_depth: Annotated[
+        int, typer.Option("--page-depth", min=1, help="Words in a bank of a feature page.")
+    ] = Accelerator.page_depth,
+    capability: Annotated[
+        list[str] | None,
+        typer.Option("--capability", help="What the accelerator can execute at most, such as kernel_columns=11."),
+    ] = None,
     route: Annotated[
         bool, typer.Option("--route/--no-route", help="Place and route with nextpnr, too: ECP5 parts alone.")
     ] = False,
