@@ -37,7 +37,7 @@ class Build:
         """Copy what a test bench reads, to be spoilt."""
         shutil.copytree(self.folder / "vectors", folder / "vectors")
         (folder / "hls").mkdir()
-        for name in ("program.bin", "weights.bin", "hls/network.txt"):
+        for name in ("program.bin", "weights.bin", "hls/network.txt", "hls/timing.txt"):
             shutil.copyfile(self.folder / name, folder / name)
 
     def run(self, bench: str = "accelerator", options: tuple[str, ...] = STRICT, workers: int = 1) -> CsimResult:

@@ -65,14 +65,6 @@ def test_two_workers_find_the_same(residual):
     assert_equal(residual.run(workers=2), residual)
 
 
-@pytest.mark.parametrize("first", [1, 2])
-def test_any_order_that_the_waits_allow(residual, first):
-    """COMPUTE or STORE first where several units can go on; the other tests let LOAD go first."""
-    binary = residual.compile()
-    options = ["--first-unit", str(first)]
-    assert_equal(run_bench(binary, residual.folder, residual.fixed.graph, options=options), residual)
-
-
 def test_one_accelerator_runs_another_network(make_build):
     """Nothing but program, weights and golden values is exchanged."""
     networks = residual_network(), grouped_network()
@@ -298,12 +290,12 @@ def test_decoders_are_the_inverse_of_the_encoder(residual, tmp_path):
 
 
 def test_only_the_array_multiplies(residual, tmp_path):
-    """In what a convolution is compiled to before optimisation, one product is of two values that are no constants,
+    """In what the engine is compiled to before optimisation, one product is of two values that are no constants,
     counters of unrolled loops (x, s) aside; and nothing is divided by such a value."""
     source, dump = tmp_path / "convolve.cpp", tmp_path / "gimple.txt"
     source.write_text(
-        '#include "convolve.h"\nvoid go(const uint64_t *words, Weights w, Parameters p, Features f) '
-        "{ convolve(decode_convolve(words), w, p, f); }\n"
+        '#include "engine.h"\nvoid go(const uint64_t *words, Weights w, Parameters p, Features f, Movers &m) '
+        "{ compute(words, w, p, f, m); }\n"
     )
     compiler = find_compiler()
     if "g++" not in compiler[0]:

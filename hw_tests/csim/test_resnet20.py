@@ -31,9 +31,17 @@ def test_every_stored_tensor_of_100_images_is_the_reference_s_and_onnxruntime_s(
 
 
 @pytest.mark.slow
+def test_the_c_code_counts_the_simulator_s_cycles(built):
+    _, report = built
+    cycles = report.totals.cycles
+    assert cycles["c_simulation"] == pytest.approx(cycles["simulated"], rel=0.001)
+    assert report.totals.dram_read_bytes["c_simulation"] == report.totals.dram_read_bytes["simulated"]
+
+
+@pytest.mark.slow
 def test_every_layer_alone_is_exact(built):
     compiled = compile_model("resnet20", RESIDENT)
-    result = run_csim(built[0], compiled.fixed.graph, 1, bench="layers", optimise="-O1")
+    result = run_csim(built[0], compiled.fixed.graph, 1, bench="layers", optimise=["-O1"])
     assert result.mismatches == 0
     assert [layer.layer for layer in result.layers] == [layer.name for layer in compiled.fixed.graph.layers[1:]]
 
@@ -46,7 +54,7 @@ def test_a_corrupted_golden_value_turns_it_red(built):
     content[12_345] ^= 1
     vectors.write_bytes(content)
     try:
-        found = run_csim(folder, compile_model("resnet20", RESIDENT).fixed.graph, 20, optimise="-O1")
+        found = run_csim(folder, compile_model("resnet20", RESIDENT).fixed.graph, 20, optimise=["-O1"])
         assert found.mismatches == 1
     finally:
         content[12_345] ^= 1

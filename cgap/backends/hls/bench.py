@@ -8,6 +8,8 @@ from cgap.backends.common.templates import plain
 from cgap.backends.common.vectors import vector_files
 from fpga_model.machine.operations import ConvolveOp, PoolOp, StoreOp
 from fpga_model.machine.platform import AXI_BOUNDARY
+from fpga_model.machine.tiles import Unit
+from fpga_model.models.simulator import Simulation
 from fpga_model.schedule.dram import PARAMETERS, ROLES, is_packed, round_up
 from fpga_model.schedule.schedule import Schedule
 
@@ -19,6 +21,16 @@ def describe(schedule: Schedule, layerwise: Schedule) -> str:
     address and whether it is packed; a part is the maps and rows of a tensor that one command makes.
     """
     return "\n".join([*_tensors(schedule), *_schedule(schedule), *_schedule(layerwise)])
+
+
+def describe_timing(schedule: Schedule, simulation: Simulation) -> str:
+    """The body of `timing.txt`, read by `Timing` in tb.h: every command's layer, start and completion, by unit."""
+    index, lines = _index(schedule), []
+    for unit in Unit:
+        events = [event for event in simulation.events if event.operation.unit is unit]
+        lines.append(f"{unit.value} {len(events)}")
+        lines += [f"{index[event.operation.layer]} {event.start} {event.done}" for event in events]
+    return "\n".join(lines)
 
 
 def dram_bytes(schedule: Schedule) -> int:

@@ -18,6 +18,7 @@ HEAD = "Head"
 def records(commands: tuple[type[Command], ...] = COMMANDS) -> str:
     """Structures with their decoders, in the order in which one needs the other, and the constants of the encoding."""
     lines = [f"constexpr int {unit.upper()}_WORDS = {command_bytes(unit) * 8 // WORD_BITS};" for unit in UNITS]
+    lines += [f"constexpr int OPCODE_BITS = {OPCODE.bits};"]
     lines += [f"constexpr int HEADER_WORDS = {HEADER_BYTES * 8 // WORD_BITS};"]
     lines += [f"constexpr uint8_t {kind.__name__.upper()}_OPCODE = {kind.OPCODE};" for kind in commands]
     lines += [f"constexpr uint32_t PROGRAM_MAGIC = {MAGIC:#x};", f"constexpr uint32_t PROGRAM_VERSION = {VERSION};", ""]

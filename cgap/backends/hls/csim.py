@@ -20,12 +20,17 @@ from cgap.boundary.locks import scratch
 from cgap.boundary.processes import ToolError, run_tool, run_tools
 from fpga_model.errors import UserError
 from fpga_model.graph import LayerGraph
+from fpga_model.machine.accelerator import Accelerator
 
 FLAGS = (
     *("-std=c++14", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-unused-label"),
     # The constructors of the vendor's integers, once inlined.
     *("-Wno-uninitialized", "-Wno-maybe-uninitialized"),
 )
+OPTIMISE = ("-O2", "-march=native")
+"""How a test bench is compiled that runs many images: it runs where it is compiled."""
+OPTIMISE_GNU = ("-fvect-cost-model=dynamic",)
+"""And what g++ needs besides to make vectors of the array's loops."""
 EXIT_DIFFERENT = 1
 """Exit code of a test bench that found differences; any other but 0 means that it could not run."""
 DIFFERENCE = "difference: "
@@ -45,6 +50,30 @@ class LayerResult:
 
 
 @dataclass(frozen=True)
+class LayerTime:
+    """Cycles by which a layer delays the network, and bytes that its commands move."""
+
+    cycles: int
+    read_bytes: int
+    write_bytes: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """An image as the C++ counts it: iterations of its own loops, with the platform's DRAM.
+
+    Attributes:
+        cycles: of the network, from its first command's start on.
+        layers: by layer, in order.
+        commands: by unit (LOAD, COMPUTE, STORE), each command's layer, start and completion.
+    """
+
+    cycles: int
+    layers: tuple[LayerTime, ...]
+    commands: tuple[tuple[tuple[int, int, int], ...], ...]
+
+
+@dataclass(frozen=True)
 class CsimResult:
     """What a C simulation found.
 
@@ -56,6 +85,7 @@ class CsimResult:
         layers: by layer, in order; a bench of single layers compares each one's own output.
         differences: the first differences, as the test bench describes them.
         outputs: every output of the network as it lay in DRAM, int8 [N, C, H, W]; empty of a bench of single layers.
+        timing: of the last image; None for single layers and where units take turns.
     """
 
     images: int
@@ -65,6 +95,7 @@ class CsimResult:
     layers: tuple[LayerResult, ...]
     differences: tuple[str, ...] = ()
     outputs: Mapping[str, npt.NDArray[np.int8]] = field(default_factory=dict)
+    timing: Timing | None = None
 
     @property
     def compared(self) -> int:
@@ -101,6 +132,11 @@ def find_ap_include(given: Path | None = None) -> Path:
     )
 
 
+def needs_ap_int(accelerator: Accelerator) -> bool:
+    """Whether C simulation needs the vendor's integers: for words wider than any number of the language."""
+    return max(accelerator.Pox, accelerator.Pof) > 8
+
+
 def find_compiler() -> list[str]:
     """The C++ compiler's command: `$CXX`, or g++.
 
@@ -121,16 +157,29 @@ def compile_bench(
     binary: Path,
     bench: str = "accelerator",
     ap_include: Path | None = None,
-    options: Sequence[str] = ("-O2",),
+    options: Sequence[str] | None = None,
 ) -> None:
     """Compile a test bench of the emitted folder `hls`, one of BENCHES, to `binary`.
+
+    Args:
+        hls: the folder.
+        binary: what is made.
+        bench: the test bench's name.
+        ap_include: folder of `ap_int.h`, looked for when None (`find_ap_include`).
+        options: of the compiler; those of a bench for many images when None.
 
     Raises:
         UserError: compiler or headers are missing, or the compiler fails; the message ends with its last lines.
     """
-    compiler, include = find_compiler(), find_ap_include(ap_include)
-    paths = ["-I", str(hls), "-isystem", str(include)]
-    sources = [str(hls / source) for source in BENCHES[bench]]
+    compiler = find_compiler()
+    if options is None:
+        options = OPTIMISE if "clang" in compiler[0] else OPTIMISE + OPTIMISE_GNU
+    paths = ["-I", str(hls)]
+    if ap_include or "-DSEQUENTIAL" in options or _has_wide_words(hls):
+        paths += ["-isystem", str(find_ap_include(ap_include))]
+    source, design = (str(hls / name) for name in BENCHES[bench])
+    # One translation unit: what both include is read and compiled once.
+    sources = ["-include", design, source]
     failed = f"{compiler[0]} cannot compile the emitted C++ in {hls}"
     with scratch() as folder:  # where the compiler's own temporary files go, too
         printed = run_tool(
@@ -142,6 +191,11 @@ def compile_bench(
         raise ToolError(f"{failed}: it made no program", 0, printed)
 
 
+def _has_wide_words(hls: Path) -> bool:
+    config = hls / "config.h"
+    return config.is_file() and "define WIDE_WORDS 1" in config.read_text("ascii")
+
+
 def run_bench(
     binary: Path,
     build: Path,
@@ -150,6 +204,7 @@ def run_bench(
     workers: int = 1,
     options: Sequence[str] = (),
     vectors: Path | None = None,
+    timed: bool = False,
 ) -> CsimResult:
     """Run a compiled test bench on a build.
 
@@ -161,6 +216,7 @@ def run_bench(
         workers: processes that share the images.
         options: more options of the test bench.
         vectors: images and golden values; those of the build when None.
+        timed: count cycles, too, which benches of single layers and of units that take turns cannot.
 
     Raises:
         UserError: the program cannot do its work, for example because a file is missing or too short.
@@ -173,7 +229,10 @@ def run_bench(
         "program": "program.bin",
         "weights": "weights.bin",
         "network": "hls/network.txt",
+        "timing": "hls/timing.txt",
     }
+    if not timed:
+        del files["timing"]
     paths = [word for option, file in files.items() for word in (f"--{option}", str(build / file))]
     paths += ["--vectors", str(vectors)]
     start = time.perf_counter()
@@ -199,7 +258,7 @@ def run_csim(
     bench: str = "accelerator",
     workers: int = 1,
     ap_include: Path | None = None,
-    optimise: str = "-O2",
+    optimise: Sequence[str] | None = None,
     vectors: Path | None = None,
 ) -> CsimResult:
     """Compile and run a test bench of a build.
@@ -211,7 +270,7 @@ def run_csim(
         bench: `accelerator` for the whole network, `layers` for every layer's own top from its golden input.
         workers: processes that share the images.
         ap_include: folder of `ap_int.h`, looked for when None (`find_ap_include`).
-        optimise: the compiler's optimisation flag.
+        optimise: options of the compiler; those for many images when None.
         vectors: images and golden values; those of the build when None.
 
     Raises:
@@ -220,9 +279,10 @@ def run_csim(
     with scratch() as folder:
         binary = folder / bench
         start = time.perf_counter()
-        compile_bench(build / "hls", binary, bench, ap_include, (optimise,))
+        compile_bench(build / "hls", binary, bench, ap_include, optimise)
         compile_seconds = time.perf_counter() - start
-        result = run_bench(binary, build, graph, images, workers, vectors=vectors)
+        whole = bench == "accelerator"
+        result = run_bench(binary, build, graph, images, workers, vectors=vectors, timed=whole)
     return replace(result, compile_seconds=round(compile_seconds, 3))
 
 
@@ -252,6 +312,12 @@ def _combine(graph: LayerGraph, documents: list[dict[str, Any]], outputs: list[s
         LayerResult(name, sum(part["compared"] for part in parts), sum(part["mismatches"] for part in parts))
         for name, parts in zip(names, zip(*(document["layers"] for document in documents), strict=True), strict=True)
     )
+    timed = documents[-1].get("commands")
+    timing = None
+    if timed is not None:
+        times = tuple(LayerTime(*layer) for layer in documents[-1]["layer_times"])
+        commands = tuple(tuple((layer, start, done) for layer, start, done, _ in unit) for unit in timed)
+        timing = Timing(documents[-1]["cycles"], times, commands)
     lines = [line for output in outputs for line in output.splitlines() if line.startswith(DIFFERENCE)]
     return CsimResult(
         images=sum(document["images"] for document in documents),
@@ -260,4 +326,5 @@ def _combine(graph: LayerGraph, documents: list[dict[str, Any]], outputs: list[s
         compile_seconds=0.0,
         layers=layers,
         differences=tuple(line.removeprefix(DIFFERENCE) for line in lines),
+        timing=timing,
     )

@@ -8,15 +8,18 @@ from pathlib import Path
 
 from cgap.backends.common.names import layer_ids
 from cgap.backends.common.templates import Header, environment, render
-from cgap.backends.hls.bench import describe, dram_bytes
+from cgap.backends.hls.bench import describe, describe_timing, dram_bytes
 from cgap.backends.hls.checks import check_alignment, check_port
 from cgap.backends.hls.commands import constants, records
+from cgap.backends.hls.csim import OPTIMISE, OPTIMISE_GNU
 from cgap.backends.hls.rows import LayerCommands, Table, by_layer, listing, tables
 from cgap.boundary.files import write_atomic
 from fpga_model.graph import Layer
 from fpga_model.machine.capability import Capability
 from fpga_model.machine.operations import ConvolveOp, LoadOp, Operation, PoolOp, StoreOp
-from fpga_model.machine.tiles import Buffer
+from fpga_model.machine.tiles import Buffer, Unit
+from fpga_model.machine.timing import CONVOLVE_DEPTH
+from fpga_model.models.simulator import Simulation, simulate
 from fpga_model.operators import Operator
 from fpga_model.schedule.dram import FEATURE, INPUT, OUTPUT
 from fpga_model.schedule.schedule import Schedule
@@ -27,15 +30,21 @@ Figures = Mapping[str, Mapping[str, object]]
 ENGINE_FILES = (
     "config.h",
     "types.h",
+    "pages.h",
     "command.h",
     "walk.h",
     "moved.h",
     "load.h",
+    "store.h",
     "array.h",
     "drain.h",
     "convolve.h",
     "pool.h",
-    "store.h",
+    "stream.h",
+    "transfer.h",
+    "fetch.h",
+    "write.h",
+    "engine.h",
     "control.h",
     "program.h",
     "program_rom.h",
@@ -45,6 +54,7 @@ ENGINE_FILES = (
     "tb.cpp",
     "tb_layers.cpp",
     "network.txt",
+    "timing.txt",
     "run_hls.tcl",
     "Makefile",
 )
@@ -74,7 +84,13 @@ class LayerView:
 
 
 def emit_hls(
-    schedule: Schedule, layerwise: Schedule, header: Header, figures: Figures, out: Path, capability: Capability
+    schedule: Schedule,
+    layerwise: Schedule,
+    header: Header,
+    figures: Figures,
+    out: Path,
+    capability: Capability,
+    simulation: Simulation | None = None,
 ) -> None:
     """Write all C++ and scripts into the folder `out`; the same arguments give the same bytes.
 
@@ -86,6 +102,7 @@ def emit_hls(
         out: the folder, made when needed.
         capability: what the accelerator is built for. The tops of single layers share its engine, which gets what they
             need besides, if anything; their commands are not in program memory.
+        simulation: of `schedule`, where it is at hand; made when None.
 
     Raises:
         UserError: the accelerator is one that the C++ cannot have, or the network needs more than the capability set.
@@ -99,7 +116,9 @@ def emit_hls(
     alone = replace(layerwise.needs, load_commands=0, compute_commands=0, store_commands=0)
     views = _views(schedule, figures)
     tops = _tops(layerwise)
-    context = {**_context(schedule, layerwise, capability.joined(alone)), "header": header, "layers": views}
+    simulation = simulation or simulate(schedule)
+    context = _context(schedule, layerwise, simulation, capability.joined(alone))
+    context |= {"header": header, "layers": views}
     templates = environment("hls")
     for name in ENGINE_FILES:
         write_atomic(out / name, render(templates, f"{name}.j2", context))
@@ -112,13 +131,19 @@ def emit_hls(
         write_atomic(out / "tops" / name, render(templates, f"{name}.j2", context))
 
 
-def _context(schedule: Schedule, layerwise: Schedule, capability: Capability) -> dict[str, object]:
+def _context(
+    schedule: Schedule, layerwise: Schedule, simulation: Simulation, capability: Capability
+) -> dict[str, object]:
     """What the templates of the engine and of its scripts ask for."""
     platform = schedule.platform
     return {
         "accelerator": schedule.accelerator,
         "capability": constants(capability),
-        "trips": _trips(schedule),
+        "trips": _trips(schedule, simulation),
+        "loop_cycles": CONVOLVE_DEPTH,
+        "optimise": " ".join(OPTIMISE),
+        "optimise_gnu": " ".join(OPTIMISE_GNU),
+        "timing": describe_timing(schedule, simulation),
         "depths": {
             "dram": max(dram_bytes(s) for s in (schedule, layerwise)) // platform.beat_bytes,
             "program": len(schedule.program_bytes()) // 8,
@@ -133,26 +158,44 @@ def _context(schedule: Schedule, layerwise: Schedule, capability: Capability) ->
             "write_latency": platform.write_latency,
             "outstanding": platform.outstanding,
             "burst_beats": platform.burst_bytes // platform.beat_bytes,
+            "beat_interval": platform.beat_interval,
+            "burst_gap": platform.burst_gap,
         },
         "part": platform.part,
         "period_ns": 1000 / platform.clock_mhz,
     }
 
 
-def _trips(schedule: Schedule) -> dict[str, int]:
-    """The most iterations of each loop in the schedule's program."""
-    found = {"runs": 1, "beats": 1, "convolve": 1, "pool": 1, "commands": len(schedule.operations)}
+def _trips(schedule: Schedule, simulation: Simulation) -> dict[str, int]:
+    """The most iterations of each loop in the schedule's program, by the simulator's times."""
+    computes = [event for event in simulation.events if event.operation.unit is Unit.COMPUTE]
+    waits, end = [1], -1
+    for event in computes:
+        waits.append(event.start - end - 1)
+        end = event.done
+    waits.append(simulation.cycles - end - 1)
+    found = {
+        "runs": 1,
+        "beats": 1,
+        "convolve": 1,
+        "pool": 1,
+        "wait": max(waits),
+        "computes": len(computes) + 1,
+        "commands": len(schedule.operations),
+        "network": simulation.cycles,
+    }
 
     def raise_to(name: str, value: int) -> None:
         found[name] = max(found[name], value)
 
-    for operation in schedule.operations:
+    for event in simulation.events:
+        operation = event.operation
         if isinstance(operation, (LoadOp, StoreOp)):
             raise_to("runs", operation.dram.count)
             raise_to("beats", operation.dram.bytes // schedule.platform.beat_bytes)
         else:
             name = {ConvolveOp: "convolve", PoolOp: "pool"}[type(operation)]
-            raise_to(name, operation.cost(schedule.accelerator, schedule.platform).cycles)
+            raise_to(name, event.cycles - CONVOLVE_DEPTH)
     return found
 
 
