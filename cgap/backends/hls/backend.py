@@ -25,7 +25,7 @@ class HlsBackend:
     title: ClassVar[str] = "C++"
 
     def require(self) -> None:
-        """Raise UserError if the compiler is missing. Arrays that need the vendor's headers look for them when compiled."""
+        """Raise UserError if the compiler is missing. The vendor's headers are looked for by what needs them."""
         find_compiler()
 
     def emit(self, program: Design, folder: Path) -> Build:

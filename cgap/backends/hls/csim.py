@@ -20,7 +20,6 @@ from cgap.boundary.locks import scratch
 from cgap.boundary.processes import ToolError, run_tool, run_tools
 from fpga_model.errors import UserError
 from fpga_model.graph import LayerGraph
-from fpga_model.machine.accelerator import Accelerator
 
 FLAGS = (
     *("-std=c++14", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-unused-label"),
@@ -130,11 +129,6 @@ def find_ap_include(given: Path | None = None) -> Path:
         "C simulation needs the vendor's ap_int.h: `pip install --no-deps hls4ml` brings it, or set XILINX_HLS (folder "
         "of Vitis or Vivado HLS) or AP_INCLUDE (folder of ap_int.h); --no-csim emits without simulating"
     )
-
-
-def needs_ap_int(accelerator: Accelerator) -> bool:
-    """Whether C simulation needs the vendor's integers: for words wider than any number of the language."""
-    return max(accelerator.Pox, accelerator.Pof) > 8
 
 
 def find_compiler() -> list[str]:
