@@ -140,8 +140,8 @@ def test_ratios_to_the_dense_network(resnet110):
     resident = next(pair for pair in report.dense if pair.schedule == "resident")
     assert resident.this.cycles == report.totals.cycles["simulated"]
     text = report_page(report)
-    assert f"{100 * (resident.this.cycles / resident.dense.cycles - 1):+.1f} %" in text
-    assert "-63.3 %" in text
+    assert f"{100 * (resident.this.cycles / resident.dense.cycles - 1):+.1f}&nbsp;%" in text
+    assert "-63.3&nbsp;%" in text
 
 
 def test_energy_stands_beside_bytes(resnet110):
