@@ -173,8 +173,14 @@ def _confirmed(request: ExploreRequest, graph: LayerGraph, platform: Platform, d
 
 
 def _share(design: Design, platform: Platform) -> float:
-    """The larger share that a design takes of DSP and memory blocks."""
-    return max(design.dsp / platform.dsp, design.blocks / platform.block.count)
+    """The largest share that a design takes of a resource."""
+    pairs = [
+        (design.dsp, platform.dsp),
+        (design.blocks, platform.block.count),
+        (design.lut, platform.lut),
+        (design.ff, platform.ff),
+    ]
+    return max(needed / there for needed, there in pairs)
 
 
 def choose(designs: Sequence[Design], wishes: Wishes, platform: Platform) -> tuple[Design | None, Design | None]:

@@ -65,7 +65,7 @@ def _table(found: Exploration, designs: list[Design]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("array", no_wrap=True)
     table.add_column("schedule", no_wrap=True)
-    for heading in ("page", "weights", "port", "ms", "model", "DRAM kB", "mJ", "DSP"):
+    for heading in ("page", "weights", "port", "ms", "model", "DRAM kB", "mJ", "kLUT", "DSP"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(platform.block.name, justify="right", no_wrap=True)
     table.caption = "model: how far its cycles are from the simulator's; -: not simulated"
@@ -84,6 +84,7 @@ def _table(found: Exploration, designs: list[Design]) -> Table:
             error,
             f"{design.dram_bytes / 1e3:,.1f}",
             f"{design.energy_mj:.3f}",
+            f"{design.lut / 1e3:.0f}",
             f"{design.dsp:,}",
             f"{design.blocks:,}",
         )

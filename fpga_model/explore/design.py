@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
@@ -13,6 +14,7 @@ from fpga_model.graph import LayerGraph
 from fpga_model.machine.platform import Platform
 from fpga_model.models.analytic import estimate
 from fpga_model.models.energy import count_accesses, energy
+from fpga_model.models.resources import estimate_resources
 from fpga_model.models.simulator import simulate
 from fpga_model.schedule.plan import make_plan
 from fpga_model.schedule.schedule import schedule_plan
@@ -28,7 +30,7 @@ class Design:
         cycles: of an image, by the analytic model.
         latency_ms: the same at the platform's clock; images follow one another, so it gives images a second, too.
         dram_bytes, energy_mj: of an image; the energy is of multiplications, buffers and DRAM.
-        dsp, blocks: in the part's own units.
+        dsp, blocks, ultra, lut, ff: what the RTL takes of the part, in its own units.
         simulated_cycles: None until the simulator has run it.
     """
 
@@ -39,6 +41,9 @@ class Design:
     energy_mj: float
     dsp: int
     blocks: int
+    ultra: int = 0
+    lut: int = 0
+    ff: int = 0
     simulated_cycles: int | None = None
 
     @property
@@ -53,7 +58,7 @@ class Design:
     @property
     def objectives(self) -> tuple[float, ...]:
         """What the Pareto front is of, each the less the better."""
-        return self.best_cycles, self.dram_bytes, self.energy_mj, self.dsp, self.blocks
+        return self.best_cycles, self.dram_bytes, self.energy_mj, self.dsp, self.blocks, self.ultra
 
     def to_json(self) -> dict[str, Any]:
         """For `json.dump`."""
@@ -70,7 +75,7 @@ class Design:
         return cls(**{**values, "configuration": Configuration.from_json(entry["configuration"])})
 
 
-OBJECTIVES = ("cycles", "DRAM bytes", "energy", "DSP", "memory blocks")
+OBJECTIVES = ("cycles", "DRAM bytes", "energy", "DSP", "memory blocks", "large memory blocks")
 
 
 def evaluate(sharing: Sharing, platform: Platform, configuration: Configuration) -> Design:
@@ -78,15 +83,18 @@ def evaluate(sharing: Sharing, platform: Platform, configuration: Configuration)
     accelerator, board = configuration.accelerator, configuration.on(platform)
     plan = make_plan(sharing.graph, accelerator, board, configuration.kind, sharing)
     cycles = sum(layer.cycles for layer in estimate(plan).values())
-    accesses = count_accesses(plan)
+    accesses, usage = count_accesses(plan), estimate_resources(accelerator, board).total
     return Design(
         configuration,
         cycles=cycles,
         latency_ms=cycles / platform.clock_mhz / 1e3,
         dram_bytes=accesses.dram_bytes,
         energy_mj=energy(accesses, accelerator, platform.dram_pj_per_bit).total_mj,
-        dsp=platform.dsps(accelerator),
-        blocks=platform.blocks(accelerator),
+        dsp=math.ceil(usage.dsp),
+        blocks=math.ceil(usage.block),
+        ultra=math.ceil(usage.ultra),
+        lut=math.ceil(usage.lut + usage.lutram),
+        ff=math.ceil(usage.ff),
     )
 
 

@@ -11,6 +11,7 @@ from fpga_model.errors import UserError
 from fpga_model.graph import LayerGraph
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import Platform
+from fpga_model.models.resources import estimate_resources
 from fpga_model.schedule.plan import Kind
 
 
@@ -123,7 +124,8 @@ class Space:
 
 def _fits(platform: Platform, configuration: Configuration) -> bool:
     try:
-        platform.check(configuration.accelerator)
+        accelerator, board = configuration.accelerator, configuration.on(platform)
+        board.check(accelerator)
     except UserError:
         return False
-    return True
+    return not estimate_resources(accelerator, board).over(board)

@@ -26,6 +26,8 @@ TARGET = Target.parse("zcu104", "8x8x4", "resident")
 FIGURES = {"analytic", "simulated", "c_simulation", "rtl"}
 KEYS = {
     "kind": None,
+    "energy": None,
+    "dense": None,
     "version": None,
     "tool": None,
     "command": None,
