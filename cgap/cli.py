@@ -504,6 +504,30 @@ def compare_builds(
     say(f"wrote {output}")
 
 
+@app.command("compare")
+@grouped
+def compare_reports(
+    model: ModelArgument,
+    csynth: Annotated[Path, typer.Option("--csynth", help="csynth.xml, or the .rpt, of Vivado HLS or Vitis HLS.")],
+    target: TargetOptions,
+    reading: ReadingOptions,
+    cosim: Annotated[
+        Path | None, typer.Option("--cosim", help="The .rpt of a co-simulation of the same design.")
+    ] = None,
+) -> None:
+    """Put a vendor's report of the emitted C++ beside the model; exit code 1 where interval or clock are missed."""
+    from cgap.app.compare import compare_model
+
+    rows = compare_model(model, target.parse(), csynth, cosim, reading.parse())
+    what, figure = max(len(row.what) for row in rows), max(len(row.model) for row in rows)
+    say(f"{'':{what}}  {'model':>{figure}}  tool")
+    for row in rows:
+        say(f"{row.what:{what}}  {row.model:>{figure}}  {row.tool}{'   <- missed' if row.missed else ''}")
+    if any(row.missed for row in rows):
+        fail(f"missed: {', '.join(row.what for row in rows if row.missed)}")
+        raise typer.Exit(1)
+
+
 @app.command()
 def synth(
     platforms: Annotated[

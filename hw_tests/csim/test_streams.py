@@ -27,6 +27,7 @@ from hw_tests.csim.conftest import Build
 from tests.backends.networks import branch_network, mixed_network, number, random_images, residual_network, schedules
 from tests.fpga_model.networks import networks
 
+HEADER = Header("streams", "0" * 64, "pytest")
 LOOP_CYCLES = 16
 """Cycles beside a loop's iterations, in which no beat is moved."""
 LEAST = {Unit.LOAD: -1, Unit.COMPUTE: 0, Unit.STORE: -2}
@@ -132,8 +133,7 @@ def engine(request, tmp_path_factory) -> Engine:
     )
     folder = tmp_path_factory.mktemp("engine")
     both = schedules(residual_network(), accelerator)
-    header = Header("random", "0" * 64, "pytest")
-    emit_hls(both[Kind.RESIDENT], both[Kind.LAYERWISE], header, {}, folder / "hls", capability)
+    emit_hls(both[Kind.RESIDENT], both[Kind.LAYERWISE], HEADER, {}, folder / "hls", capability)
     binary = folder / "tb"
     compile_bench(folder / "hls", binary, options=("-O2", "-DCHECK_PORTS"))
     return Engine(accelerator, capability, binary, folder)

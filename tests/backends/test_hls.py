@@ -37,7 +37,7 @@ def is_concrete(candidate):
     return inspect.isclass(candidate) and issubclass(candidate, ComputeOperator) and hasattr(candidate, "kind")
 
 
-TABLES = {"config.h", "program_rom.h", "network.txt", "timing.txt", "run_hls.tcl"}
+TABLES = {"config.h", "program_rom.h", "network.txt", "timing.txt", "run_hls.tcl", "hls_config.cfg"}
 """What is made from the network and not of the accelerator."""
 
 
@@ -66,7 +66,7 @@ def test_the_same_network_gives_the_same_bytes(tmp_path):
 def test_every_file_says_what_it_is_and_how_to_make_it_again(tmp_path):
     for name, content in emitted(residual_network(), tmp_path).items():
         head = content.decode("ascii").splitlines()[:6]
-        comment = "#" if name in ("Makefile", "run_hls.tcl", "network.txt", "timing.txt") else "//"
+        comment = "#" if name in ("Makefile", "run_hls.tcl", "hls_config.cfg", "network.txt", "timing.txt") else "//"
         assert all(line.startswith(comment) for line in head), name
         assert "ab" * 32 in head[3], name
         assert "cgap hls model" in head[5], name
@@ -225,7 +225,7 @@ def test_the_script_names_part_clock_and_every_top(tmp_path):
     script = emitted(residual_network(), tmp_path)["run_hls.tcl"].decode()
     platform = load_platform("zcu104")
     assert f"set_part {{{platform.part}}}" in script
-    assert f"-period {1000 / platform.clock_mhz:.3f}" in script
+    assert f"set period {1000 / platform.clock_mhz:.3f}" in script
     assert "layer_block_1_conv2" in script
 
 
@@ -245,18 +245,71 @@ def test_the_script_runs_every_step_for_every_top(tmp_path, monkeypatch):
         assert all(source.is_file() for source in sources)
         done = [call[0] for call in calls]
         assert [step for step in steps.split() if f"{step}_design" in done] == steps.split()
+    assert "-DVITIS_PORTS" in next(call for call in calls if call[0] == "add_files")[-1]
     assert "--layer 7" in next(call for call in calls if call[0] == "csim_design")[-1]
     monkeypatch.setenv("TOP", "layer_none")
     with pytest.raises(tkinter.TclError, match="no top layer_none: choose accelerator or one of layer_stem"):
         run_tcl(tkinter, script)
 
 
-def run_tcl(tkinter, script):
-    """Calls of the tool's commands that the script makes."""
+def test_the_script_gives_vivado_hls_units_that_take_turns(tmp_path, monkeypatch):
+    tkinter = pytest.importorskip("tkinter")
+    monkeypatch.chdir(tmp_path)
+    emitted(residual_network(), tmp_path)
+    calls = run_tcl(tkinter, tmp_path / "run_hls.tcl", "/opt/vivado_hls", STEPS="csynth")
+    assert "-DSEQUENTIAL" in next(call for call in calls if call[0] == "add_files")[-1]
+    assert "config_array_partition" in [call[0] for call in calls]
+
+
+REPORT = """<profile><PerformanceEstimates>
+<SummaryOfTimingAnalysis><unit>ns</unit><EstimatedClockPeriod>{clock}</EstimatedClockPeriod></SummaryOfTimingAnalysis>
+<SummaryOfLoopLatency><convolve_cycles><TripCount>undef</TripCount><PipelineII>{interval}</PipelineII></convolve_cycles>
+</SummaryOfLoopLatency></PerformanceEstimates></profile>
+"""
+"""The part of a csynth report that the check reads, written from the documented format."""
+
+
+@pytest.mark.parametrize(
+    ("clock", "interval", "fault"),
+    [("4.2", 1, None), ("4.2", 2, "interval 2"), ("5.7", 1, "a clock of 5.7 ns"), (None, 1, "run the step csynth")],
+)
+def test_the_check_fails_where_interval_or_clock_are_missed(tmp_path, monkeypatch, clock, interval, fault):
+    tkinter = pytest.importorskip("tkinter")
+    monkeypatch.chdir(tmp_path)
+    emitted(residual_network(), tmp_path / "hls")
+    reports = tmp_path / "work" / "project_accelerator" / "solution" / "syn" / "report"
+    reports.mkdir(parents=True)
+    if clock:
+        (reports / "engine_csynth.xml").write_text(REPORT.format(clock=clock, interval=interval))
+    settings = {"STEPS": "check", "WORK": str(tmp_path / "work")}
+    if fault is None:
+        assert run_tcl(tkinter, tmp_path / "hls" / "run_hls.tcl", **settings)
+    else:
+        with pytest.raises(tkinter.TclError, match=fault):
+            run_tcl(tkinter, tmp_path / "hls" / "run_hls.tcl", **settings)
+
+
+def run_tcl(tkinter, script, tool="/opt/vitis_hls", **settings):
+    """Calls of the tool's commands that the script makes, run by an executable of that name."""
     calls = []
     tcl = tkinter.Tcl()
+    tcl.eval(
+        "rename info plain_info; proc info {args} { if {[lindex $args 0] eq {nameofexecutable}} { return "
+        f"{tool} }}; uplevel 1 plain_info $args }}"
+    )
+    for name, value in settings.items():
+        tcl.eval(f"set ::env({name}) {{{value}}}")
     steps = ("csim_design", "csynth_design", "cosim_design", "export_design")
-    commands = ("open_project", "set_top", "add_files", "open_solution", "set_part", "create_clock", *steps, "exit")
+    setup = (
+        "open_project",
+        "set_top",
+        "add_files",
+        "open_solution",
+        "set_part",
+        "create_clock",
+        "set_clock_uncertainty",
+    )
+    commands = (*setup, "config_array_partition", *steps, "exit")
     for command in commands:
         tcl.createcommand(command, lambda *words, name=command: calls.append([name, *words]))
     tcl.eval(f"source {{{script}}}")

@@ -56,6 +56,7 @@ ENGINE_FILES = (
     "network.txt",
     "timing.txt",
     "run_hls.tcl",
+    "hls_config.cfg",
     "Makefile",
 )
 
