@@ -40,11 +40,6 @@ def bursts(dram: DramRuns, platform: Platform) -> Iterator[int]:
             address = limit
 
 
-def beats(dram: DramRuns, platform: Platform) -> int:
-    """All beats of a DRAM access."""
-    return dram.count * dram.bytes // platform.beat_bytes
-
-
 def bus_cycles(n: int, platform: Platform) -> int:
     """Cycles for which `n` beats hold the bus."""
     return ceil_div(n * platform.beat_interval, INTERVAL_UNIT)

@@ -20,7 +20,7 @@ from fpga_model.machine.timing import (
 )
 from fpga_model.numerics.tensors import Shape
 from fpga_model.operators.job import TileExtent
-from fpga_model.schedule.dram import record_bytes, weight_bytes
+from fpga_model.schedule.dram import record_bytes, run_sizes, weight_bytes
 from fpga_model.schedule.tiling import DESTINATION, SHORTCUT, SOURCE, Extent, LayerShape, Tiling
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class TileCosts:
         """What the costs of a tile depend on: where its maps begin in a group, its size, shortcut and interleave."""
         of, Tof, _, Toy = tile
         shape = self.shape
-        adds = shape.operator.added is not None and shape.shortcut_tile(*tile) is not None
+        adds = shape.adds(of, Tof)
         interleave = self.interleave.get(shape.operator.source_index(of))
         if interleave is None:
             interleave = shape.source_tile(*tile).interleave
@@ -137,7 +137,7 @@ class TileCosts:
 
     def stored(self, tile: Extent) -> Access:
         """The store of a tile's output."""
-        run, count = _runs(self.shape.destination_tile(*tile), self.shape.output, self.accelerator)
+        run, count = run_sizes(self.shape.destination_tile(*tile), self.shape.output, self.accelerator)
         if (run, count) not in self._stores:
             cycles = STORE_FIRST_BEAT + _bus(run, count, self.platform)[0] + self.platform.write_latency + STORE_DONE
             self._stores[run, count] = Access(run * count, cycles)
@@ -152,7 +152,7 @@ class TileCosts:
 
     def load(self, tile: FeatureTile, shape: Shape) -> Access:
         """The load of any tile of a tensor of that shape."""
-        run, count = _runs(tile, shape, self.accelerator)
+        run, count = run_sizes(tile, shape, self.accelerator)
         if (run, count) not in self._loads:
             self._loads[run, count] = Access(run * count, load_cycles(run, count, self.platform))
         return self._loads[run, count]
@@ -191,14 +191,6 @@ def _rank(costs: TileCosts, tiling: Tiling, sides: int) -> int:
     if sides < 2:
         return compute + load + store
     return max(compute + opening.cycles + last, load + last, opening.cycles + store)
-
-
-def _runs(tile: FeatureTile, shape: Shape, accelerator: Accelerator) -> tuple[int, int]:
-    """(bytes of a run, runs) of a tile of a tensor in DRAM."""
-    total = tile.words(accelerator.word_pixels) * accelerator.feature_word_bytes
-    if tile.packed or tile.rows == shape.height or tile.maps == 1:
-        return total, 1
-    return total // tile.maps, tile.maps
 
 
 def _bus(run: int, count: int, platform: Platform) -> tuple[int, int, int]:

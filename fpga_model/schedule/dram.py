@@ -161,15 +161,21 @@ def is_packed(graph: LayerGraph, name: str) -> bool:
     return layer in graph.outputs and graph.shape(name).pixels == 1 and not cut and not graph.consumers(name)
 
 
+def run_sizes(tile: FeatureTile, shape: Shape, accelerator: Accelerator) -> tuple[int, int]:
+    """Bytes of a run and number of runs of a tile of a tensor; maps that follow one another without a gap are one."""
+    total = tile.words(accelerator.word_pixels) * accelerator.feature_word_bytes
+    if tile.packed or tile.rows == shape.height or tile.maps == 1:
+        return total, 1
+    return total // tile.maps, tile.maps
+
+
 def tile_runs(place: DramPlace, shape: Shape, tile: FeatureTile, accelerator: Accelerator) -> DramRuns:
-    """The DRAM access that moves a tile of a tensor; maps that follow one another without a gap are one run."""
+    """The DRAM access that moves a tile of a tensor."""
     word = accelerator.feature_word_bytes
+    size, count = run_sizes(tile, shape, accelerator)
     if tile.packed:
-        words = ceil_div(tile.maps, accelerator.word_pixels)
-        return DramRuns(place.role, place.address + tile.first_map // accelerator.word_pixels * word, words * word)
+        return DramRuns(place.role, place.address + tile.first_map // accelerator.word_pixels * word, size)
     row = tile.row_words * word
     stride = shape.height * row
     begin = place.address + tile.first_map * stride + tile.first_row * row
-    if tile.rows == shape.height or tile.maps == 1:
-        return DramRuns(place.role, begin, tile.maps * tile.rows * row)
-    return DramRuns(place.role, begin, tile.rows * row, tile.maps, stride)
+    return DramRuns(place.role, begin, size, count, stride if count > 1 else 0)

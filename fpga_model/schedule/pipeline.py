@@ -17,7 +17,14 @@ from fpga_model.machine.tiles import BufferWords, FeatureTile
 from fpga_model.operators.convolution import Convolution
 from fpga_model.schedule.costs import NOTHING, Access, TileCosts
 from fpga_model.schedule.dram import weight_words
-from fpga_model.schedule.tiling import DESTINATION, SHORTCUT, SOURCE, Side, Tiling
+from fpga_model.schedule.tiling import DESTINATION, SHORTCUT, SOURCE, Extent, Side, Tiling
+
+Room = tuple[int, int, int]
+"""A page, and words of its banks: the first, and the one behind the last."""
+
+
+def _overlap(one: Room, other: Room) -> bool:
+    return one[0] == other[0] and one[1] < other[2] and other[1] < one[2]
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,11 @@ class TileDemand:
         load_meets: its loads cannot overlap the computation of the tile before, store_meets: its computation cannot
             overlap the store of the tile before. They share a place, or a port of a page.
         reads: inputs that are loaded, by their index, each with the last map and the last row that the tile needs.
-        loaded_pages: pages that its loads write.
-        used_pages: pages whose places its computation uses, of tiles that travel, or that it writes.
-        stored_page: the page that its store reads.
+        loaded: where its loads write.
+        used: where its computation reads what was loaded.
+        made: where its computation writes.
+        copy_b: the page whose copy B its computation reads.
+        stored: where its store reads.
     """
 
     compute: int
@@ -45,9 +54,26 @@ class TileDemand:
     load_meets: bool = False
     store_meets: bool = False
     reads: tuple[tuple[int, int, int], ...] = ()
-    loaded_pages: frozenset[int] = frozenset()
-    used_pages: frozenset[int] = frozenset()
-    stored_page: int | None = None
+    loaded: tuple[Room, ...] = ()
+    used: tuple[Room, ...] = ()
+    made: Room | None = None
+    copy_b: int | None = None
+    stored: Room | None = None
+
+    def load_meets_computation(self, other: TileDemand) -> bool:
+        """Whether its loads write where another tile computes, or into a page that its computation writes."""
+        writes = other.made is not None and any(room[0] == other.made[0] for room in self.loaded)
+        return writes or any(_overlap(room, used) for room in self.loaded for used in other.used)
+
+    def load_meets_store(self, other: TileDemand) -> bool:
+        """Whether its loads write where the store of another tile reads."""
+        return other.stored is not None and any(_overlap(room, other.stored) for room in self.loaded)
+
+    def computation_meets_store(self, other: TileDemand) -> bool:
+        """Whether its computation writes where the store of another tile reads, or reads the same copy of a page."""
+        if other.stored is None:
+            return False
+        return self.copy_b == other.stored[0] or (self.made is not None and _overlap(self.made, other.stored))
 
 
 @dataclass(frozen=True)
@@ -92,6 +118,7 @@ class Clock:
     end: int = 0
     computed: tuple[int, int] = (0, 0)
     stored: tuple[int, int] = (0, 0)
+    older: TileDemand | None = None
     last: TileDemand | None = None
     tensors: dict[str, _Stored] = field(default_factory=dict)
     holders: deque[tuple[int, int, int]] = field(default_factory=deque)  # (words, records, computed at)
@@ -110,12 +137,15 @@ class Clock:
         for number, tile in enumerate(tiles):
             load_meets, store_meets, waits_store = tile.load_meets, tile.store_meets, False
             if not number and self.last is not None:
-                load_meets = bool(tile.loaded_pages & self.last.used_pages)
-                store_meets = self.last.stored_page is not None and self.last.stored_page in tile.used_pages
-                waits_store = self.last.stored_page in tile.loaded_pages
+                load_meets = tile.load_meets_computation(self.last)
+                store_meets = tile.computation_meets_store(self.last)
+                waits_store = tile.load_meets_store(self.last)
+            # Of the layer before, whose tiles lay elsewhere in the same pages.
+            waits_older = number < 2 and self.older is not None and tile.load_meets_store(self.older)
             loaded = self._parameters(tile, self.load)
             if tile.features.cycles:
-                free = max(self.computed[1] if load_meets else self.computed[0], self.stored[1] if waits_store else 0)
+                free = self.computed[1] if load_meets else self.computed[0]
+                free = max(free, self.stored[1] if waits_store else self.stored[0] if waits_older else 0)
                 for index, last_map, last_row in tile.reads:
                     stored = self.tensors.get(pipeline.inputs[index])
                     if stored is not None:
@@ -129,7 +159,7 @@ class Clock:
             self.computed = self.computed[1], end
             self.stored = self.stored[1], max(end, self.stored[1]) + tile.store.cycles
             times.times.append(self.stored[1])
-            self.last = tile
+            self.older, self.last = self.last, tile
         self.tensors[pipeline.name] = times
         added = max(0, self.stored[1] - self.end)
         self.end = max(self.end, self.stored[1])
@@ -192,7 +222,7 @@ class Pipeline:
     def _key(self) -> Hashable:
         """What its tiles depend on, besides the costs."""
         places = tuple(tuple(side.items()) for side in self.sides)
-        pages = tuple(None if tile is None else tile.page for tile in (*self.residents, self.own))
+        pages = tuple(None if tile is None else (tile.page, tile.address) for tile in (*self.residents, self.own))
         return self.tiling, places, pages, self.loads_input, self.stores_own
 
     def tiles(self) -> tuple[TileDemand, ...]:
@@ -245,6 +275,7 @@ class Pipeline:
         costs, sides, shape = self.costs, self.sides, self.costs.shape
         operator, own = shape.operator, self.own
         last_of, last_source, loads = None, None, 0
+        held: tuple[int, int] | None = None
         before: tuple[Side, int] | None = None
         for count, tile in enumerate(self.tiling.tiles(shape.output)):
             of, Tof, oy, Toy = tile
@@ -255,24 +286,29 @@ class Pipeline:
             resident = self.residents[index]
             side = dict(sides[count % len(sides)])
             filled: list[tuple[int, int]] = []
+            loaded: list[Room] = []
             reads: list[tuple[int, int, int]] = []
             if resident is None:
                 wanted = (index, *operator.source_maps(of, Tof), oy, Toy)
                 if wanted != last_source:
                     last_source = wanted
                     features += costs.source(tile)
-                    side[SOURCE] = sides[loads % len(sides)][SOURCE]
-                    filled.append(side[SOURCE])
+                    held = sides[loads % len(sides)][SOURCE]
+                    filled.append(held)
+                    loaded.append(self._room(held, shape.source_tile(*tile)))
                     reads.append(_needed(index, shape.source_tile(*tile)))
                     loads += 1
+                assert held is not None, "the first tile loads its source"
+                side[SOURCE] = held  # where it was loaded, maybe for a tile before
             elif self.loads_input and not count:
                 features += costs.load(resident, shape.inputs[index])
             added = costs.shortcut(tile)
             if added.bytes:
                 features += added
-                filled.append(side[SHORTCUT])
                 wanted_shortcut = shape.shortcut_tile(*tile)
                 assert wanted_shortcut is not None, "what costs a load is there"
+                filled.append(side[SHORTCUT])
+                loaded.append(self._room(side[SHORTCUT], wanted_shortcut))
                 reads.append(_needed(1, wanted_shortcut))
             load_meets = store_meets = False
             if before is not None:
@@ -282,6 +318,8 @@ class Pipeline:
                     stored = before[0][DESTINATION]
                     store_meets = stored == side[DESTINATION] or stored[0] == self._copy_b(side, index)
             words = weight_words(Tof, shape.weights_per_map, shape.accelerator)
+            place = side[DESTINATION] if own is None else (own.page, own.address)
+            made = self._room(place, shape.destination_tile(*tile) if own is None else own)
             yield TileDemand(
                 costs.compute(tile),
                 parameters,
@@ -292,14 +330,30 @@ class Pipeline:
                 load_meets,
                 store_meets,
                 tuple(reads),
-                frozenset(page for page, _ in filled),
-                frozenset(page for page, _ in side.values()) | ({own.page} if own is not None else set()),
-                side[DESTINATION][0] if own is None else None,
+                tuple(loaded),
+                tuple(self._used(side, tile, resident is None)),
+                made,
+                self._copy_b(side, index),
+                made if own is None else None,
             )
             before = side, own.page if own is not None else side[DESTINATION][0]
         if self.stores_own:
             whole = (0, shape.output.channels, 0, shape.output.height)
             yield TileDemand(0, NOTHING, NOTHING, costs.stored(whole), 0, 0)
+
+    def _room(self, place: tuple[int, int], tile: FeatureTile) -> Room:
+        accelerator = self.costs.accelerator
+        page, address = place
+        return page, address, address + tile.depth(accelerator.Poy, accelerator.word_pixels)
+
+    def _used(self, side: Side, tile: Extent, source_travels: bool) -> Iterator[Room]:
+        """Where the computation of a tile reads what was loaded."""
+        shape = self.costs.shape
+        if source_travels:
+            yield self._room(side[SOURCE], shape.source_tile(*tile))
+        added = shape.shortcut_tile(*tile) if SHORTCUT in side else None
+        if added is not None:
+            yield self._room(side[SHORTCUT], added)
 
     def _copy_b(self, side: Side, index: int) -> int | None:
         """The page whose copy B the computation of a tile reads: that of its shortcut, or of a pooling's source."""

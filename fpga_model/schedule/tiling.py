@@ -129,15 +129,34 @@ class LayerShape:
 
     def shortcut_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile | None:
         """The part of the shortcut that a tile adds, not yet placed; None if the tile's maps get none."""
+        if not self.adds(of, Tof):
+            return None
+        found = self._shortcuts.get((of, Tof, oy, Toy))
+        if found is None:
+            found = self._shortcuts[of, Tof, oy, Toy] = self._shortcut_tile(of, Tof, oy, Toy)
+        return found
+
+    @cached_property
+    def _shortcuts(self) -> dict[Extent, FeatureTile]:
+        return {}
+
+    def _shortcut_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile:
+        first, end = self._added_maps(of, Tof)
+        assert self.operator.added is not None, "there are maps that a shortcut is added to"
+        step = self.operator.added.stride[0]
+        return self._tile(self.inputs[1], first, end - first, oy * step, (Toy - 1) * step + 1, 1)
+
+    def adds(self, of: int, Tof: int) -> bool:
+        """Whether a shortcut is added to any of these maps."""
+        first, end = self._added_maps(of, Tof)
+        return first < end
+
+    def _added_maps(self, of: int, Tof: int) -> tuple[int, int]:
+        """Maps of the shortcut that are added to these maps: the first, and the one behind the last."""
         spec = self.operator.added
         if spec is None:
-            return None
-        first = max(0, of - spec.channel_offset)
-        end = min(spec.channels, of + Tof - spec.channel_offset)
-        if end <= first:
-            return None
-        step = spec.stride[0]
-        return self._tile(self.inputs[1], first, end - first, oy * step, (Toy - 1) * step + 1, 1)
+            return 0, 0
+        return max(0, of - spec.channel_offset), min(spec.channels, of + Tof - spec.channel_offset)
 
     def destination_tile(self, of: int, Tof: int, oy: int, Toy: int) -> FeatureTile:
         """The part of the output that a tile makes, not yet placed."""
