@@ -422,6 +422,29 @@ def sim(
         print_report(report, console(), layers)
 
 
+@app.command("workload")
+@grouped
+def write_workload(
+    model: ModelArgument,
+    target: TargetOptions,
+    reading: ReadingOptions,
+    to: Annotated[str, typer.Option("--to", help="scale-sim, zigzag; DRAM traces: ramulator, dramsim3.")] = "scale-sim",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write.", show_default="MODEL and its ending")
+    ] = None,
+) -> None:
+    """Write a network, or the DRAM accesses of an image, in the format of another tool."""
+    from cgap.app.plan import plan_model
+    from cgap.app.workload import workload
+    from cgap.boundary.files import write_atomic
+
+    planned = plan_model(model, target.parse(), reading.parse())
+    text, ending = workload(planned, to)
+    path = output or Path(f"{planned.name}{ending}")
+    write_atomic(path, text)
+    say(f"wrote {path}")
+
+
 @app.command("explore")
 def explore_designs(
     model_names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="As for the other commands.")],
