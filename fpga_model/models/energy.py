@@ -110,7 +110,7 @@ class Constants:
 @cache
 def load_constants() -> Constants:
     """The constants of the package."""
-    text = (resources.files("fpga_model") / "energy" / "constants.toml").read_text("utf-8")
+    text = (resources.files("fpga_model") / "constants" / "energy.toml").read_text("utf-8")
     table = tomllib.loads(text)
     return Constants(
         Constant(table["mac"]["pj"], table["mac"]["source"]),
