@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fpga_model.collection import collection_paused
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.operations import Operation
 from fpga_model.machine.platform import Platform
@@ -26,6 +27,7 @@ class Event:
         return self.done - self.start + 1
 
 
+@collection_paused()
 def execute(operations: Iterable[Operation], accelerator: Accelerator, platform: Platform) -> list[Event]:
     """Times of all operations. They must come in an order that is a valid sequential execution."""
     done: dict[Unit, list[int]] = {unit: [-1] for unit in Unit}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fpga_model.collection import collection_paused
 from fpga_model.schedule.pipeline import Clock
 from fpga_model.schedule.plan import Plan
 
@@ -21,6 +22,7 @@ class LayerEstimate:
     dram_write_bytes: int
 
 
+@collection_paused()
 def estimate(plan: Plan) -> dict[str, LayerEstimate]:
     """Closed-form costs of every computed layer, in layer order."""
     clock = Clock(plan.accelerator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from fpga_model.collection import collection_paused
 from fpga_model.machine.tiles import Unit
 from fpga_model.machine.timeline import Event, execute, port_conflicts
 from fpga_model.schedule.schedule import Schedule
@@ -65,6 +66,7 @@ class Simulation:
         return sum(cost.dram_write_bytes for cost in self.layers.values())
 
 
+@collection_paused()
 def simulate(schedule: Schedule) -> Simulation:
     """Run a schedule once.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
+from fpga_model.collection import collection_paused
 from fpga_model.errors import UserError
 from fpga_model.graph import Layer, LayerGraph
 from fpga_model.machine.accelerator import Accelerator
@@ -144,6 +145,7 @@ class BuffersTooSmall(UserError):
     """The smallest tile of a layer does not fit the buffers; `enough_buffers` finds some that would do."""
 
 
+@collection_paused()
 def make_plan(
     graph: LayerGraph, accelerator: Accelerator, platform: Platform, kind: Kind, sharing: Sharing | None = None
 ) -> Plan:

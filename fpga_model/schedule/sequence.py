@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from fpga_model.collection import collection_paused
 from fpga_model.graph import FixedGraph
 from fpga_model.machine.hazards import Sequence
 from fpga_model.machine.operations import LoadOp, Operation, StoreOp
@@ -15,6 +16,7 @@ from fpga_model.schedule.plan import LayerPlan, Plan
 from fpga_model.schedule.tiling import DESTINATION, SHORTCUT, SOURCE, Extent
 
 
+@collection_paused()
 def make_operations(plan: Plan, fixed: FixedGraph | None) -> tuple[Operation, ...]:
     """All operations of a plan, those of one layer contiguous; their order is a valid sequential execution.
 

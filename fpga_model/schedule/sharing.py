@@ -101,6 +101,10 @@ class Sharing:
             reads = tuple((others if index else SOURCE, tensor) for index, tensor in enumerate(layer.inputs))
             kind = kinds.setdefault((layer.operator, inputs, packed), len(kinds))
             self.layers.append(LayerFacts(layer, operator, inputs, output, packed, ends, reads, kind))
+        self._weighted: dict[str, list[LayerFacts]] = {}  # by the tensor that their weights are for
+        for facts in self.layers:
+            if facts.operator is not None and facts.operator.weights():
+                self._weighted.setdefault(facts.layer.inputs[0], []).append(facts)
         self._readers = {facts.layer.name: self._main_reader(facts.layer.name) for facts in self.layers}
         self._machines: dict[tuple[int, int, int, int, Platform], Machine] = {}
 
@@ -129,9 +133,5 @@ class Sharing:
         return found
 
     def _main_reader(self, name: str) -> LayerFacts | None:
-        readers = [
-            facts
-            for facts in self.layers
-            if facts.operator is not None and facts.layer.inputs[:1] == (name,) and facts.operator.weights()
-        ]
+        readers = self._weighted.get(name, [])
         return max(readers, key=lambda facts: facts.layer.operator.macs(facts.inputs), default=None)
