@@ -86,6 +86,8 @@ def estimate_resources(accelerator: Accelerator, platform: Platform, capability:
     """
     sizes = _Sizes.of(accelerator, platform, capability or Capability())
     blocks = {name: block(sizes) for name, block in _BLOCKS.items()}
+    if not sizes.six:
+        blocks = {name: _four_inputs(name, usage, sizes) for name, usage in blocks.items()}
     missing = sum(usage.block for usage in blocks.values()) - platform.block.count
     if platform.ultra and missing > 0:
         for name, (width, depth) in _deep_memories(sizes).items():
@@ -189,60 +191,50 @@ class _Sizes:
         """Whether LUTs have six inputs (or are ALMs), not four."""
         return self.platform.dsp_name != "MULT18X18D"
 
-    @property
-    def packed_macs(self) -> bool:
-        """Whether a DSP block has the product's and the sum's registers."""
-        return self.six
-
 
 def _bits(values: int) -> int:
     """Bits that count `values` values; one for a single value."""
     return max(1, (values - 1).bit_length())
 
 
-def _mux(inputs: int, six: bool) -> float:
-    """LUTs of a multiplexer of one bit: one of six inputs chooses among four, one of four among two."""
-    if inputs <= 1:
-        return 0
-    return max(0.5, (inputs - 1) / 3) if six else inputs - 1
+def _mux(inputs: int) -> float:
+    """LUTs of a multiplexer of one bit: one of six inputs chooses among four."""
+    return 0 if inputs <= 1 else max(0.5, (inputs - 1) / 3)
 
 
-def _barrel(positions: int, six: bool) -> int:
-    """LUTs of a rotation by any of `positions` amounts, for each bit."""
-    levels = (positions - 1).bit_length()
-    return ceil_div(levels, 2) if six else levels
+def _barrel(positions: int) -> int:
+    """LUTs of a rotation by any of `positions` amounts, for each bit: two levels of two ways a LUT."""
+    return ceil_div((positions - 1).bit_length(), 2)
 
 
 def _mac_array(s: _Sizes) -> Usage:
     macs = s.X * s.Y * s.F
     dsp = ceil_div(macs, s.platform.dsp_macs)
-    if s.packed_macs:
+    if s.six:
+        # A DSP block has the product's and the sum's registers, and the adder.
         return Usage(ff=SUM_BITS * macs + 2, dsp=dsp)
-    # The product's and the sum's registers, and the adder, lie beside the multiplier.
     return Usage(lut=2 * SUM_BITS * macs, ff=(2 * SUM_BITS + 16) * macs + 2, dsp=dsp)
 
 
 def _line_regs(s: _Sizes) -> Usage:
     taps = (s.X - 1) * s.capability.stride_columns + s.capability.kernel_columns
-    # Two inputs of the line, the neighbour and the choice fit a LUT of six inputs, and take two of four.
-    step = 1 if s.six else 2
-    selected = 8 * (s.X - 1) * _mux(s.capability.stride_columns, s.six) * 2
-    lut = s.word * _barrel(s.X, s.six) + 8 * taps * step + selected + 2 * taps
+    selected = 8 * (s.X - 1) * _mux(s.capability.stride_columns) * 2
+    lut = s.word * _barrel(s.X) + 8 * taps + selected + 2 * taps
     return Usage(lut=s.Y * lut, ff=s.Y * 8 * (2 * taps + s.X))
 
 
 def _line_fetch(s: _Sizes) -> Usage:
-    rotation = s.Y * s.word * _barrel(s.Y, s.six)
-    return Usage(lut=rotation + 36 * s.Y + 600, lutram=10 if s.six else 0, ff=s.Y * (s.word + 24) + 210)
+    rotation = s.Y * s.word * _barrel(s.Y)
+    return Usage(lut=rotation + 36 * s.Y + 600, lutram=10, ff=s.Y * (s.word + 24) + 210)
 
 
 def _drain(s: _Sizes) -> Usage:
-    rows = SUM_BITS * s.X * s.F * _mux(s.Y, s.six)
-    maps = SUM_BITS * s.X * _mux(s.F + 1, s.six)
+    rows = SUM_BITS * s.X * s.F * _mux(s.Y)
+    maps = SUM_BITS * s.X * _mux(s.F + 1)
     # A column: alignment and addition of bias and shortcut, rounding shift, clamp, the pixel's place in its word.
     column = 370 + 8 * s.capability.shortcut_stride + (30 if s.capability.leaky else 0)
     lut = rows + maps + s.X * column + 340
-    return Usage(lut=lut, lutram=59 if s.six else 0, ff=SUM_BITS * s.X * s.F + 207 * s.X + 430)
+    return Usage(lut=lut, lutram=59, ff=SUM_BITS * s.X * s.F + 207 * s.X + 430)
 
 
 def _pool(s: _Sizes) -> Usage:
@@ -250,10 +242,10 @@ def _pool(s: _Sizes) -> Usage:
     taps = (s.X - 1) * c.pool_stride + c.pool_columns
     pixels = taps + s.X
     # Every pixel of a line is compared and added to; the line then moves under the windows.
-    line = POOL_BITS * (pixels * 2.6 + taps * (1 if s.six else 2) * c.pool_dilation)
-    outputs = s.X * (100 + POOL_BITS * _mux(c.pool_stride, s.six))
-    lut = line + outputs + s.word * (_barrel(s.X, s.six) + 1) + 400
-    return Usage(lut=lut, lutram=9 if s.six else 0, ff=POOL_BITS * (pixels + taps) + s.X * 68 + 303)
+    line = POOL_BITS * (pixels * 2.6 + taps * c.pool_dilation)
+    outputs = s.X * (100 + POOL_BITS * _mux(c.pool_stride))
+    lut = line + outputs + s.word * (_barrel(s.X) + 1) + 400
+    return Usage(lut=lut, lutram=9, ff=POOL_BITS * (pixels + taps) + s.X * 68 + 303)
 
 
 def _conv_ctrl(s: _Sizes) -> Usage:
@@ -271,7 +263,7 @@ def _compute(s: _Sizes) -> Usage:
 
 def _pages(s: _Sizes) -> Usage:
     banks = s.pages * s.Y
-    reads = s.word * (s.Y * _mux(s.pages, s.six) + 2 * _mux(banks, s.six))
+    reads = s.word * (s.Y * _mux(s.pages) + 2 * _mux(banks))
     writes = s.pages * (1.125 * s.word + 2 * _bits(s.page_depth)) + banks * (s.word // 8 + 3)
     blocks = 2 * banks * memory_blocks(s.platform.block, s.word, s.page_depth, byte_writes=True)
     delays = 2 * (3 * _bits(s.pages) + 2 * _bits(s.Y))
@@ -336,7 +328,7 @@ def _load(s: _Sizes) -> Usage:
 
 def _store(s: _Sizes) -> Usage:
     # Words wait in a queue of eight.
-    parts = s.beat * _mux(s.word // s.beat, s.six)
+    parts = s.beat * _mux(s.word // s.beat)
     return Usage(lut=700 + parts, lutram=8 * ceil_div(s.word, 14), ff=409)
 
 
@@ -357,6 +349,35 @@ def _registers(s: _Sizes) -> Usage:
 
 def _top(s: _Sizes) -> Usage:
     return Usage(lut=390)
+
+
+_FOUR_INPUTS: dict[str, tuple[float, int]] = {
+    "registers": (4.38, 0),
+    "control": (2.32, 0),
+    "loader": (1.83, 960),
+    "load_queue": (1.89, 0),
+    "compute_queue": (1.64, 0),
+    "store_queue": (1.89, 0),
+    "load": (1.8, 0),
+    "store": (2.05, 0),
+    "pages": (2.0, 0),
+    "compute": (1.39, 0),
+    "compute.conv_ctrl": (2.07, 0),
+    "compute.line_fetch": (1.6, 36),
+    "compute.line_regs": (3.05, 0),
+    "compute.weight_read": (2.36, 0),
+    "compute.pool": (1.66, 38),
+    "compute.drain": (1.83, 500),
+}
+"""LUTs of four inputs, a carry cell being two, for one of six, and flip-flops in place of shift registers: fitted."""
+
+
+def _four_inputs(name: str, usage: Usage, s: _Sizes) -> Usage:
+    """A block where LUTs have four inputs and are no shift registers, but memories of 16 words of four bits."""
+    factor, more = _FOUR_INPUTS.get(name, (1, 0))
+    words = {"load": 9, "store": s.word}
+    memory = 6 * ceil_div(words[name], 4) if name in words else 0
+    return replace(usage, lut=factor * usage.lut, lutram=memory, ff=usage.ff + more)
 
 
 WORDS = {kind.UNIT: kind.WORDS for kind in COMMANDS}

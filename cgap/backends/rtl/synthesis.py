@@ -248,9 +248,11 @@ def read_paths(text: str) -> dict[str, LongPath]:
 
 
 def count(statistics: Mapping[str, Any], family: Family) -> dict[str, dict[str, float]]:
-    """From `stat -json` what each block takes, by its path: `compute.drain`, `load`, the top as `accelerator`."""
+    """From `stat -json` what each block takes, by its path: `compute.drain`, `load`, what is in none as `top`."""
     blocks: dict[str, dict[str, float]] = {}
     for module, figures in statistics["modules"].items():
+        if module.lstrip("\\") == TOP:  # it is there for routing alone
+            continue
         block = blocks.setdefault(block_name(module), {})
         for cell, number in figures["num_cells_by_type"].items():
             for kind, units in family.cells.get(cell.lstrip("\\"), {}).items():
