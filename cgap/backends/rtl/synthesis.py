@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from cgap.backends.rtl.pins import TOP, pins_wrapper
-from cgap.backends.rtl.verilate import PACKAGES, rtl_sources
+from cgap.backends.rtl.verilate import PACKAGES, rtl_sources, tail
 from cgap.boundary.locks import scratch
-from cgap.boundary.processes import run_tool
+from cgap.boundary.processes import ToolError, run_tool
 from fpga_model.errors import UserError
 
 KEPT = (
@@ -144,6 +144,16 @@ def version(name: str) -> str:
     return found[1] if found else re.sub(r" \(git sha1 (\w+).*", r" (\1)", lines[-1]) if lines else name
 
 
+_NETLIST = (
+    "setattr -mod -unset keep_hierarchy *",
+    "flatten",
+    "opt_clean",
+    "blackbox =A:whitebox",
+    "write_json netlist.json",
+)
+"""What makes the netlist that nextpnr reads."""
+
+
 @dataclass(frozen=True)
 class LongPath:
     """The longest path of a block: nanoseconds, and the cells on it from its begin to its end."""
@@ -200,14 +210,17 @@ def synthesise(
             # The Yosys of PyPI has no threads.
             f"read_slang -j 1 --keep-hierarchy --top {top} "
             + " ".join([*(f"-G {name}={value}" for name, value in configuration.items()), *write_sources(work)]),
-            "setattr -mod -set keep_hierarchy 1 " + " ".join(f"{name} {name}$*" for name in KEPT),
+            "setattr -mod -set keep_hierarchy 1 " + " ".join([top, *(f"{name}$*" for name in KEPT if name != top)]),
             *(command.format(top=top) for command in chosen.script),
             "tee -q -o stat.json stat -json",
             *(["tee -q -o blocks.sta sta"] if chosen.timed else []),
-            *(["setattr -mod -unset keep_hierarchy *", "flatten", "write_json netlist.json"] if netlist else []),
+            *(_NETLIST if netlist else ()),
         ]
         (work / "run.ys").write_text("\n".join(script) + "\n")
-        run_tool([*find_tool("yosys"), "-q", "run.ys"], f"Yosys cannot synthesise for {chosen.title}", cwd=work)
+        try:
+            run_tool([*find_tool("yosys"), "-q", "run.ys"], "Yosys failed", cwd=work)
+        except ToolError as error:
+            raise UserError(f"Yosys cannot synthesise for {chosen.title}:\n{tail(error.output)}") from error
         blocks = count(json.loads((work / "stat.json").read_text()), chosen)
         paths = read_paths((work / "blocks.sta").read_text()) if chosen.timed else {}
         if netlist:
