@@ -199,7 +199,7 @@ def _bits(values: int) -> int:
 
 def _mux(inputs: int) -> float:
     """LUTs of a multiplexer of one bit: one of six inputs chooses among four."""
-    return 0 if inputs <= 1 else max(0.5, (inputs - 1) / 3)
+    return 0 if inputs <= 1 else max(1, (inputs - 1) * 0.357)
 
 
 def _barrel(positions: int) -> int:
@@ -218,22 +218,24 @@ def _mac_array(s: _Sizes) -> Usage:
 
 def _line_regs(s: _Sizes) -> Usage:
     taps = (s.X - 1) * s.capability.stride_columns + s.capability.kernel_columns
-    selected = 8 * (s.X - 1) * _mux(s.capability.stride_columns) * 2
-    lut = s.word * _barrel(s.X) + 8 * taps + selected + 2 * taps
+    selected = 8 * (s.X - 1) * _mux(s.capability.stride_columns)
+    lut = s.word * _barrel(s.X) + 10.6 * taps + selected
     return Usage(lut=s.Y * lut, ff=s.Y * 8 * (2 * taps + s.X))
 
 
 def _line_fetch(s: _Sizes) -> Usage:
     rotation = s.Y * s.word * _barrel(s.Y)
-    return Usage(lut=rotation + 36 * s.Y + 600, lutram=10, ff=s.Y * (s.word + 24) + 210)
+    # Every bank compares its place with that of every row.
+    lut = rotation + 36 * s.Y + 8.6 * s.Y**2 + 471
+    return Usage(lut=lut, lutram=6 + s.Y, ff=s.Y * (s.word + 9) + 263)
 
 
 def _drain(s: _Sizes) -> Usage:
     rows = SUM_BITS * s.X * s.F * _mux(s.Y)
     maps = SUM_BITS * s.X * _mux(s.F + 1)
     # A column: alignment and addition of bias and shortcut, rounding shift, clamp, the pixel's place in its word.
-    column = 370 + 8 * s.capability.shortcut_stride + (30 if s.capability.leaky else 0)
-    lut = rows + maps + s.X * column + 340
+    column = 457 + 8 * s.capability.shortcut_stride + (30 if s.capability.leaky else 0)
+    lut = rows + maps + s.X * column + 83
     return Usage(lut=lut, lutram=59, ff=SUM_BITS * s.X * s.F + 207 * s.X + 430)
 
 
@@ -244,12 +246,12 @@ def _pool(s: _Sizes) -> Usage:
     # Every pixel of a line is compared and added to; the line then moves under the windows.
     line = POOL_BITS * (pixels * 2.6 + taps * c.pool_dilation)
     outputs = s.X * (100 + POOL_BITS * _mux(c.pool_stride))
-    lut = line + outputs + s.word * (_barrel(s.X) + 1) + 400
+    lut = line + outputs + s.word * (_barrel(s.X) + 1) + 460
     return Usage(lut=lut, lutram=9, ff=POOL_BITS * (pixels + taps) + s.X * 68 + 303)
 
 
 def _conv_ctrl(s: _Sizes) -> Usage:
-    return Usage(lut=340 + 5 * s.Y, ff=196 + 2 * s.Y)
+    return Usage(lut=325 + 8 * s.Y, ff=196 + 2 * s.Y)
 
 
 def _weight_read(s: _Sizes) -> Usage:
@@ -264,7 +266,7 @@ def _compute(s: _Sizes) -> Usage:
 def _pages(s: _Sizes) -> Usage:
     banks = s.pages * s.Y
     reads = s.word * (s.Y * _mux(s.pages) + 2 * _mux(banks))
-    writes = s.pages * (1.125 * s.word + 2 * _bits(s.page_depth)) + banks * (s.word // 8 + 3)
+    writes = 1.2 * (s.pages * (1.125 * s.word + 2 * _bits(s.page_depth)) + banks * (s.word // 8 + 3))
     blocks = 2 * banks * memory_blocks(s.platform.block, s.word, s.page_depth, byte_writes=True)
     delays = 2 * (3 * _bits(s.pages) + 2 * _bits(s.Y))
     return Usage(lut=reads + writes, ff=2 * banks * s.word + delays, block=blocks)
@@ -275,7 +277,7 @@ def _word_buffer(s: _Sizes, width: int, depth: int) -> Usage:
     words = max(1, s.beat // width)
     row, rows = _rows(s, width, depth)
     select = 2 * _bits(words) if words > 1 else 0
-    return Usage(lut=width * (words - 1), ff=row + select, block=memory_blocks(s.platform.block, row, rows))
+    return Usage(lut=width * _mux(words), ff=row + select, block=memory_blocks(s.platform.block, row, rows))
 
 
 def _rows(s: _Sizes, width: int, depth: int) -> tuple[int, int]:
@@ -306,7 +308,7 @@ def _parameters(s: _Sizes) -> Usage:
 def _queue(s: _Sizes, words: int, commands: int) -> Usage:
     """A unit's program memory, the command that waits in it and the one that is executed."""
     blocks = memory_blocks(s.platform.block, 64, words * commands)
-    return Usage(lut=430, ff=128 * words + 203, block=blocks)
+    return Usage(lut=397, ff=128 * words + 203, block=blocks)
 
 
 def _load_queue(s: _Sizes) -> Usage:
@@ -323,20 +325,20 @@ def _store_queue(s: _Sizes) -> Usage:
 
 def _load(s: _Sizes) -> Usage:
     # Lengths of open bursts are a small memory.
-    return Usage(lut=600 + s.beat / 8, lutram=8, ff=320 + s.beat)
+    return Usage(lut=640, lutram=8, ff=320 + s.beat)
 
 
 def _store(s: _Sizes) -> Usage:
     # Words wait in a queue of eight.
     parts = s.beat * _mux(s.word // s.beat)
-    return Usage(lut=700 + parts, lutram=8 * ceil_div(s.word, 14), ff=409)
+    return Usage(lut=750 + parts, lutram=8 * ceil_div(s.word, 14), ff=409)
 
 
 def _loader(s: _Sizes) -> Usage:
     # A beat of 64 bits goes in and out of a shift register; others come and go at different widths.
     if s.beat == 64:
         return Usage(lut=680, lutram=64, ff=368)
-    return Usage(lut=1600, ff=1316)
+    return Usage(lut=1639, ff=1328)
 
 
 def _control(s: _Sizes) -> Usage:
@@ -355,19 +357,19 @@ _FOUR_INPUTS: dict[str, tuple[float, int]] = {
     "registers": (4.38, 0),
     "control": (2.32, 0),
     "loader": (1.83, 960),
-    "load_queue": (1.89, 0),
-    "compute_queue": (1.64, 0),
-    "store_queue": (1.89, 0),
-    "load": (1.8, 0),
-    "store": (2.05, 0),
-    "pages": (2.0, 0),
+    "load_queue": (1.86, 0),
+    "compute_queue": (1.57, 0),
+    "store_queue": (1.85, 0),
+    "load": (1.71, 0),
+    "store": (1.91, 0),
+    "pages": (1.49, 0),
     "compute": (1.39, 0),
     "compute.conv_ctrl": (2.07, 0),
-    "compute.line_fetch": (1.6, 36),
-    "compute.line_regs": (3.05, 0),
+    "compute.line_fetch": (1.59, 36),
+    "compute.line_regs": (2.95, 0),
     "compute.weight_read": (2.36, 0),
-    "compute.pool": (1.66, 38),
-    "compute.drain": (1.83, 500),
+    "compute.pool": (1.61, 38),
+    "compute.drain": (1.76, 500),
 }
 """LUTs of four inputs, a carry cell being two, for one of six, and flip-flops in place of shift registers: fitted."""
 

@@ -18,7 +18,7 @@ from fpga_model.machine.platform import Platform, load_platform
 from fpga_model.models.resources import NAMES, check_fits, estimate_resources, memory_blocks
 
 STORED = sorted((Path(__file__).parents[2] / "docs" / "results" / "synthesis").glob("*.json"))
-WITHIN = {"lut": 0.12, "ff": 0.05, "lutram": 0.35}
+WITHIN = {"lut": 0.08, "ff": 0.03}
 """Largest share by which the model may miss a total of synthesis; DSP and memory blocks must be equal."""
 
 
@@ -48,6 +48,8 @@ def test_totals_are_those_of_synthesis(path: Path):
     assert total.block == measured["total"]["block"]
     for name, share in WITHIN.items():
         assert getattr(total, name) == pytest.approx(measured["total"][name], rel=share), name
+    # A few dozen LUTs as delay lines are of no account in a share of their own.
+    assert total.lutram == pytest.approx(measured["total"]["lutram"], rel=0.1, abs=32)
 
 
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
@@ -61,6 +63,20 @@ def test_blocks_are_those_of_synthesis(path: Path):
     for name, usage in blocks.items():
         assert usage.dsp == measured[name].get("dsp", 0), name
         assert usage.block == measured[name].get("block", 0), name
+
+
+def test_the_page_of_the_rtl_has_the_results():
+    """Fails if results are stored and the documentation shows other figures."""
+    page = (Path(__file__).parents[2] / "docs" / "rtl.md").read_text("utf-8")
+    for path in STORED:
+        measured = json.loads(path.read_text("utf-8"))
+        total = measured["total"]
+        figures = (
+            f"| {total['lut'] + total['lutram']:,g} | {total['lutram']:,g} | {total['ff']:,g} | {total['dsp']:,g} "
+        )
+        assert f"| {measured['array']} | {measured['platform']} {figures}" in page, path.name
+        if measured["routed"]:
+            assert f"**{measured['routed']['fmax_mhz']:.1f} MHz**" in page
 
 
 def test_memory_blocks():

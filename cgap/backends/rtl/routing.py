@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,10 @@ def route(netlist: Path, part: str, clock_mhz: float, seed: int = 1) -> Routed:
     )
     options += " --timing-allow-fail --lpf-allow-unconstrained --report report.json --textcfg design.config"
     with scratch() as work:
+        # The tools of PyPI see the folder that they run in, and another /tmp than this.
+        shutil.copy(netlist, work / "netlist.json")
         run_tool(
-            [*find_tool("nextpnr-ecp5"), "-q", "--json", str(netlist), *options.split()],
+            [*find_tool("nextpnr-ecp5"), "-q", "--json", "netlist.json", *options.split()],
             f"nextpnr cannot place and route the accelerator on {part}",
             cwd=work,
         )
