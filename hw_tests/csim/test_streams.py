@@ -19,6 +19,7 @@ from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.capability import Capability
+from fpga_model.machine.isa import Convolve, Pool
 from fpga_model.machine.platform import load_platform
 from fpga_model.machine.tiles import Unit
 from fpga_model.models.simulator import simulate
@@ -89,6 +90,21 @@ def test_commands_take_the_simulator_s_cycles(build):
     assert_network_timed(result.timing, build.schedule)
     reads = sum(event.cost.read_bytes for event in simulate(build.schedule).events)
     assert sum(layer.read_bytes for layer in result.timing.layers) == reads
+
+
+def test_trip_counts_are_true(build):
+    """What LOOP_TRIPCOUNT tells a report of the two computations is what their loops take at most."""
+    result = run_bench(build.compile(options=CHECKED), build.folder, build.fixed.graph, timed=True)
+    assert result.timing is not None
+    config = (build.folder / "hls" / "config.h").read_text()
+    kinds = {kind.__name__: 0 for kind in (Convolve, Pool)}
+    for (_, start, done), command in zip(
+        result.timing.commands[1], build.schedule.program.commands["compute"], strict=True
+    ):
+        name = type(command).__name__
+        kinds[name] = max(kinds[name], done - start + 1 - LOOP_CYCLES)
+    for name, most in kinds.items():
+        assert f"TRIP_{name.upper()} = {max(1, most)};" in config
 
 
 def test_units_that_take_turns_compute_the_same(build):
