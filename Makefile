@@ -15,7 +15,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip install -qq -c constraints.t
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help hls sim synth train test test-long test-signals lint format docs clean compiler need-model need-config
+.PHONY: help hls sim synth train test test-base test-long test-signals lint format docs clean compiler need-model need-config
 .NOTPARALLEL: # two pip runs in one environment would break it, also under make -j
 .DELETE_ON_ERROR:
 
@@ -47,6 +47,10 @@ train: need-config $(VENV)/.train ## CONFIG=file.toml: train a network by growth
 test: compiler $(VENV)/.test ## The whole test suite, with the share of lines that it covers
 	@echo "==> pytest"
 	@$(PY) -m pytest -q -n 2 --cov --cov-report=term $(PYTEST_ARGS)
+
+test-base: compiler $(VENV)/.rtl $(VENV)/.dev ## Model and command without PyTorch, for another Python: PYTHON=python3.10 VENV=.venv310
+	@echo "==> pytest, what needs no PyTorch"
+	@$(PY) -m pytest -q -n 2 -m "not slow" tests/fpga_model tests/app $(PYTEST_ARGS)
 
 test-long: compiler $(VENV)/.test ## What the test suite has a share of, in full: 2,000 damaged files, 500 networks, DenseNet-121
 	@echo "==> pytest -m long"
