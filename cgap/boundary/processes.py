@@ -82,7 +82,7 @@ def run_tools(
             running.append((Tool(command, output, cwd, environment), output))
         results = []
         for tool, printed in running:
-            code, text = tool.wait(), _end_of(printed)
+            code, text = tool.wait(), end_of(printed)
             if code not in accept:
                 raise ToolError(f"{failed} ({_reason(code)})", code, text)
             results.append(text)
@@ -95,7 +95,8 @@ def run_tools(
             printed.close()
 
 
-def _end_of(file: IO[bytes]) -> str:
+def end_of(file: IO[bytes]) -> str:
+    """The last MiB that a program wrote into a file."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _TAIL_BYTES))
     return file.read().decode("utf-8", "replace")

@@ -1,7 +1,8 @@
 """What the scheduler asks of the three units, in tensor coordinates. `assembler.py` turns each into a command.
 
-Each kind knows what it touches (`footprint`), what it costs (`cost`) and what an accelerator must be able to do for it
-(`needs`, fields of `Capability`); but for the assembler nothing asks which kind it is.
+Each kind knows what it touches (`footprint`), what it costs (`cost`, and `stalled_cycles` where the DRAM stalls) and
+what an accelerator must be able to do for it (`needs`, fields of `Capability`); but for the assembler nothing asks
+which kind it is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import ClassVar
 
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import Platform
+from fpga_model.machine.stalls import Stalls
 from fpga_model.machine.tiles import (
     Buffer,
     Cost,
@@ -64,6 +66,9 @@ class LoadOp:
     def cost(self, accelerator: Accelerator, platform: Platform) -> Cost:
         return Cost(load_cycles(self.dram, platform), read_bytes=self.dram.total)
 
+    def stalled_cycles(self, cost: Cost, platform: Platform, stalls: Stalls, start: int) -> int:
+        return stalls.load_cycles(self.dram, platform, start)
+
 
 @dataclass(frozen=True)
 class StoreOp:
@@ -87,6 +92,9 @@ class StoreOp:
 
     def cost(self, accelerator: Accelerator, platform: Platform) -> Cost:
         return Cost(store_cycles(self.dram, platform), write_bytes=self.dram.total)
+
+    def stalled_cycles(self, cost: Cost, platform: Platform, stalls: Stalls, start: int) -> int:
+        return stalls.store_cycles(self.dram, platform, start)
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,9 @@ class ConvolveOp:
             )
         )
 
+    def stalled_cycles(self, cost: Cost, platform: Platform, stalls: Stalls, start: int) -> int:
+        return cost.cycles
+
 
 @dataclass(frozen=True)
 class PoolOp:
@@ -210,6 +221,9 @@ class PoolOp:
         cycles = pool_cycles(self.window, self.Tof, self.Toy, self.Nox, accelerator)
         groups = self.Tof * self.Toy * -(-self.Nox // accelerator.Pox)
         return Cost(cycles, drains=cycles, groups=groups)
+
+    def stalled_cycles(self, cost: Cost, platform: Platform, stalls: Stalls, start: int) -> int:
+        return cost.cycles
 
 
 Operation = LoadOp | StoreOp | ConvolveOp | PoolOp

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fpga_model.collection import collection_paused
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.operations import Operation
 from fpga_model.machine.platform import Platform
+from fpga_model.machine.stalls import Stalls
 from fpga_model.machine.tiles import Cost, Port, Unit
 
 
@@ -28,8 +29,10 @@ class Event:
 
 
 @collection_paused()
-def execute(operations: Iterable[Operation], accelerator: Accelerator, platform: Platform) -> list[Event]:
-    """Times of all operations. They must come in an order that is a valid sequential execution."""
+def execute(
+    operations: Iterable[Operation], accelerator: Accelerator, platform: Platform, stalls: Stalls | None = None
+) -> list[Event]:
+    """Times of all operations, on a DRAM with `stalls`. They come in an order that is a valid sequential execution."""
     done: dict[Unit, list[int]] = {unit: [-1] for unit in Unit}
     load, compute, store = (done[unit] for unit in (Unit.LOAD, Unit.COMPUTE, Unit.STORE))
     events = []
@@ -37,6 +40,8 @@ def execute(operations: Iterable[Operation], accelerator: Accelerator, platform:
         mine, waits = done[operation.unit], operation.waits
         start = max(mine[-1], load[waits.load], compute[waits.compute], store[waits.store]) + 1
         cost = operation.cost(accelerator, platform)
+        if stalls is not None:
+            cost = replace(cost, cycles=operation.stalled_cycles(cost, platform, stalls, start))
         finish = start + cost.cycles - 1
         mine.append(finish)
         events.append(Event(operation, start, finish, cost))

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from fpga_model.collection import collection_paused
+from fpga_model.machine.stalls import Stalls
 from fpga_model.machine.tiles import Unit
 from fpga_model.machine.timeline import Event, execute, port_conflicts
 from fpga_model.schedule.schedule import Schedule
@@ -67,13 +68,13 @@ class Simulation:
 
 
 @collection_paused()
-def simulate(schedule: Schedule) -> Simulation:
-    """Run a schedule once.
+def simulate(schedule: Schedule, stalls: Stalls | None = None) -> Simulation:
+    """Run a schedule once, on a DRAM that stalls as `stalls` say.
 
     Raises:
         ValueError: two units would use one port of a page at the same time, which is a defect of the schedule's maker.
     """
-    events = execute(schedule.operations, schedule.accelerator, schedule.platform)
+    events = execute(schedule.operations, schedule.accelerator, schedule.platform, stalls)
     for first, second in port_conflicts(events, schedule.accelerator)[:1]:
         raise ValueError(f"{first} and {second} use one port of a page at the same time")
     layers: dict[str, LayerCost] = defaultdict(LayerCost)

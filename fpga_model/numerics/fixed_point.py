@@ -123,7 +123,8 @@ def requantise(
         shift: accumulator fraction less stored fraction, broadcast against `acc` (see `per_channel`).
         bits: width of the stored integers, 8 or 16.
         relu: replace negative results by zero.
-        ceiling: replace results above it by it (the 6 of ReLU6, in stored integers); None for no such bound.
+        ceiling: replace results above it by it (the 6 of ReLU6, in stored integers); None for no such bound. One that
+            is the format's limit is none either: what goes beyond it saturates.
         leak: a leaky ReLU of slope 2^-leak: negative accumulators are divided by 2^(shift + leak) instead, still
             with one rounding.
         signed: whether the stored integers are.
@@ -135,7 +136,7 @@ def requantise(
     rounded = round_shift(acc, np.where(acc < 0, np.add(shift, leak), shift) if leak else shift)
     if relu:
         np.maximum(rounded, 0, out=rounded)
-    if ceiling is not None:
+    if ceiling is not None and ceiling < stored.high:
         np.minimum(rounded, ceiling, out=rounded)
     clipped = np.clip(rounded, stored.low, stored.high)
     return clipped.astype(stored.dtype), int(np.count_nonzero(clipped != rounded))

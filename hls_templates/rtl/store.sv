@@ -179,10 +179,10 @@ module store #(
     assign w_data_o = queue[head_q];
   end
 
-  logic [2:0] unanswered_q;  // bursts sent and not yet answered
+  logic [23:0] unanswered_q;  // bursts sent and not yet answered
   logic all_sent_q, done_q, final_response;
 
-  assign final_response = b_valid_i && all_sent_q && unanswered_q == 3'd1;
+  assign final_response = b_valid_i && all_sent_q && unanswered_q == 24'd1;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -196,7 +196,7 @@ module store #(
       ahead_q <= ahead_q + 3'(aw_done) - 3'(burst_end);
       if (beat) sent_q <= burst_end ? '0 : sent_q + 9'd1;
       aw_offered_q <= aw_valid_o && !aw_ready_i;
-      unanswered_q <= unanswered_q + 3'(burst_end) - 3'(b_valid_i);
+      unanswered_q <= unanswered_q + 24'(burst_end) - 24'(b_valid_i);
       if (start_i) all_sent_q <= 1'b0;
       else if (burst_end && w_cut_last) all_sent_q <= 1'b1;
       done_q <= final_response;

@@ -11,8 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cgap.backends.common.drivers import tensors_of
+from cgap.backends.common.weights import pack
+from cgap.backends.host import Driver, DriverError, registers
+from cgap.backends.rtl.board import Board
 from cgap.backends.rtl.trace import compare
-from cgap.backends.rtl.twin import Twin, build, place
+from cgap.backends.rtl.twin import Twin, build
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import Platform, load_platform
@@ -59,8 +63,7 @@ def test_every_command_starts_and_completes_in_its_cycle(network, kind, platform
     schedule, images = make(network, kind, platform)
     hw, options = dummy(schedule, tmp_path)
     run = hw.run(images, trace=True, options=options)
-    bases = place(schedule, len(schedule.program_bytes()), len(images)).bases
-    found = compare(schedule, run.trace, bases, None)
+    found = compare(schedule, run.trace, run.bases, None)
     assert not found.differences, "\n".join(found.differences)
     simulation = simulate(schedule)
     assert run.cycles == simulation.cycles
@@ -79,41 +82,144 @@ def patched(program: bytes, offset: int, value: int, seal: bool = False) -> byte
     return bytes(data)
 
 
+def driver_of(board: Board, watchdog: int = 60_000) -> Driver:
+    return Driver(board, board.allocate, pause=board.clock, wait=board.wait, watchdog=watchdog, timeout_s=None)
+
+
+def load(driver: Driver, schedule: Schedule, program: bytes | None = None) -> None:
+    driver.load_program(program or schedule.program_bytes(), tensors_of(schedule))
+    driver.load_weights(pack(schedule))
+
+
+def load_and_run(driver: Driver, schedule: Schedule, images: np.ndarray, program: bytes) -> None:
+    load(driver, schedule, program)
+    driver.run(images)
+
+
 FAULTS = {
-    "magic": (lambda program: patched(program, 0, 0x12345678), (), "header.*LOAD, 0 commands"),
-    "version": (lambda program: patched(program, 4, 99), (), "header.*1 commands"),
-    "array": (lambda program: patched(program, 16, 4), (), "header.*4 commands"),
-    "too many commands": (lambda program: patched(program, 84, 1 << 20), (), "header.*21 commands"),
-    "length": (lambda program: patched(program, 8, 4096), (), "header.*2 commands"),
-    "regions": (lambda program: patched(program, 96, 64), (), "checksum"),
-    "a flipped bit": (lambda program: patched(program, 200, 0xFFFFFFFF), (), "checksum"),
-    "unknown command": (lambda program: patched(program, 128, 0, seal=True), (), "unknown command.*LOAD, 0"),
-    "read response": (lambda program: program, ("+read_fault=900",), "read response"),
-    "read response in the header": (lambda program: program, ("+read_fault=3",), "read response"),
-    "write response": (lambda program: program, ("+write_fault=1",), "write response.*STORE, 0"),
-    "RLAST": (lambda program: program, ("+last_fault=901",), "RLAST"),
-    "silent memory": (lambda program: program, ("+mute=80", "+watchdog=60000"), "watchdog"),
-    "silent memory at once": (lambda program: program, ("+mute=1", "+watchdog=60000"), "watchdog"),
-    "start while running": (lambda program: program, ("+start_twice",), "while running"),
+    "magic": (lambda program: patched(program, 0, 0x12345678), {}, "header.*LOAD, 0 commands"),
+    "version": (lambda program: patched(program, 4, 99), {}, "header.*1 commands"),
+    "array": (lambda program: patched(program, 16, 4), {}, "header.*4 commands"),
+    "too many commands": (lambda program: patched(program, 84, 1 << 20), {}, "header.*21 commands"),
+    "length": (lambda program: patched(program, 8, 4096), {}, "header.*2 commands"),
+    "cut off": (lambda program: program[:-256], {}, "checksum"),
+    "regions": (lambda program: patched(program, 96, 64), {}, "checksum"),
+    "a flipped bit": (lambda program: patched(program, 200, 0xFFFFFFFF), {}, "checksum"),
+    "unknown command": (lambda program: patched(program, 128, 0, seal=True), {}, "unknown command.*LOAD, 0"),
+    "read response": (lambda program: program, {"read_fault": 900}, "read response"),
+    "read response in the header": (lambda program: program, {"read_fault": 3}, "read response"),
+    "write response": (lambda program: program, {"write_fault": 1}, "write response.*STORE, 0"),
+    "RLAST": (lambda program: program, {"last_fault": 901}, "RLAST"),
+    "silent memory": (lambda program: program, {"mute": 80}, "watchdog"),
+    "silent memory at once": (lambda program: program, {"mute": 1}, "watchdog"),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_a_code_and_never_a_hang(fault, tmp_path):
-    spoil, options, message = FAULTS[fault]
+@pytest.fixture(scope="module")
+def layerwise(tmp_path_factory):
+    """One simulation for all faults: after each, the same network must run again in it."""
     schedule, images = make(residual_network, Kind.LAYERWISE)
-    hw, durations = dummy(schedule, tmp_path)
-    with pytest.raises(UserError, match=message):
-        hw.run(images, options=[*durations, *options, "+timeout=3000000"], program=spoil(schedule.program_bytes()))
+    hw, durations = dummy(schedule, tmp_path_factory.mktemp("dummy"))
+    with hw.board(durations) as board:
+        board.set_platform(schedule.platform)
+        yield schedule, images, board
+
+
+def assert_sound(schedule: Schedule, images: np.ndarray, driver: Driver) -> None:
+    run, simulation = driver.run(images), simulate(schedule)
+    assert (run.cycles, run.read_bytes) == (simulation.cycles, simulation.dram_read_bytes)
+    assert driver.read(registers.IMAGES_DONE) == len(images)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_a_code_and_never_a_hang(fault, layerwise):
+    """Through the driver, which the accelerator serves again after a reset."""
+    spoil, figures, message = FAULTS[fault]
+    schedule, images, board = layerwise
+    driver = driver_of(board)
+    for name, value in figures.items():
+        board.set_figure(name, value)
+    with pytest.raises(DriverError, match=message):
+        load_and_run(driver, schedule, images, spoil(schedule.program_bytes()))
+    for name in figures:
+        board.set_figure(name, 0)
+    driver.reset()
+    load(driver, schedule)
+    assert_sound(schedule, images, driver)
+    driver.close()
+
+
+def test_a_start_while_it_runs_is_a_code(layerwise):
+    schedule, images, board = layerwise
+    driver = driver_of(board)
+    load(driver, schedule)
+    board.write(registers.IMAGES, 1)
+    board.write(registers.CTRL, registers.CTRL_START)
+    board.clock(300)
+    board.write(registers.CTRL, registers.CTRL_START)
+    with pytest.raises(DriverError, match="while running"):
+        driver.check()
+    driver.reset()
+    assert_sound(schedule, images, driver)
+    driver.close()
+
+
+def test_a_start_without_a_program_and_a_misaligned_base_are_codes(layerwise):
+    schedule, images, board = layerwise
+    driver = driver_of(board)
+    with pytest.raises(DriverError, match="header"):
+        load(driver, schedule, patched(schedule.program_bytes(), 0, 0))
+    driver.reset()
+    board.write(registers.CTRL, registers.CTRL_START)
+    with pytest.raises(DriverError, match="without a program"):
+        driver.check()
+    driver.reset()
+    load(driver, schedule)
+    board.write(registers.FEATURE_BASE, board.read(registers.FEATURE_BASE) + 64)
+    with pytest.raises(DriverError, match="misaligned"):
+        driver.run(images)
+    driver.reset()
+    load(driver, schedule)
+    assert_sound(schedule, images, driver)
+    driver.close()
 
 
 @pytest.mark.parametrize("cycles", [30, 75, 5000, 21111])
-def test_a_reset_in_mid_run_recovers(cycles, tmp_path):
+def test_a_reset_in_mid_run_recovers(cycles, layerwise):
     """With bursts of both directions open, and the program still there."""
-    schedule, images = make(residual_network, Kind.LAYERWISE)
+    schedule, images, board = layerwise
+    driver = driver_of(board)
+    load(driver, schedule)
+    board.write(registers.IMAGES, 20)
+    board.write(registers.CTRL, registers.CTRL_START)
+    board.clock(cycles)
+    assert not board.read(registers.STATUS) & registers.STATUS_IDLE
+    driver.reset()
+    assert_sound(schedule, images, driver)
+    driver.close()
+
+
+def test_the_driver_refuses_what_the_host_can_see(layerwise):
+    schedule, images, board = layerwise
+    driver = driver_of(board)
+    with pytest.raises(DriverError, match="load a program"):
+        driver.run(images)
+    with pytest.raises(DriverError, match="not a program"):
+        driver.load_program(b"CGAP", tensors_of(schedule))
+    driver.load_program(schedule.program_bytes(), tensors_of(schedule))
+    with pytest.raises(DriverError, match="load a program and then its weights"):
+        driver.run(images)
+    with pytest.raises(DriverError, match=r"weights\.bin of another network"):
+        driver.load_weights(pack(schedule)[:-16])
+    driver.load_weights(pack(schedule))
+    for wrong in (images[:0], images[:, :1], images[0], images.astype(int) + 100):
+        with pytest.raises(DriverError, match="images"):
+            driver.run(wrong)
+    driver.close()
+
+
+def test_a_simulation_that_ends_says_why(layerwise, tmp_path):
+    schedule, _, _ = layerwise
     hw, durations = dummy(schedule, tmp_path)
-    run = hw.run(images, options=[*durations, f"+reset_after={cycles}", "+timeout=3000000"])
-    simulation = simulate(schedule)
-    assert run.cycles == simulation.cycles
-    assert run.read_bytes == simulation.dram_read_bytes
-    assert run.registers["images_done"] == len(images)
+    with hw.board(durations) as board, pytest.raises(UserError, match="the memory has no bytes"):
+        board.write_memory(hw.memory_bytes - 4, b"12345678")

@@ -11,6 +11,7 @@ from fpga_model.numerics.fixed_point import Format
 from fpga_model.numerics.tensors import LayerNumbers, Shape
 from fpga_model.operators import Concatenation, Convolution, FullyConnected, Input, Part, Pooling, Shortcut
 from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
+from tests.fpga_model.networks import mobilenet
 
 SPREAD = 40
 """Standard deviation that stored tensors are scaled to, so that few values saturate and few are zero."""
@@ -36,6 +37,7 @@ def number(graph: LayerGraph, seed: int) -> FixedGraph:
             )
             shift = scale(operator.accumulators(inputs, made)) + rng.integers(-1, 3, maps)
             delta = 0 if operator.shortcut is None else fracs[1] - output.frac
+            shift = np.maximum(shift, max(0, delta))
             weight_frac = shift + output.frac - fracs[0]
             aligned = None if operator.shortcut is None else shift - delta
             made = dataclasses.replace(made, shift=shift, weight_frac=weight_frac, shortcut_shift=aligned)
@@ -55,7 +57,8 @@ def number(graph: LayerGraph, seed: int) -> FixedGraph:
 
 def scale(values: np.ndarray) -> int:
     """The shift that brings values to about SPREAD."""
-    return max(0, round(float(np.log2(values.std() / SPREAD))))
+    spread = float(values.std())
+    return max(0, round(np.log2(spread / SPREAD))) if spread else 0
 
 
 def residual_network() -> FixedGraph:
@@ -163,6 +166,35 @@ def joined_network() -> FixedGraph:
     graph.add(Layer("max", Pooling("max", (7, 11), (1, 1)), ("deep",)))
     graph.add(Layer("ends", Concatenation((Part(0, 0, 5), Part(1, 1, 9))), ("sum", "max")))
     return number(graph, seed=7)
+
+
+def squeezenet_network() -> FixedGraph:
+    """As SqueezeNet is built, at 32x32: a stem, poolings, four modules that squeeze, expand twice and concatenate."""
+    graph = LayerGraph("squeezenet")
+    graph.add(Layer("image", Input(Shape(3, 32, 32))))
+    graph.add(Layer("stem", Convolution(3, 16, (3, 3), (1, 1), (1, 1, 1, 1), True), ("image",)))
+    graph.add(Layer("pool1", Pooling("max", (3, 3), (2, 2), (1, 1, 1, 1)), ("stem",)))
+    data, maps = "pool1", 16
+    for index, (squeezed, expanded) in enumerate([(8, 16), (8, 16), (12, 24), (12, 24)]):
+        name = f"fire{index}"
+        graph.add(Layer(f"{name}.squeeze", Convolution(maps, squeezed, (1, 1), relu=True), (data,)))
+        graph.add(Layer(f"{name}.one", Convolution(squeezed, expanded, (1, 1), relu=True), (f"{name}.squeeze",)))
+        three = Convolution(squeezed, expanded, (3, 3), (1, 1), (1, 1, 1, 1), True)
+        graph.add(Layer(f"{name}.three", three, (f"{name}.squeeze",)))
+        both = Concatenation((Part(0, 0, expanded), Part(1, 0, expanded)))
+        graph.add(Layer(f"{name}.join", both, (f"{name}.one", f"{name}.three")))
+        data, maps = f"{name}.join", 2 * expanded
+        if index == 1:
+            graph.add(Layer("pool2", Pooling("max", (3, 3), (2, 2), (1, 1, 1, 1)), (data,)))
+            data = "pool2"
+    graph.add(Layer("classes", Convolution(maps, 10, (1, 1), relu=True), (data,)))
+    graph.add(Layer("mean", Pooling("sum", (8, 8), (1, 1)), ("classes",)))
+    return number(graph, seed=11)
+
+
+def mobilenet_network() -> FixedGraph:
+    """As MobileNetV2 is built, at 32x32, with random integers."""
+    return number(mobilenet(width=16).graph, seed=12)
 
 
 def schedules(fixed: FixedGraph, accelerator: Accelerator, platform: str = "zcu104") -> dict[Kind, Schedule]:

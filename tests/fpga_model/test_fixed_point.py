@@ -110,3 +110,12 @@ def test_unsigned_formats_fit_numbers_of_one_bit_more(bits: int) -> None:
 def test_format_refuses_other_widths() -> None:
     with pytest.raises(UserError, match="8 or 16 bits, not 12"):
         Format(12, 0)
+
+
+def test_a_ceiling_at_the_formats_limit_is_saturation():
+    """The accelerator sees one bound: where the ceiling does not fit the format, what is cut off is lost."""
+    sums = np.array([-300, -5, 90, 127, 128, 4000])
+    for ceiling, saturated in ((None, 3), (127, 3), (126, 1), (90, 1)):
+        results, count = requantise(sums, 0, 8, relu=False, ceiling=ceiling)
+        assert count == saturated
+        assert results.max() == (127 if ceiling is None else ceiling)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cgap.backends.common.drivers import tensors_of
 from cgap.backends.common.templates import Header
 from cgap.backends.common.weights import write_weights
 from cgap.boundary.files import write_atomic
@@ -115,10 +116,11 @@ class Backend(Protocol):
 
 
 def write_program(design: Design, folder: Path) -> None:
-    """Write what is the same for all backends: `program.bin`, `weights.bin` and `manifest.json`.
+    """Write what is the same for all backends: `program.bin`, `weights.bin` with `manifest.json`, and `tensors.txt`.
 
     Raises:
         UserError: a number does not fit its field.
     """
     write_weights(design.schedule, folder)
     write_atomic(folder / "program.bin", design.schedule.program_bytes())
+    write_atomic(folder / "tensors.txt", tensors_of(design.schedule).to_text())

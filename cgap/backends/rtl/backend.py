@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy.typing as npt
 
 from cgap.backends.common.backend import Build, Design, LayerFigures, Result, write_program
+from cgap.backends.common.drivers import emit_drivers
 from cgap.backends.rtl.emit import emit_rtl
 from cgap.backends.rtl.trace import compare
+from cgap.backends.rtl.twin import Waves
 from cgap.backends.rtl.twin import build as build_twin
-from cgap.backends.rtl.twin import place
 from cgap.backends.rtl.verilate import find_verilator
 from fpga_model.models.golden import run_reference
+from fpga_model.schedule.schedule import Schedule
 
 
+WAVES_BEFORE, WAVES_AFTER = 500, 2000
+"""Cycles of a waveform before and after the start of the first command that differs."""
+
+
+@dataclass(frozen=True)
 class RtlBackend:
-    """Emits into `rtl/` of a build. A run is held against the simulator and the integer reference."""
+    """Emits into `rtl/` and `driver/` of a build. A run is held against the simulator and the integer reference.
+
+    Attributes:
+        waves: where a difference is drawn: an FST file that begins shortly before it.
+    """
+
+    waves: Path | None = None
 
     name: ClassVar[str] = "rtl"
     folder: ClassVar[str] = "rtl"
@@ -30,6 +44,7 @@ class RtlBackend:
     def emit(self, program: Design, folder: Path) -> Build:
         """Write SystemVerilog, scripts, program and weights; see `Backend`."""
         emit_rtl(program.schedule, program.capability, program.header, folder / self.folder)
+        emit_drivers(folder / "driver")
         write_program(program, folder)
         return Build(program, folder)
 
@@ -44,10 +59,12 @@ class RtlBackend:
         run = build_twin(schedule).run(images, trace=True)
         assert run.trace is not None, "a trace was asked for"
         stored = run_reference(schedule.fixed, images)
-        bases = place(schedule, len(schedule.program_bytes()), len(images)).bases
-        found = compare(schedule, run.trace, bases, stored)
+        found = compare(schedule, run.trace, run.bases, stored)
         if found.differences:
-            raise RuntimeError("the RTL is not what the simulator says:\n" + "\n".join(found.differences))
+            lines = ["the RTL is not what the simulator says:", *found.differences]
+            if self.waves is not None:
+                lines.append(_draw(schedule, images, found.cycle or 0, self.waves))
+            raise RuntimeError("\n".join(lines))
         mismatches = sum(int((tensor != stored[name]).sum()) for name, tensor in run.outputs.items())
         return Result(
             images=len(images),
@@ -62,3 +79,10 @@ class RtlBackend:
                 for name, cycles in found.cycles.items()
             },
         )
+
+
+def _draw(schedule: Schedule, images: npt.NDArray[Any], cycle: int, path: Path) -> str:
+    """Write the waveform around the start of a command of the first image; says what it shows."""
+    window = Waves(path.resolve(), max(0, cycle - WAVES_BEFORE), cycle + WAVES_AFTER)
+    build_twin(schedule, waves=True).draw(images[:1], window)
+    return f"waveform of cycles {window.begin} to {window.end}: {path} (docs/rtl.md says how to read it)"

@@ -1,11 +1,10 @@
-"""Emits the RTL project: SystemVerilog, file lists, constraints, a Vivado script, and the register map for C."""
+"""Emits the RTL project: SystemVerilog, file lists, constraints and a Vivado script."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from cgap.backends.common.templates import Header, environment, render
-from cgap.backends.rtl.registers import register_header
 from cgap.backends.rtl.verilate import PACKAGES, parameters, rtl_sources
 from cgap.boundary.files import write_atomic
 from fpga_model.machine.capability import Capability
@@ -55,4 +54,3 @@ def emit_rtl(schedule: Schedule, capability: Capability, header: Header, out: Pa
     templates = environment("rtl/project")
     for name in PROJECT_FILES:
         write_atomic(out / name, render(templates, f"{name}.j2", context))
-    write_atomic(out / "cgap_registers.h", register_header())

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from cgap.backends.rtl.registers import register_package
+from cgap.backends.rtl.registers import register_header, register_module, register_package
 from fpga_model.machine.capability import Capability
 from fpga_model.machine.isa import COMMANDS, OPCODE, UNITS, WORD_BITS, Command, Width, bits, layout
 from fpga_model.machine.program import HEADER_BYTES, MAGIC, VERSION, Geometry, Header, Sizes
@@ -150,10 +150,21 @@ def packages() -> dict[str, str]:
     }
 
 
+def constants() -> dict[str, str]:
+    """The drivers' constants, by the file's path in the project: in C and in Python."""
+    return {
+        "hls_templates/drivers/cgap_registers.h": register_header(),
+        "cgap/backends/host/registers.py": register_module(),
+    }
+
+
 def main() -> None:
     """Write them beside the modules that use them."""
+    root = Path(__file__).parents[3]
     for name, text in packages().items():
-        (Path(__file__).parents[3] / "hls_templates" / "rtl" / name).write_text(text, "utf-8")
+        (root / "hls_templates" / "rtl" / name).write_text(text, "utf-8")
+    for name, text in constants().items():
+        (root / name).write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

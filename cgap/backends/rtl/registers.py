@@ -1,10 +1,12 @@
-"""What is made from the register table: the SystemVerilog package and the C header."""
+"""What is made from the register table: the SystemVerilog package, and the constants of the drivers in C and Python."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fpga_model.machine.registers import ADDRESS_BITS, REGISTERS, Access, Register
+from fpga_model.machine.isa import layout
+from fpga_model.machine.program import HEADER_BYTES, Header
+from fpga_model.machine.registers import ADDRESS_BITS, ERRORS, REGISTERS, Access, Field, Register
 
 _BANNER = "Made by `python -m cgap.backends.rtl.packages` from fpga_model/machine/registers.py. Do not edit."
 
@@ -76,12 +78,41 @@ def _part(row: Register, half: int) -> str:
 
 
 def register_header() -> str:
-    """`cgap_registers.h`: offsets and masks for a driver in C."""
+    """`cgap_registers.h`: offsets and masks for a driver in C, meanings of errors, and sizes in a program's header."""
     lines = [f"/* {_BANNER} */", "#ifndef CGAP_REGISTERS_H", "#define CGAP_REGISTERS_H", ""]
     for row in REGISTERS:
         lines.append(f"/* {row.meaning}{' (64 bits: low word, high word)' if row.bits == 64 else ''} */")
         lines.append(f"#define CGAP_{row.name} 0x{row.offset:03x}u")
         for field in row.fields:
-            name = f"CGAP_{row.name}_{field.name.upper()}"
-            lines.append(f"#define {name} 0x{((1 << field.bits) - 1) << field.low:x}u /* {field.meaning} */")
-    return "\n".join([*lines, "", "#endif", ""])
+            lines.append(f"#define CGAP_{_field(row.name, field.name)} 0x{_mask(field):x}u /* {field.meaning} */")
+    lines += ["", "/* Bytes of a program's header, and where in it the bytes of the DRAM regions are. */"]
+    lines += [f"#define CGAP_{name} {value}u" for name, value in _header_constants().items()]
+    lines += ["", "/* What the codes in ERROR mean. */", "#define CGAP_ERRORS \\", "  { \\"]
+    lines += [f'    "{meaning}", \\'.replace("`", "'") for meaning in ERRORS]
+    return "\n".join([*lines, "  }", "", "#endif", ""])
+
+
+def register_module() -> str:
+    """`registers.py` of the driver in Python: the same constants."""
+    lines = [f'"""{_BANNER}"""', ""]
+    for row in REGISTERS:
+        lines.append(f"{row.name} = 0x{row.offset:03X}  # {row.meaning}")
+        lines += [f"{_field(row.name, field.name)} = 0x{_mask(field):X}" for field in row.fields]
+    lines += ["", *(f"{name} = {value}" for name, value in _header_constants().items()), "", "ERRORS = ("]
+    return "\n".join([*lines, *(f'    "{meaning}",' for meaning in ERRORS), ")", ""])
+
+
+def _field(register: str, field: str) -> str:
+    return f"{register}_{field.upper()}"
+
+
+def _mask(field: Field) -> int:
+    return ((1 << field.bits) - 1) << field.low
+
+
+def _header_constants() -> dict[str, int]:
+    """Bytes of a program's header, and the offsets in it of what a driver reads there."""
+    regions = [slot for slot in layout(Header) if slot.name.startswith("regions_")]
+    return {"HEADER_BYTES": HEADER_BYTES} | {
+        f"HEADER_{slot.name.removeprefix('regions_').upper()}": slot.offset // 8 for slot in regions
+    }

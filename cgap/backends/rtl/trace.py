@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.operations import ConvolveOp, Operation, PoolOp
+from fpga_model.machine.stalls import Stalls
 from fpga_model.machine.tiles import DramRuns, FeatureTile, Unit
 from fpga_model.machine.timeline import Event
 from fpga_model.machine.timing import bursts
@@ -35,7 +36,6 @@ class Trace:
         starts, dones: cycle in which each unit's commands started and completed, in order.
         reads, writes: bursts, as (cycle, address, beats).
         results: feature words written by COMPUTE, as (cycle, page, bank, word, mask, data).
-        registers: what the registers said in the end, by name.
     """
 
     starts: dict[Unit, list[int]] = field(default_factory=lambda: {unit: [] for unit in UNITS})
@@ -43,7 +43,6 @@ class Trace:
     reads: list[tuple[int, int, int]] = field(default_factory=list)
     writes: list[tuple[int, int, int]] = field(default_factory=list)
     results: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
-    registers: dict[str, int] = field(default_factory=dict)
 
 
 def read_trace(lines: Iterable[str]) -> Trace:
@@ -63,8 +62,6 @@ def read_trace(lines: Iterable[str]) -> Trace:
             case "P":
                 cycle, page, bank, word = map(int, words[:4])
                 trace.results.append((cycle, page, bank, word, int(words[4], 16), int(words[5], 16)))
-            case "=":
-                trace.registers[words[0]] = int(words[1])
             case _:
                 raise ValueError(f"no line of a trace: {line!r}")
     return trace
@@ -107,6 +104,7 @@ class Comparison:
 
     Attributes:
         differences: sentences, the first of each kind.
+        cycle: in which the first command that differs starts; None without a difference, or before any command.
         cycles: cycles of each layer, as the RTL's commands completed.
         traffic: what each layer moved, as it was on the bus.
         mismatches: pixels that differ, by layer.
@@ -114,6 +112,7 @@ class Comparison:
     """
 
     differences: tuple[str, ...]
+    cycle: int | None
     cycles: dict[str, int]
     traffic: dict[str, LayerTraffic]
     mismatches: dict[str, int]
@@ -121,7 +120,13 @@ class Comparison:
 
 
 def compare(
-    schedule: Schedule, trace: Trace, bases: dict[str, int], stored: StoredTensors | None, image: int = 0
+    schedule: Schedule,
+    trace: Trace,
+    bases: Mapping[str, int],
+    stored: StoredTensors | None,
+    image: int = 0,
+    *,
+    stalls: Stalls | None = None,
 ) -> Comparison:
     """Compare one image's trace with the simulator and, unless `stored` is None, with the integer reference.
 
@@ -131,20 +136,37 @@ def compare(
         bases: address of each DRAM region.
         stored: tensors of the integer reference.
         image: index of the traced image in them.
+        stalls: what the memory did not do.
     """
-    events = simulate(schedule).events
-    differences = compare_times(events, trace)
+    events = simulate(schedule, stalls).events
+    found = list(filter(None, [compare_times(events, trace)]))
     traffic, wrong = _compare_traffic(schedule, events, trace, bases)
-    differences += wrong
+    found += wrong
     mismatches: dict[str, int] = {}
     compared: dict[str, int] = {}
-    if stored is not None and not differences:
+    if stored is not None and not found:
         wrong, mismatches, compared = _compare_tensors(schedule, events, trace, stored, image)
-        differences += wrong
-    return Comparison(tuple(differences), _layer_cycles(events, trace), traffic, mismatches, compared)
+        found += wrong
+    first = min((difference.cycle for difference in found), default=None)
+    return Comparison(
+        tuple(difference.sentence for difference in found),
+        first,
+        _layer_cycles(events, trace),
+        traffic,
+        mismatches,
+        compared,
+    )
 
 
-def compare_times(events: Sequence[Event], trace: Trace) -> list[str]:
+@dataclass(frozen=True)
+class Difference:
+    """What differs, and the cycle in which the command starts that is the first to differ."""
+
+    sentence: str
+    cycle: int
+
+
+def compare_times(events: Sequence[Event], trace: Trace) -> Difference | None:
     """Start and completion of every command: the first that differs, with both timelines around it."""
     ordered: dict[Unit, list[Event]] = {unit: [] for unit in UNITS}
     for event in events:
@@ -157,9 +179,10 @@ def compare_times(events: Sequence[Event], trace: Trace) -> list[str]:
                     worst = (event.start, unit, index)
                 break
         if len(trace.starts[unit]) > len(ordered[unit]):
-            return [f"{unit.value.upper()} started {len(trace.starts[unit])} commands, of {len(ordered[unit])}"]
+            sentence = f"{unit.value.upper()} started {len(trace.starts[unit])} commands, of {len(ordered[unit])}"
+            return Difference(sentence, trace.starts[unit][len(ordered[unit])])
     if worst is None:
-        return []
+        return None
     _, unit, index = worst
     lines = [f"{unit.value.upper()} command {index} differs first (start and completion, simulator | RTL):"]
     for k in range(max(0, index - CONTEXT), min(len(ordered[unit]), index + CONTEXT + 1)):
@@ -167,7 +190,9 @@ def compare_times(events: Sequence[Event], trace: Trace) -> list[str]:
         rtl = f"{_shown(trace.starts[unit], k)} {_shown(trace.dones[unit], k)}"
         mark = ">" if k == index else " "
         lines.append(f"{mark} {k:5} {event.start:9} {event.done:9} | {rtl}  {event.operation.layer}")
-    return ["\n".join(lines)]
+    begun = _at(trace.starts[unit], index)
+    start = ordered[unit][index].start
+    return Difference("\n".join(lines), start if begun is None else min(start, begun))
 
 
 def _at(times: Sequence[int], index: int) -> int | None:
@@ -196,10 +221,10 @@ def _layer_cycles(events: Sequence[Event], trace: Trace) -> dict[str, int]:
 
 
 def _compare_traffic(
-    schedule: Schedule, events: Sequence[Event], trace: Trace, bases: dict[str, int]
-) -> tuple[dict[str, LayerTraffic], list[str]]:
+    schedule: Schedule, events: Sequence[Event], trace: Trace, bases: Mapping[str, int]
+) -> tuple[dict[str, LayerTraffic], list[Difference]]:
     """Bursts in order, command by command; and what each layer moved."""
-    differences: list[str] = []
+    differences: list[Difference] = []
     moved: dict[str, dict[Unit, list[Burst]]] = {}
     for unit, found in ((Unit.LOAD, trace.reads), (Unit.STORE, trace.writes)):
         position = 0
@@ -215,11 +240,11 @@ def _compare_traffic(
             position += len(expected)
             mine[unit] += there
             if there != expected and not differences:
-                differences.append(
-                    f"layer {operation.layer!r}: bursts of {unit.value.upper()} are {there[:6]}, not {expected[:6]}"
-                )
+                sentence = f"bursts of {unit.value.upper()} are {there[:6]}, not {expected[:6]}"
+                differences.append(Difference(f"layer {operation.layer!r}: {sentence}", event.start))
         if position != len(found):
-            differences.append(f"{unit.value.upper()} moved {len(found)} bursts, not {position}")
+            sentence = f"{unit.value.upper()} moved {len(found)} bursts, not {position}"
+            differences.append(Difference(sentence, events[-1].done))
     beat = schedule.platform.beat_bytes
     return {
         layer: LayerTraffic(
@@ -234,11 +259,11 @@ def _compare_traffic(
 
 def _compare_tensors(
     schedule: Schedule, events: Sequence[Event], trace: Trace, stored: StoredTensors, image: int
-) -> tuple[list[str], dict[str, int], dict[str, int]]:
+) -> tuple[list[Difference], dict[str, int], dict[str, int]]:
     """Replay COMPUTE's writes; after every command, its part of its tensor must be there."""
     accelerator = schedule.accelerator
     pages = np.zeros((accelerator.pages, accelerator.Poy, accelerator.page_depth, accelerator.word_pixels), np.int8)
-    differences: list[str] = []
+    differences: list[Difference] = []
     mismatches: dict[str, int] = {}
     compared: dict[str, int] = {}
     position, results = 0, trace.results
@@ -260,14 +285,17 @@ def _compare_tensors(
         mismatches[layer] = mismatches.get(layer, 0) + int(wrong.sum())
         if wrong.any() and not differences:
             m, r, x = (int(v) for v in np.argwhere(wrong)[0])
-            differences.append(
+            sentence = (
                 f"layer {layer!r}: map {operation.of + m}, row {operation.oy + r}, column {x} is {found[m, r, x]}, not "
                 f"{want[m, r, x]} ({int(wrong.sum())} of {wrong.size} pixels of this command differ)"
             )
+            differences.append(Difference(sentence, event.start))
         if (beyond or strayed) and not differences:
-            differences.append(f"layer {layer!r}: {strayed} words outside the tile, {beyond} pixels beyond the width")
+            sentence = f"layer {layer!r}: {strayed} words outside the tile, {beyond} pixels beyond the width"
+            differences.append(Difference(sentence, event.start))
     if position != len(results):
-        differences.append(f"COMPUTE wrote {len(results)} words, of which {len(results) - position} after its commands")
+        sentence = f"COMPUTE wrote {len(results)} words, of which {len(results) - position} after its commands"
+        differences.append(Difference(sentence, results[position][0]))
     return differences, mismatches, compared
 
 

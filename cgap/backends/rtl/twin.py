@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cgap.backends.common.drivers import tensors_of
 from cgap.backends.common.weights import pack
-from cgap.backends.rtl.memory import pack_tensor, unpack_tensor
+from cgap.backends.host import Driver, DriverError, Run, registers
+from cgap.backends.rtl.board import Board, BoardEnded
 from cgap.backends.rtl.trace import Trace, read_trace
-from cgap.backends.rtl.verilate import MEMORY_BYTES, build_simulation, parameters, tail
-from cgap.boundary.locks import scratch
-from cgap.boundary.processes import ToolError, run_tool
+from cgap.backends.rtl.verilate import MEMORY_BYTES, build_simulation, parameters
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.capability import Capability
 from fpga_model.machine.platform import AXI_BOUNDARY, Platform
-from fpga_model.machine.registers import ERRORS
-from fpga_model.schedule.dram import FEATURE, INPUT, OUTPUT, PARAMETERS, is_packed, round_up
+from fpga_model.machine.stalls import Stalls
+from fpga_model.schedule.dram import FEATURE, INPUT, OUTPUT, PARAMETERS, round_up
 from fpga_model.schedule.schedule import Schedule
 
 ROOM = Capability(
     kernel_columns=9, shortcut_stride=3, pool_dilation=3, load_commands=4096, compute_commands=2048, store_commands=2048
 )
 """What a simulation is built for at least, so that one build runs most networks. Capabilities cost logic, not time."""
-ERROR_STATUS = 8
+COUNTERS = ("busy_load", "busy_compute", "busy_store", "hold", "saturated")
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ class RtlRun:
         outputs: every output tensor, int8 [N, C, H, W], by layer name.
         cycles: of one image.
         read_bytes, write_bytes: of one image, on the bus.
-        registers: what the registers said after the last image, by name.
+        registers: what the registers said after the last image, by name; `elapsed` is the cycles of the last start.
         trace: the first image's; None unless asked for.
+        bases: address of each DRAM region.
         seconds: wall time of the simulation.
     """
 
@@ -51,29 +52,17 @@ class RtlRun:
     write_bytes: int
     registers: Mapping[str, int]
     trace: Trace | None
+    bases: Mapping[str, int]
     seconds: float
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where a program and its regions lie in the memory of the simulation."""
+class Waves:
+    """Cycles `begin` to `end` of an image, to be written into the FST file `path`."""
 
-    program: int
-    bases: dict[str, int]
-    input_stride: int
-    output_stride: int
+    path: Path
+    begin: int
     end: int
-
-
-def place(schedule: Schedule, program_bytes: int, images: int) -> Places:
-    """One after the other, each at a multiple of 4 KiB; input and output once an image."""
-    sizes = {role: round_up(size, AXI_BOUNDARY) for role, size in schedule.dram.sizes.items()}
-    address = round_up(program_bytes, AXI_BOUNDARY)
-    bases = {}
-    for role in (PARAMETERS, FEATURE, INPUT, OUTPUT):
-        bases[role] = address
-        address += sizes[role] * (images if role in (INPUT, OUTPUT) else 1)
-    return Places(0, bases, sizes[INPUT], sizes[OUTPUT], address)
 
 
 @dataclass(frozen=True)
@@ -90,107 +79,148 @@ class Twin:
     binary: Path
     memory_bytes: int
 
+    def board(self, options: Sequence[str] = ()) -> Board:
+        """The simulation, started; networks may follow one another on it."""
+        return Board(self.binary, self.memory_bytes, tuple(options))
+
     def run(
         self,
         images: npt.NDArray[Any],
         trace: bool = False,
+        *,
+        stalls: Stalls | None = None,
         options: Sequence[str] = (),
-        program: bytes | None = None,
     ) -> RtlRun:
-        """Run images [N, C, H, W] of integers in the input's format.
+        """Run images [N, C, H, W] of integers in the input's format, in a simulation of their own.
 
         Args:
             images: at least one.
             trace: keep what the first image did.
-            options: more plus-arguments of the simulation.
-            program: `program.bin`; the schedule's when None.
+            stalls: what the memory does not do.
+            options: plus-arguments of replaced modules.
 
         Raises:
             UserError: the simulation ends with an error of the accelerator or of an assertion.
         """
-        if len(images) == 0:
-            raise ValueError("the RTL runs at least one image")
-        program = self.schedule.program_bytes() if program is None else program
-        fixed_end = place(self.schedule, len(program), 0).end
-        one = place(self.schedule, len(program), 1).end - fixed_end
-        batch = max(1, (self.memory_bytes - fixed_end) // one)
-        runs = [
-            self._run(program, images[k : k + batch], trace and k == 0, options) for k in range(0, len(images), batch)
-        ]
-        outputs = {name: np.concatenate([run.outputs[name] for run in runs]) for name in runs[0].outputs}
-        return replace(runs[-1], outputs=outputs, trace=runs[0].trace, seconds=sum(run.seconds for run in runs))
+        with self.board(options) as board:
+            return run_network(board, self.schedule, images, trace=trace, stalls=stalls)
 
-    def _run(self, program: bytes, images: npt.NDArray[Any], trace: bool, options: Sequence[str]) -> RtlRun:
-        schedule = self.schedule
-        places = place(schedule, len(program), len(images))
-        packed = bytearray()
-        for image in images:
-            packed += pack_tensor(image, schedule.accelerator).ljust(places.input_stride, b"\0")
-        with scratch() as folder:
-            for name, data in (("program", program), ("weights", pack(schedule)), ("input", bytes(packed))):
-                (folder / f"{name}.bin").write_bytes(data)
-            figures = {
-                "program_base": f"{places.program:x}",
-                "parameter_base": f"{places.bases[PARAMETERS]:x}",
-                "input_base": f"{places.bases[INPUT]:x}",
-                "output_base": f"{places.bases[OUTPUT]:x}",
-                "feature_base": f"{places.bases[FEATURE]:x}",
-                "input_stride": places.input_stride,
-                "output_stride": places.output_stride,
-                "output_bytes": places.output_stride * len(images),
-                "images": len(images),
-                **bus_figures(schedule.platform),
-            }
-            files = {name: folder / f"{name}.bin" for name in ("program", "weights", "input", "output")}
-            arguments = [f"+{name}={value}" for name, value in {**figures, **files}.items()]
-            arguments += [f"+trace={folder / 'trace'}", f"+events={int(trace)}", *options]
-            start = time.perf_counter()
+    def draw(self, images: npt.NDArray[Any], waves: Waves, options: Sequence[str] = ()) -> None:
+        """Write waveforms of the first of some images, in a simulation that ends with them (`build(waves=True)`)."""
+        with self.board(options) as board:
+            driver = load_network(board, self.schedule)
+            board.write_waves(waves.path, waves.begin, waves.end)
             try:
-                run_tool([str(self.binary), *arguments], "the simulation of the RTL failed")
-            except ToolError as error:
-                raise UserError(f"the simulation of the RTL failed:\n{tail(error.output)}") from error
-            seconds = time.perf_counter() - start
-            found = read_trace((folder / "trace").read_text("ascii").splitlines())
-            output = (folder / "output.bin").read_bytes()
-        if found.registers["status"] & ERROR_STATUS:
-            raise UserError(f"the accelerator stopped: {describe_error(found.registers['error'])}")
-        return RtlRun(
-            outputs=self._outputs(output, places.output_stride, len(images)),
-            cycles=found.registers["cycles"],
-            read_bytes=found.registers["read_bytes"],
-            write_bytes=found.registers["write_bytes"],
-            registers=found.registers,
-            trace=found if trace else None,
-            seconds=seconds,
-        )
-
-    def _outputs(self, data: bytes, stride: int, images: int) -> dict[str, npt.NDArray[np.int8]]:
-        schedule, found = self.schedule, {}
-        for layer in schedule.graph.outputs:
-            shape = schedule.graph.shape(layer.name)
-            there = schedule.dram.place(layer.name, OUTPUT)
-            size = (shape.channels, shape.height, shape.width)
-            packed = is_packed(schedule.graph, layer.name)
-            parts = [data[k * stride + there.address :][: there.bytes] for k in range(images)]
-            found[layer.name] = np.stack([unpack_tensor(part, size, schedule.accelerator, packed) for part in parts])
-        return found
+                driver.run(images)
+            except BoardEnded:  # as it was told to
+                return
+            finally:
+                driver.close()
 
 
-def bus_figures(platform: Platform) -> dict[str, int]:
-    """What the simulated memory is told of a platform."""
-    return {
-        "read_latency": platform.read_latency,
-        "write_latency": platform.write_latency,
-        "gap": platform.burst_gap,
-        "interval": platform.beat_interval,
-    }
+def run_network(
+    board: Board,
+    schedule: Schedule,
+    images: npt.NDArray[Any],
+    *,
+    trace: bool = False,
+    stalls: Stalls | None = None,
+) -> RtlRun:
+    """Run a network on a board by the driver that real boards are driven with; see `Twin.run`."""
+    if len(images) == 0:
+        raise ValueError("the RTL runs at least one image")
+    begun = time.perf_counter()
+    board.set_stalls(stalls)
+    driver = load_network(board, schedule)
+    lines: list[str] = []
+    runs: list[Run] = []
+    try:
+        for part in _batches(board, schedule, images):
+            traced = trace and not runs
+            if traced:
+                board.begin_trace()
+            runs.append(driver.run(part))
+            if traced:
+                lines = board.end_trace()
+        places = driver.bases
+        counters = {name: driver.read_long(getattr(registers, name.upper())) for name in COUNTERS}
+        counters |= {"images_done": driver.read(registers.IMAGES_DONE), "elapsed": board.elapsed()}
+    except DriverError as error:
+        raise UserError(str(error)) from error
+    finally:
+        driver.close()
+    last = runs[-1]
+    return RtlRun(
+        outputs={name: np.concatenate([run.outputs[name] for run in runs]) for name in last.outputs},
+        cycles=last.cycles,
+        read_bytes=last.read_bytes,
+        write_bytes=last.write_bytes,
+        registers=counters,
+        trace=read_trace(lines) if trace else None,
+        bases={PARAMETERS: places["parameter"], **{role: places[role] for role in (INPUT, OUTPUT, FEATURE)}},
+        seconds=time.perf_counter() - begun,
+    )
 
 
-def describe_error(value: int) -> str:
-    """The content of the register ERROR, in words."""
-    code, unit, command = value & 15, value >> 4 & 3, value >> 8
-    meaning = ERRORS[code] if code < len(ERRORS) else f"code {code}"
-    return f"{meaning} ({('LOAD', 'COMPUTE', 'STORE', '')[unit]}, {command} commands completed)"
+def load_network(board: Board, schedule: Schedule) -> Driver:
+    """The driver of a board, with a network's program and weights loaded.
+
+    Raises:
+        UserError: the accelerator refuses the program.
+    """
+    board.set_platform(schedule.platform)
+    driver = Driver(board, board.allocate, pause=board.clock, wait=board.wait, timeout_s=None)
+    try:
+        driver.load_program(schedule.program_bytes(), tensors_of(schedule))
+        driver.load_weights(pack(schedule))
+    except DriverError as error:
+        driver.close()
+        raise UserError(str(error)) from error
+    return driver
+
+
+def memory_size(schedule: Schedule) -> tuple[int, int]:
+    """Bytes of DRAM that a network needs at any rate, and besides for each image."""
+    sizes = {role: round_up(max(1, size), AXI_BOUNDARY) for role, size in schedule.dram.sizes.items()}
+    fixed = round_up(len(schedule.program_bytes()), AXI_BOUNDARY) + sizes[PARAMETERS] + sizes[FEATURE]
+    return fixed, sizes[INPUT] + sizes[OUTPUT]
+
+
+def _batches(board: Board, schedule: Schedule, images: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """The images in parts that fit into the memory, the largest first."""
+    fixed, one = memory_size(schedule)
+    most = max(1, (board.memory_bytes - fixed) // one)
+    for k in range(0, len(images), most):
+        yield images[k : k + most]
+
+
+def simulation_of(
+    accelerator: Accelerator,
+    capability: Capability,
+    platform: Platform,
+    *,
+    least_memory: int = MEMORY_BYTES,
+    replaced: Mapping[str, str] | None = None,
+    waves: bool = False,
+    cache: Path | None = None,
+) -> tuple[Path, int]:
+    """The built simulation of an accelerator, and the bytes of its memory.
+
+    Args:
+        accelerator: array and memories.
+        capability: what it is built for.
+        platform: the widths of its bus; timing is set at run time.
+        least_memory: bytes of DRAM that it must have.
+        replaced: SystemVerilog sources in place of those of the same path.
+        waves: can write waveforms.
+        cache: where built simulations are kept.
+
+    Raises:
+        UserError: Verilator or a C++ compiler is missing, or one fails.
+    """
+    memory_bytes = max(MEMORY_BYTES, 1 << (least_memory - 1).bit_length())
+    configuration = parameters(accelerator, capability, platform) | {"MemoryBytes": memory_bytes}
+    return build_simulation(configuration, replaced=replaced, waves=waves, cache=cache), memory_bytes
 
 
 def build(
@@ -203,22 +233,15 @@ def build(
 ) -> Twin:
     """The RTL of a schedule's accelerator in simulation, ready to run its network.
 
-    Args:
-        schedule: network, accelerator and platform.
-        capability: what the accelerator is built for; more where the network needs it.
-        replaced: SystemVerilog sources in place of those of the same path.
-        waves: can write waveforms (`options=["+waves=FILE"]` of `run`).
-        cache: where built simulations are kept.
-
-    Raises:
-        UserError: Verilator or a C++ compiler is missing, or one fails.
+    The accelerator is built for `capability`, and for more where the network needs it; see `simulation_of`.
     """
-    needs = schedule.needs
-    accelerator: Accelerator = schedule.accelerator
-    size = place(schedule, len(schedule.program_bytes()), 1).end
-    memory_bytes = max(MEMORY_BYTES, 1 << (size - 1).bit_length())
-    configuration = parameters(accelerator, capability.joined(needs), schedule.platform)
-    binary = build_simulation(
-        configuration | {"MemoryBytes": memory_bytes}, replaced=replaced, waves=waves, cache=cache
+    binary, memory_bytes = simulation_of(
+        schedule.accelerator,
+        capability.joined(schedule.needs),
+        schedule.platform,
+        least_memory=sum(memory_size(schedule)),
+        replaced=replaced,
+        waves=waves,
+        cache=cache,
     )
     return Twin(schedule, binary, memory_bytes)

@@ -59,12 +59,12 @@ def parameters(accelerator: Accelerator, capability: Capability, platform: Platf
 
 
 def rtl_sources() -> dict[str, str]:
-    """Every SystemVerilog file of the accelerator and its test bench, by its path inside the emitted project."""
+    """Every source of the accelerator and its test bench, by its path inside the emitted project."""
     root = resources.files("hls_templates").joinpath("rtl")
     found = {}
     for folder in ("", "sim/"):
         for entry in root.joinpath(folder).iterdir() if folder else root.iterdir():
-            if entry.name.endswith((".sv", ".vlt")):
+            if entry.name.endswith((".sv", ".vlt", ".cpp")):
                 found[folder + entry.name] = entry.read_text("utf-8")
     return dict(sorted(found.items()))
 
@@ -142,6 +142,7 @@ def build_simulation(
         order = [name for name in sources if name.endswith(".vlt")]
         order += PACKAGES
         order += [name for name in sources if name.endswith(".sv") and name not in PACKAGES]
+        order += [name for name in sources if name.endswith(".cpp")]
         arguments = [str(command), *flags, "-j", str(os.cpu_count() or 1), "--Mdir", str(work / "obj"), "-o", "harness"]
         try:
             run_tool(

@@ -1,14 +1,11 @@
-// Runs the accelerator on files, without a host: for simulation with the clock and the memory inside.
+// The accelerator on a simulated board: clock, memory, and a host at the other end of two pipes (host_bridge.cpp).
 //
-// Files and figures are plus-arguments: +program, +weights, +input, +output, +output_bytes, +trace; bases in hex
-// (+program_base ...); +images, +input_stride, +output_stride, +watchdog; +timeout in cycles; +waves=FILE writes FST.
-// The trace has one line an event of the first image, each with the cycle in which it happens:
+// +requests=PIPE and +replies=PIPE name them. Between two requests simulated time stands still. What a request asks for,
+// operation_e says; without pipes nothing happens. A trace has one line an event of the first image of a start, each with
+// the cycle in which it happens:
 //   S unit command cycle            a command starts, D: it completes
 //   R cycle address beats           a burst is read, W: written
 //   P cycle page bank word mask data  COMPUTE writes a feature word
-//   = name value                    a register, in the end
-// +start_twice starts while it runs; +reset_after=N resets N cycles after the start and starts again.
-// +events=0 leaves all but the registers out.
 module harness #(
   // The array: output columns, rows and maps computed at once.
   parameter int unsigned Pox = 8,
@@ -101,6 +98,7 @@ module harness #(
   ) u_dram (
     .clk_i(clk),
     .rst_ni(rst_n),
+    .stall_i(stall),
     .ar_valid_i(m_axi_rd_arvalid),
     .ar_ready_o(m_axi_rd_arready),
     .ar_addr_i(m_axi_rd_araddr),
@@ -142,11 +140,6 @@ module harness #(
     s_axi_wvalid = 1'b0;
   endtask
 
-  task automatic write_long(logic [AddressBits-1:0] address, longint unsigned value);
-    write_register(address, value[31:0]);
-    write_register(address + AddressBits'(4), value[63:32]);
-  endtask
-
   task automatic read_register(logic [AddressBits-1:0] address, output logic [31:0] value);
     @(negedge clk);
     s_axi_arvalid = 1'b1;
@@ -162,129 +155,182 @@ module harness #(
     value = s_axi_rdata;
   endtask
 
-  int trace, events_wanted, reset_after;
-  bit events;
+  typedef enum longint unsigned {
+    OpWriteRegister = 1,  // address, value
+    OpReadRegister = 2,  // address; answers its value
+    OpWriteMemory = 3,  // address, number of bytes, the bytes
+    OpReadMemory = 4,  // address, number of bytes; answers the number and the bytes
+    OpWait = 5,  // until an interrupt, but no longer than value cycles; answers 1 if there is one
+    OpClock = 6,  // value cycles
+    OpFigure = 7,  // address is the value, and value bytes the name: a figure or fault of the memory, or of this bench
+    OpTrace = 8,  // into the file of that name; none: not any more
+    OpStalls = 9,  // the stall trace in the file of that name; none: no stalls
+    OpWaves = 10,  // into the file of that name, from cycle wave_from on; wave_to ends the simulation
+    OpElapsed = 11  // answers the cycles from the first image's first to the last image's last
+  } operation_e;
 
-  task automatic report(string name, logic [AddressBits-1:0] address, bit long_value);
-    logic [31:0] low, high;
-    high = '0;
-    read_register(address, low);
-    if (long_value) read_register(address + AddressBits'(4), high);
-    if (trace != 0) $fwrite(trace, "= %s %0d\n", name, {high, low});
+  import "DPI-C" function int bridge_open(input string request_path, input string reply_path);
+  import "DPI-C" function int bridge_next(output longint unsigned operation, output longint unsigned address,
+                                          output longint unsigned value);
+  import "DPI-C" function void bridge_answer(input longint unsigned value);
+  import "DPI-C" function int bridge_take();
+  import "DPI-C" function void bridge_give(input int value);
+  import "DPI-C" function string bridge_text(input longint unsigned length);
+
+  int trace, wave_from, wave_to, more, taken;
+  string request_path, reply_path, wave_path, name;
+  longint unsigned operation, address, value, waited;
+  logic [31:0] word;
+
+  // A file's name behind a request: what the file is for is closed before another is opened.
+  function automatic void open_trace(string name);
+    if (trace != 0) $fclose(trace);
+    trace = (name == "") ? 0 : $fopen(name, "w");
+    if (name != "" && trace == 0) $fatal(1, "cannot write %s", name);
+  endfunction
+
+  function automatic void set_figure(string name, longint unsigned to);
+    case (name)
+      "wave_from": wave_from = int'(to);
+      "wave_to": wave_to = int'(to);
+      default: if (!u_dram.set_figure(name, to)) $fatal(1, "the memory has no figure %s", name);
+    endcase
+  endfunction
+
+  function automatic void check_memory(longint unsigned first, longint unsigned bytes);
+    if (first + bytes > 64'(MemoryBytes)) $fatal(1, "the memory has no bytes from %0d to %0d", first, first + bytes - 1);
+  endfunction
+
+  task automatic serve();
+    case (operation)
+      OpWriteRegister: begin
+        write_register(AddressBits'(address), value[31:0]);
+        bridge_answer(0);
+      end
+      OpReadRegister: begin
+        read_register(AddressBits'(address), word);
+        bridge_answer(64'(word));
+      end
+      OpWriteMemory: begin
+        check_memory(address, value);
+        for (longint unsigned i = 0; i < value; i++) begin
+          taken = bridge_take();
+          u_dram.mem[address + i] = taken[7:0];
+        end
+        bridge_answer(value);
+      end
+      OpReadMemory: begin
+        check_memory(address, value);
+        bridge_answer(value);
+        for (longint unsigned i = 0; i < value; i++) bridge_give(32'(u_dram.mem[address + i]));
+      end
+      OpWait: begin
+        waited = 0;
+        while (!irq && waited < value) begin
+          @(negedge clk);
+          waited++;
+        end
+        bridge_answer(64'(irq));
+      end
+      OpClock: begin
+        for (waited = 0; waited < value; waited++) @(negedge clk);
+        bridge_answer(value);
+      end
+      OpFigure: begin
+        name = bridge_text(value);
+        set_figure(name, address);
+        bridge_answer(0);
+      end
+      OpTrace: begin
+        name = bridge_text(value);
+        open_trace(name);
+        bridge_answer(0);
+      end
+      OpStalls: begin
+        name = bridge_text(value);
+        load_stalls(name);
+        bridge_answer(stall_cycles);
+      end
+      OpWaves: begin
+        wave_path = bridge_text(value);
+        bridge_answer(0);
+      end
+      OpElapsed: bridge_answer(elapsed_run);
+      default: $fatal(1, "the host asks for operation %0d", operation);
+    endcase
   endtask
-
-  task automatic load_image(string name, longint unsigned address);
-    string file;
-    if ($value$plusargs({name, "=%s"}, file)) begin
-      if (u_dram.load_file(file, address) < 0) $fatal(1, "cannot read %s", file);
-    end
-  endtask
-
-  task automatic report_all();
-    report("status", AddressStatus, 0);
-    report("error", AddressError, 0);
-    report("images_done", AddressImagesDone, 0);
-    report("cycles", AddressCycles, 1);
-    report("busy_load", AddressBusyLoad, 1);
-    report("busy_compute", AddressBusyCompute, 1);
-    report("busy_store", AddressBusyStore, 1);
-    report("hold", AddressHold, 1);
-    report("read_bytes", AddressReadBytes, 1);
-    report("write_bytes", AddressWriteBytes, 1);
-    report("saturated", AddressSaturated, 1);
-    if (trace != 0) $fwrite(trace, "= elapsed %0d\n", elapsed_run);
-  endtask
-
-  longint unsigned program_base, parameter_base, input_base, output_base, feature_base;
-  longint unsigned input_stride, output_stride, images, watchdog, output_bytes, started;
-  string file_name;
 
   initial begin
     rst_n = 1'b0;
-    program_base = 0;
-    parameter_base = 0;
-    input_base = 0;
-    output_base = 0;
-    feature_base = 0;
-    input_stride = 0;
-    output_stride = 0;
-    output_bytes = 0;
-    images = 1;
-    watchdog = 0;
     trace = 0;
-    void'($value$plusargs("program_base=%h", program_base));
-    void'($value$plusargs("parameter_base=%h", parameter_base));
-    void'($value$plusargs("input_base=%h", input_base));
-    void'($value$plusargs("output_base=%h", output_base));
-    void'($value$plusargs("feature_base=%h", feature_base));
-    void'($value$plusargs("input_stride=%d", input_stride));
-    void'($value$plusargs("output_stride=%d", output_stride));
-    void'($value$plusargs("output_bytes=%d", output_bytes));
-    void'($value$plusargs("images=%d", images));
-    void'($value$plusargs("watchdog=%d", watchdog));
-    if ($value$plusargs("trace=%s", file_name)) trace = $fopen(file_name, "w");
-    events_wanted = 1;
-    void'($value$plusargs("events=%d", events_wanted));
-    events = trace != 0 && events_wanted != 0;
-    load_image("program", program_base);
-    load_image("weights", parameter_base);
-    load_image("input", input_base);
+    wave_from = 0;
+    wave_to = 0;
+    stall_cycles = 0;
+    stall = '0;
+    wave_path = "";
     s_axi_awvalid = 1'b0;
     s_axi_wvalid = 1'b0;
     s_axi_wstrb = '1;
     s_axi_bready = 1'b1;
     s_axi_arvalid = 1'b0;
     s_axi_rready = 1'b1;
+    if (!$value$plusargs("requests=%s", request_path) || !$value$plusargs("replies=%s", reply_path)) begin
+      $fatal(1, "give +requests=PIPE and +replies=PIPE");
+    end
+    more = bridge_open(request_path, reply_path);
+    if (more != 0) $fatal(1, "cannot open %s and %s", request_path, reply_path);
     repeat (4) @(negedge clk);
     rst_n = 1'b1;
-    write_register(AddressIrqEnable, 32'd3);
-    write_register(AddressImages, images[31:0]);
-    write_register(AddressWatchdog, watchdog[31:0]);
-    write_long(AddressProgramBase, program_base);
-    write_long(AddressParameterBase, parameter_base);
-    write_long(AddressInputBase, input_base);
-    write_long(AddressOutputBase, output_base);
-    write_long(AddressFeatureBase, feature_base);
-    write_long(AddressInputStride, input_stride);
-    write_long(AddressOutputStride, output_stride);
-    write_register(AddressCtrl, 32'd2);
-    repeat (4) @(negedge clk);
-    while (!u_dut.status_idle && !u_dut.status_error) @(negedge clk);
-    if (!u_dut.status_error) begin
-      write_register(AddressCtrl, 32'd1);
-      if ($test$plusargs("start_twice")) begin
-        repeat (300) @(negedge clk);
-        write_register(AddressCtrl, 32'd1);
-      end
-      if ($value$plusargs("reset_after=%d", reset_after)) begin
-        repeat (reset_after) @(negedge clk);
-        write_register(AddressCtrl, 32'd4);
-        while (!u_dut.status_idle) @(negedge clk);
-        write_register(AddressIrqStatus, 32'd3);
-        write_register(AddressCtrl, 32'd1);
-      end
-      while (!irq) @(negedge clk);
+    more = bridge_next(operation, address, value);
+    while (more != 0) begin
+      serve();
+      more = bridge_next(operation, address, value);
     end
-    // After an error, open bursts come to their end first, if the memory answers.
-    repeat (1000) if (!u_dut.status_idle) @(negedge clk);
-    report_all();
-    if ($value$plusargs("output=%s", file_name)) u_dram.save_file(file_name, output_base, output_bytes);
-    if (trace != 0) $fclose(trace);
+    open_trace("");
     $finish;
   end
 
-  longint unsigned timeout, elapsed;
-  initial begin
-    timeout = 64'd20_000_000;
-    void'($value$plusargs("timeout=%d", timeout));
-    if ($value$plusargs("waves=%s", file_name)) begin
-      $dumpfile(file_name);
-      $dumpvars(0, u_dut);
-    end
+  // --- stalls --------------------------------------------------------------------------------------------------------
+
+  // Of every cycle of an image, a bit a channel: AR, R, AW, W, B. The file has a line for every cycle that has any:
+  // cycle and bits, in decimal.
+  localparam int unsigned MaxStalls = 1 << 22;
+  byte unsigned stalls [MaxStalls];
+  longint unsigned stall_cycles;
+  logic [4:0] stall;
+
+  function automatic void load_stalls(string name);
+    int file, at, bits;
+    stall_cycles = 0;
+    if (name == "") return;
+    file = $fopen(name, "r");
+    if (file == 0) $fatal(1, "cannot read %s", name);
+    if ($fscanf(file, "%d", at) != 1) $fatal(1, "%s does not begin with its number of cycles", name);
+    if (at > MaxStalls) $fatal(1, "%s has %0d cycles; a stall trace has at most %0d", name, at, MaxStalls);
+    for (int i = 0; i < at; i++) stalls[i] = '0;
+    stall_cycles = 64'(at);
+    while ($fscanf(file, "%d %d", at, bits) == 2) stalls[at] = 8'(bits);
+    $fclose(file);
+  endfunction
+
+  // In the middle of a cycle the memory is told of the next.
+  byte unsigned stall_bits;
+  always @(negedge clk) begin
+    stall_bits = '0;
+    if (u_dut.run && cycle + 1 < stall_cycles) stall_bits = stalls[cycle + 1];
+    stall = stall_bits[4:0];
   end
+
+  // --- waves ---------------------------------------------------------------------------------------------------------
+
   always @(posedge clk) begin
-    elapsed <= rst_n ? elapsed + 1 : 0;
-    if (elapsed == timeout) $fatal(1, "no end after %0d cycles", timeout);
+    if (wave_path != "" && u_dut.run && u_dut.images_done == 0) begin
+      if (cycle == 64'(wave_from)) begin
+        $dumpfile(wave_path);
+        $dumpvars(0, u_dut);
+      end
+      if (cycle == 64'(wave_to)) $finish;
+    end
   end
 
   // --- trace ---------------------------------------------------------------------------------------------------------
@@ -305,7 +351,7 @@ module harness #(
   assign cycle = u_dut.u_control.cycles_q;
 
   always @(posedge clk) begin
-    if (events && u_dut.run && u_dut.images_done == 0) begin
+    if (trace != 0 && u_dut.run && u_dut.images_done == 0) begin
       for (int unit = 0; unit < 3; unit++) begin
         if (u_dut.start[unit]) $fwrite(trace, "S %0d %0d %0d\n", unit, u_dut.completed[unit], cycle);
         if (u_dut.unit_done[unit]) $fwrite(trace, "D %0d %0d %0d\n", unit, u_dut.completed[unit], cycle);
