@@ -15,7 +15,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip install -qq -c constraints.t
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help hls sim synth train test test-base test-long test-signals lint format docs clean compiler need-model need-config
+.PHONY: help hls sim synth train test test-base test-long test-signals test-hw lint format docs clean compiler need-model need-config
 .NOTPARALLEL: # two pip runs in one environment would break it, also under make -j
 .DELETE_ON_ERROR:
 
@@ -59,6 +59,10 @@ test-long: compiler $(VENV)/.test ## What the test suite has a share of, in full
 test-signals: compiler $(VENV)/.test ## Commands ended at 100 random moments by each of three signals (an hour and more)
 	@echo "==> pytest tests/boundary/test_signals.py"
 	@CGAP_SIGNAL_MOMENTS=$(or $(MOMENTS),100) $(PY) -m pytest -q -n 2 tests/boundary/test_signals.py $(PYTEST_ARGS)
+
+test-hw: compiler $(VENV)/.test ## The RTL on 390 random networks and more arrays, besides its part of make test
+	@echo "==> pytest hw_tests/rtl"
+	@CGAP_HW=1 $(PY) -m pytest -q -n 2 hw_tests/rtl $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Style, format and types
 	@echo "==> ruff, mypy"

@@ -333,7 +333,11 @@ def hls(
         bool, typer.Option("--test-set", help="Measure accuracy on all 10,000 CIFAR-10 test images, not the sample.")
     ] = False,
     images_file: ImagesFileOption = None,
-    layers: LayersOption = False,
+    layers: WavesOption = Annotated[
+    Path | None,
+    typer.Option("--waves", help="If the RTL differs, write an FST file from shortly before the first difference."),
+]
+LayersOption = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL")] = None,
 ) -> None:
     """Emit a C-simulated HLS accelerator with its report."""
@@ -362,6 +366,7 @@ def rtl(
     simulate: Annotated[
         bool, typer.Option("--simulate/--no-simulate", help="Run the emitted RTL with Verilator.")
     ] = True,
+    waves: WavesOption = None,
     images_file: ImagesFileOption = None,
     layers: LayersOption = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL_rtl")] = None,
@@ -372,7 +377,14 @@ def rtl(
     from cgap.backends.rtl.backend import RtlBackend
 
     request = BuildRequest(
-        model, target.parse(), RtlBackend(), images, simulate, images_file=images_file, out=out, reading=reading.parse()
+        model,
+        target.parse(),
+        RtlBackend(waves),
+        images,
+        simulate,
+        images_file=images_file,
+        out=out,
+        reading=reading.parse(),
     )
     folder, report = build_accelerator(request, say=_doing)
     print_report(report, console(), layers)
@@ -390,6 +402,7 @@ def sim(
     ] = False,
     images: Annotated[int, typer.Option("--images", min=1, help="Images that the RTL runs.")] = 1,
     images_file: ImagesFileOption = None,
+    waves: WavesOption = None,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write the timeline here (Chrome trace format, for Perfetto).")
     ] = None,
@@ -406,7 +419,7 @@ def sim(
         report = run_model(
             model,
             target.parse(),
-            [RtlBackend()],
+            [RtlBackend(waves)],
             images,
             note,
             trace=trace,

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 /* Requests of rtl/sim/harness.sv. */
-enum { WRITE_REGISTER = 1, READ_REGISTER = 2, WRITE_MEMORY = 3, READ_MEMORY = 4, WAIT = 5, MOST_CYCLES = 1 << 20 };
+enum { WRITE_REGISTER = 1, READ_REGISTER = 2, WRITE_MEMORY = 3, READ_MEMORY = 4, WAIT = 5, MOST_CYCLES = 4096 };
 
 typedef struct {
   FILE *requests, *replies;

@@ -18,10 +18,10 @@ def check(board: Board, schedule: Schedule, images: np.ndarray, stalls: Stalls |
     """Every stored pixel; start and completion of every command; bytes, bursts and their addresses, layer by layer."""
     run = run_network(board, schedule, images, trace=True, stalls=stalls)
     stored = run_reference(schedule.fixed, images)
-    for name, tensor in run.outputs.items():
-        assert np.array_equal(tensor, stored[name]), name
     found = compare(schedule, run.trace, run.bases, stored, stalls=stalls)
     assert not found.differences, "\n".join(found.differences)
+    for name, tensor in run.outputs.items():
+        assert np.array_equal(tensor, stored[name]), f"output {name!r} in DRAM"
     simulation = simulate(schedule, stalls)
     assert run.cycles == simulation.cycles
     assert found.cycles == {name: cost.cycles for name, cost in simulation.layers.items()}

@@ -112,7 +112,7 @@ def test_a_dropped_burst(layerwise, board):
     """The memory loses the data of one burst, and answers as if it had not."""
     board.set_figure("dropped_burst", 2)
     try:
-        with pytest.raises(AssertionError):
+        with pytest.raises(AssertionError, match="differ"):
             check(board, *layerwise)
     finally:
         board.set_figure("dropped_burst", 0)
@@ -140,7 +140,7 @@ def without_a_wait(schedule: Schedule, index: int) -> bytes:
 
 @pytest.mark.parametrize("unit", list(Unit))
 def test_a_removed_wait(unit, layerwise, monkeypatch):
-    """Of a command that did wait: it starts sooner, and in the comparison it is the first that differs."""
+    """Of a command that did wait: it starts sooner. It is the first that differs, if no assertion has ended the run."""
     schedule, images = layerwise
     index = first_that_waits(schedule, unit)
     number = sum(operation.unit is unit for operation in schedule.operations[:index])
@@ -148,7 +148,8 @@ def test_a_removed_wait(unit, layerwise, monkeypatch):
     monkeypatch.setattr(Schedule, "program_bytes", lambda _: spoilt)
     with twin.build(schedule).board() as board, pytest.raises((AssertionError, UserError)) as caught:
         check(board, schedule, images)
-    assert f"{unit.value.upper()} command {number} differs first" in str(caught.value)
+    conflict = "the drain and LOAD write in one cycle"
+    assert f"{unit.value.upper()} command {number} differs first" in str(caught.value) or conflict in str(caught.value)
 
 
 def first_that_waits(schedule: Schedule, unit: Unit) -> int:

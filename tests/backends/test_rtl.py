@@ -109,7 +109,7 @@ def test_the_public_name():
 def test_scripts_name_what_is_there(project):
     for name in ("accelerator.f", "vivado.tcl"):
         for word in (project / name).read_text().split():
-            if word.endswith((".sv", ".vlt")):
+            if word.endswith((".sv", ".vlt", ".cpp")):
                 assert (project / word).is_file(), word
     assert "-GPox=8" in (project / "accelerator.f").read_text()
     assert "Pox=8" in (project / "vivado.tcl").read_text()

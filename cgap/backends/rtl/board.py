@@ -31,6 +31,8 @@ MAX_WAIT = 1 << 20
 """Cycles of one wait for the interrupt."""
 START_S, END_S = 60.0, 10.0
 _POLL_MS = 200
+UNWRITTEN = 0xA5
+"""What a new buffer holds."""
 TAIL_LINES = 15
 
 
@@ -208,6 +210,8 @@ class Board:
             raise UserError(f"the simulated memory of {self.memory_bytes:,} bytes has no room for {size:,} more")
         self._taken[address] = size
         array.physical_address, array.board = address, self
+        # What lay here before must not stand in for what is never written.
+        self.write_memory(address, bytes([UNWRITTEN]) * size)
         return array
 
     def release(self, address: int) -> None:
