@@ -9,7 +9,7 @@ import pytest
 from cgap import rtl
 from cgap.backends.common.templates import Header
 from cgap.backends.rtl.emit import emit_rtl
-from cgap.backends.rtl.packages import packages
+from cgap.backends.rtl.packages import constants, packages
 from cgap.backends.rtl.registers import register_header
 from cgap.backends.rtl.twin import build
 from cgap.backends.rtl.verilate import find_verilator
@@ -29,6 +29,12 @@ def test_packages_are_those_of_the_tables(name):
     """`python -m cgap.backends.rtl.packages` writes them."""
     there = resources.files("hls_templates").joinpath("rtl", name).read_text("utf-8")
     assert there == packages()[name]
+
+
+@pytest.mark.parametrize("path", constants())
+def test_constants_of_the_drivers_are_those_of_the_tables(path):
+    package, inside = path.split("/", 1)
+    assert resources.files(package).joinpath(inside).read_text("utf-8") == constants()[path]
 
 
 def test_every_field_of_a_command_is_in_its_package():

@@ -2,8 +2,8 @@
 //
 // A request is three 64-bit words, lowest byte first: operation, address, value; where it carries bytes, value is their
 // number and they follow. Every request is answered by one word, which bytes follow where the host reads the memory.
-#include <cstdint>
-#include <cstdio>
+#include <stdio.h>
+
 #include <string>
 
 namespace {
@@ -14,7 +14,7 @@ std::string text;
 
 bool read_word(unsigned long long& word) {
   unsigned char bytes[8];
-  if (std::fread(bytes, 1, sizeof bytes, requests) != sizeof bytes) return false;
+  if (fread(bytes, 1, sizeof bytes, requests) != sizeof bytes) return false;
   word = 0;
   for (int i = 7; i >= 0; i--) word = word << 8 | bytes[i];
   return true;
@@ -26,29 +26,29 @@ extern "C" {
 
 // Opens both pipes, the replies first. Returns 0, or -1 if one cannot be opened.
 int bridge_open(const char* request_path, const char* reply_path) {
-  replies = std::fopen(reply_path, "wb");
-  requests = replies ? std::fopen(request_path, "rb") : nullptr;
+  replies = fopen(reply_path, "wb");
+  requests = replies ? fopen(request_path, "rb") : nullptr;
   return requests ? 0 : -1;
 }
 
 // Waits for the next request. Returns 0 when the host has gone.
 int bridge_next(unsigned long long* operation, unsigned long long* address, unsigned long long* value) {
-  std::fflush(replies);
+  fflush(replies);
   return read_word(*operation) && read_word(*address) && read_word(*value);
 }
 
 void bridge_answer(unsigned long long value) {
-  for (int i = 0; i < 8; i++) std::putc(static_cast<int>(value >> 8 * i & 0xff), replies);
+  for (int i = 0; i < 8; i++) putc_unlocked(static_cast<int>(value >> 8 * i & 0xff), replies);
 }
 
 // One byte that follows a request, or an answer.
-int bridge_take() { return std::getc(requests); }
-void bridge_give(int value) { std::putc(value & 0xff, replies); }
+int bridge_take() { return getc_unlocked(requests); }
+void bridge_give(int value) { putc_unlocked(value & 0xff, replies); }
 
 // The bytes that follow a request, as text.
 const char* bridge_text(unsigned long long length) {
   text.clear();
-  for (unsigned long long i = 0; i < length; i++) text += static_cast<char>(std::getc(requests));
+  for (unsigned long long i = 0; i < length; i++) text += static_cast<char>(getc_unlocked(requests));
   return text.c_str();
 }
 
