@@ -60,7 +60,7 @@ test-signals: compiler $(VENV)/.test ## Commands ended at 100 random moments by 
 	@echo "==> pytest tests/boundary/test_signals.py"
 	@CGAP_SIGNAL_MOMENTS=$(or $(MOMENTS),100) $(PY) -m pytest -q -n 2 tests/boundary/test_signals.py $(PYTEST_ARGS)
 
-test-hw: compiler $(VENV)/.test ## The RTL on 390 random networks and more arrays, besides its part of make test
+test-hw: compiler $(VENV)/.test ## The RTL on 400 random networks and more arrays, besides its part of make test
 	@echo "==> pytest hw_tests/rtl"
 	@CGAP_HW=1 $(PY) -m pytest -q -n 2 hw_tests/rtl $(PYTEST_ARGS)
 

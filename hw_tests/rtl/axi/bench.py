@@ -9,6 +9,7 @@ from dataclasses import replace
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
+from cocotb.task import bridge, resume
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import (
     AxiLiteBus,
@@ -23,12 +24,15 @@ from cocotbext.axi.sparse_memory import SparseMemory
 from cgap.backends.common.drivers import tensors_of
 from cgap.backends.common.weights import pack
 from cgap.backends.host import Driver, registers
+from fpga_model.graph import Layer, LayerGraph
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import load_platform
 from fpga_model.machine.registers import ADDRESS_BITS, REGISTERS, Access
 from fpga_model.models.golden import run_reference
+from fpga_model.numerics.tensors import Shape
+from fpga_model.operators import Convolution, FullyConnected, Input, Pooling, Shortcut
 from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
-from tests.backends.networks import grouped_network, random_images, residual_network
+from tests.backends.networks import number, random_images
 
 ACCELERATOR = Accelerator(4, 2, 2)
 PLATFORM = replace(load_platform("zcu104"), axi_bits=64, burst_beats=16, outstanding=3)
@@ -68,15 +72,15 @@ class Bench:
 
     # --- what the driver asks for, out of its thread ------------------------------------------------------------------
 
-    @cocotb.resume
+    @resume
     async def read(self, offset: int = 0) -> int:
         return await self.host.read_dword(offset)
 
-    @cocotb.resume
+    @resume
     async def write(self, offset: int, data: int) -> None:
         await self.host.write_dword(offset, data)
 
-    @cocotb.resume
+    @resume
     async def wait(self) -> None:
         await ClockCycles(self.dut.clk, 200)
 
@@ -130,11 +134,18 @@ async def registers_keep_what_is_written(dut):
 
 
 def networks() -> list[tuple[Schedule, np.ndarray]]:
-    found = []
-    for network, kind in ((residual_network, Kind.LAYERWISE), (grouped_network, Kind.RESIDENT)):
-        fixed = network()
-        found.append((build_schedule(fixed, ACCELERATOR, PLATFORM, kind), random_images(fixed.graph, 1)))
-    return found
+    """A stride, a shortcut, a pooling and a matrix, with all tensors through DRAM and with none."""
+    graph = LayerGraph("small")
+    pad = (1, 1, 1, 1)
+    graph.add(Layer("image", Input(Shape(2, 7, 11))))
+    graph.add(Layer("stem", Convolution(2, 5, (3, 3), (2, 2), pad, True), ("image",)))
+    graph.add(Layer("inner", Convolution(5, 3, (3, 3), (1, 1), pad, True), ("stem",)))
+    graph.add(Layer("add", Convolution(3, 5, (1, 1), shortcut=Shortcut((1, 1), 0, 5)), ("inner", "stem")))
+    graph.add(Layer("pool", Pooling("max", (2, 3), (2, 1)), ("add",)))
+    graph.add(Layer("fc", FullyConnected(graph.shape("pool"), 7), ("pool",)))
+    fixed = number(graph, seed=14)
+    images = random_images(graph, 2)
+    return [(build_schedule(fixed, ACCELERATOR, PLATFORM, kind), images) for kind in Kind]
 
 
 @cocotb.test()
@@ -144,7 +155,7 @@ async def networks_on_a_memory_that_stalls(dut, share):
     bench = Bench(dut, share, seed=int(100 * share))
     await bench.reset()
 
-    @cocotb.bridge
+    @bridge
     def drive() -> None:
         driver = Driver(bench, bench.allocate, pause=bench.wait, wait=bench.wait, timeout_s=None)
         for schedule, images in networks():
