@@ -22,9 +22,10 @@ from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import Platform, load_platform
 from fpga_model.machine.program import sealed
 from fpga_model.machine.tiles import Unit
+from fpga_model.machine.timing import bursts
 from fpga_model.models.simulator import simulate
 from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
-from tests.backends.networks import mixed_network, random_images, residual_network
+from tests.backends.networks import grouped_network, mixed_network, random_images, residual_network
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="a simulation is compiled with g++")
 DUMMY = {"compute.sv": (Path(__file__).parent / "dummy_compute.sv").read_text("utf-8")}
@@ -50,10 +51,14 @@ def make(network, kind: Kind, platform: Platform = ZCU104) -> tuple[Schedule, np
 
 def dummy(schedule: Schedule, folder: Path) -> tuple[Twin, list[str]]:
     """The accelerator with the dummy, and the options that tell it how long its commands take."""
+    return build(schedule, replaced=DUMMY), [write_durations(schedule, folder)]
+
+
+def write_durations(schedule: Schedule, folder: Path) -> str:
     cycles = [event.cycles for event in simulate(schedule).events if event.operation.unit is Unit.COMPUTE]
     durations = folder / "durations.hex"
     durations.write_text("".join(f"{n:x}\n" for n in cycles))
-    return build(schedule, replaced=DUMMY), [f"+durations={durations}"]
+    return f"+durations={durations}"
 
 
 @pytest.mark.parametrize("platform", buses(), ids=lambda platform: platform.name)
@@ -71,6 +76,22 @@ def test_every_command_starts_and_completes_in_its_cycle(network, kind, platform
     for unit in Unit:
         busy = sum(event.cycles for event in simulation.events if event.operation.unit is unit)
         assert run.registers[f"busy_{unit.value}"] == busy
+
+
+def test_many_bursts_wait_for_their_responses(tmp_path):
+    """A STORE of eleven short bursts is over before the memory answers the first."""
+    late = replace(ZCU104, name="late", write_latency=300, burst_gap_bytes=1)
+    fixed = grouped_network()
+    schedule = build_schedule(fixed, Accelerator(page_depth=64), late, Kind.LAYERWISE)
+    stores = [operation for operation in schedule.operations if operation.unit is Unit.STORE]
+    assert max(len(list(bursts(operation.dram, late))) for operation in stores) == 11
+    # The pages may be larger than what the program needs: no build of its own.
+    built, _ = dummy(make(residual_network, Kind.LAYERWISE)[0], tmp_path)
+    run = replace(built, schedule=schedule).run(
+        random_images(fixed.graph, 1), trace=True, options=[write_durations(schedule, tmp_path)]
+    )
+    found = compare(schedule, run.trace, run.bases, None)
+    assert not found.differences, "\n".join(found.differences)
 
 
 def patched(program: bytes, offset: int, value: int, seal: bool = False) -> bytes:
