@@ -24,6 +24,7 @@ from cgap.options import (
     ReadingOptions,
     TargetOptions,
     TrustOption,
+    WavesOption,
     grouped,
 )
 from fpga_model.errors import UserError
@@ -333,11 +334,7 @@ def hls(
         bool, typer.Option("--test-set", help="Measure accuracy on all 10,000 CIFAR-10 test images, not the sample.")
     ] = False,
     images_file: ImagesFileOption = None,
-    layers: WavesOption = Annotated[
-    Path | None,
-    typer.Option("--waves", help="If the RTL differs, write an FST file from shortly before the first difference."),
-]
-LayersOption = False,
+    layers: LayersOption = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL")] = None,
 ) -> None:
     """Emit a C-simulated HLS accelerator with its report."""

@@ -22,6 +22,10 @@ ModelArgument = Annotated[str, typer.Argument(help="A name from `cgap models`, o
 TrustOption = Annotated[
     bool, typer.Option("--trust", help="Run the code (MODULE:CALLABLE) that only the folder of a run names.")
 ]
+WavesOption = Annotated[
+    Path | None,
+    typer.Option("--waves", help="If the RTL differs, write an FST file from shortly before the first difference."),
+]
 LayersOption = Annotated[bool, typer.Option("--layers", help="Print every layer, not only those that cost most.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 ImagesFileOption = Annotated[

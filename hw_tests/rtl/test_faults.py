@@ -11,25 +11,27 @@ import struct
 
 import pytest
 
-from cgap.app import rtl as command
-from cgap.app.build import compile_model
-from cgap.app.plan import Target
 from cgap.backends.common import weights
-from cgap.backends.rtl import twin
+from cgap.backends.common.backend import Build, Design
+from cgap.backends.common.templates import Header
+from cgap.backends.rtl import backend, twin
 from cgap.backends.rtl.trace import compare
 from cgap.backends.rtl.verilate import rtl_sources
 from fpga_model.errors import UserError
+from fpga_model.graph import Layer, LayerGraph
 from fpga_model.machine import timing
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import load_platform
 from fpga_model.machine.program import make_program
 from fpga_model.machine.tiles import Unit, Waits
+from fpga_model.models.analytic import estimate
 from fpga_model.models.golden import run_reference
 from fpga_model.models.simulator import simulate
+from fpga_model.numerics.tensors import Shape
+from fpga_model.operators import Convolution, Input
 from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
 from hw_tests.rtl.equality import check
-from tests.backends.networks import random_images, residual_network
-from tests.lowering.models import Builder
+from tests.backends.networks import number, random_images, residual_network
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="a simulation is compiled with g++")
 CYCLE = 10
@@ -173,15 +175,19 @@ def test_a_waveform_begins_shortly_before_the_first_difference(tmp_path, monkeyp
     text = rtl_sources()[name]
     assert right in text
     spoilt = {name: text.replace(right, wrong)}
-    monkeypatch.setattr(command, "build", lambda schedule, **options: twin.build(schedule, replaced=spoilt, **options))
-    net = Builder(("N", 3, 9, 9))
+    monkeypatch.setattr(
+        backend, "build_twin", lambda schedule, **options: twin.build(schedule, replaced=spoilt, **options)
+    )
+    graph = LayerGraph("small")
+    graph.add(Layer("image", Input(Shape(3, 9, 9))))
     # Sums as long as drains: the array must not wait.
-    data = net.node("Relu", net.conv("image", 3, 8, kernel=1))
-    onnx_file = net.save(net.conv(data, 8, 5), tmp_path / "net.onnx")
-    compiled = compile_model(str(onnx_file), Target.parse("zcu104", "4x2x2", "resident"))
+    graph.add(Layer("point", Convolution(3, 8, (1, 1), relu=True), ("image",)))
+    schedule = build_schedule(number(graph, 1), Accelerator(4, 2, 2), load_platform("zcu104"), Kind.RESIDENT)
+    header = Header("small", "0" * 64, "python -m pytest")
+    design = Design(schedule, schedule.needs, header, estimate(schedule.plan), simulate(schedule))
     path = tmp_path / "layer.fst"
     with pytest.raises(RuntimeError, match=r"COMPUTE command \d+ differs first") as caught:
-        command.run_rtl(compiled, 1, print, path)
+        backend.RtlBackend(path).run(Build(design, tmp_path), random_images(graph, 1))
     begin, end = map(int, re.search(r"waveform of cycles (\d+) to (\d+): .*layer\.fst", str(caught.value)).groups())
     data = path.read_bytes()
     kind, _, first, last = struct.unpack(">BQQQ", data[:25])  # an FST's header block

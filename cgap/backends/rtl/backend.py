@@ -18,7 +18,6 @@ from cgap.backends.rtl.verilate import find_verilator
 from fpga_model.models.golden import run_reference
 from fpga_model.schedule.schedule import Schedule
 
-
 WAVES_BEFORE, WAVES_AFTER = 500, 2000
 """Cycles of a waveform before and after the start of the first command that differs."""
 
