@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from fpga_model.collection import collection_paused
 from fpga_model.errors import UserError
 from fpga_model.explore.space import Configuration
 from fpga_model.graph import LayerGraph
@@ -98,6 +99,7 @@ def evaluate(sharing: Sharing, platform: Platform, configuration: Configuration)
     )
 
 
+@collection_paused()
 def evaluate_group(
     graph: LayerGraph, platform: Platform, configurations: Iterable[Configuration]
 ) -> tuple[list[Design], int]:

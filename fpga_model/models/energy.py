@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib import resources
+from operator import attrgetter
 
 from fpga_model.machine.accelerator import RECORD_BITS, Accelerator
 from fpga_model.machine.operations import LoadOp, StoreOp
@@ -61,6 +62,9 @@ class Accesses:
         return features + weights + (self.record_reads + self.record_writes) * RECORD_BITS
 
 
+_COUNTS = attrgetter(*(count.name for count in fields(Accesses)))
+
+
 def layer_accesses(plan: Plan) -> dict[str, Accesses]:
     """Accesses of every computed layer, in layer order."""
     return {name: _layer(plan, name) for name in plan.layers}
@@ -68,7 +72,7 @@ def layer_accesses(plan: Plan) -> dict[str, Accesses]:
 
 def count_accesses(plan: Plan) -> Accesses:
     """Accesses of the whole network."""
-    return sum(layer_accesses(plan).values(), Accesses())
+    return Accesses(*map(sum, zip(*map(_COUNTS, layer_accesses(plan).values()), strict=True)))
 
 
 def _layer(plan: Plan, name: str) -> Accesses:

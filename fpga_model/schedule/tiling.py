@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise, permutations, product
@@ -99,6 +99,11 @@ class LayerShape:
 
     @cached_property
     def _depths(self) -> dict[Tiling, dict[str, int]]:
+        return {}
+
+    @cached_property
+    def places(self) -> dict[Hashable, dict[int, _Places]]:
+        """What `work_places` found, by the depth of the pages."""
         return {}
 
     def depths(self, tiling: Tiling) -> dict[str, int]:
@@ -254,27 +259,45 @@ def work_places(layer: LayerShape, tiling: Tiling, roles: frozenset[str], pages:
     """
     if not roles:
         return ({},)
+    depth = pages.accelerator.page_depth
+    known = layer.places.setdefault((tiling, roles, tuple(tuple(sorted(page)) for page in pages.taken)), {})
+    if depth not in known:
+        # What found its first choice of pages finds it in deeper ones.
+        deeper = next((places for least, places in known.items() if places.first and least < depth), None)
+        known[depth] = deeper or _work_places(layer, tiling, roles, pages)
+    return known[depth].sides
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the working tiles go; whether into the pages that were tried first."""
+
+    sides: tuple[Side, ...] | None
+    first: bool = False
+
+
+def _work_places(layer: LayerShape, tiling: Tiling, roles: frozenset[str], pages: Pages) -> _Places:
     maps, rows = tiling.maps(layer.output), tiling.rows(layer.output)
     several = len(maps) * len(rows) > 1
     depths = layer.depths(tiling)
     if any(depths[role] > pages.accelerator.page_depth for role in roles):
-        return None
+        return _Places(None)
     first = sorted(roles)
     loads = len(rows) > 1 or layer.sources_differ(maps)
     second = [role for role in first if role != SOURCE or loads]
     order = sorted(range(pages.accelerator.pages), key=lambda page: -pages.free(page))
     if several:
-        for a, b in [*permutations(order, 2), *((page, page) for page in order)]:
+        for number, (a, b) in enumerate([*permutations(order, 2), *((page, page) for page in order)]):
             trial = pages.copy()
             sides = _fit(first, [a] * len(first), depths, trial), _fit(second, [b] * len(second), depths, trial)
             if sides[0] is not None and sides[1] is not None:
-                return sides[0], sides[1]
+                return _Places((sides[0], sides[1]), first=not number)
     alone = [[page] * len(first) for page in order]
     for choice in [*alone, *product(order, repeat=len(first))]:
         side = _fit(first, choice, depths, pages.copy())
         if side is not None:
-            return (side,)
-    return None
+            return _Places((side,))
+    return _Places(None)
 
 
 def _fit(roles: Sequence[str], choice: Sequence[int], depths: dict[str, int], pages: Pages) -> Side | None:
