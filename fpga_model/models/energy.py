@@ -48,9 +48,6 @@ class Accesses:
     dram_read_bytes: int = 0
     dram_write_bytes: int = 0
 
-    def __add__(self, other: Accesses) -> Accesses:
-        return Accesses(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
-
     @property
     def dram_bytes(self) -> int:
         return self.dram_read_bytes + self.dram_write_bytes
