@@ -18,8 +18,8 @@ from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from cgap.app.build import CALIBRATION_IMAGES, compile_model
-from cgap.app.inputs import load_inputs
+from cgap.app.build import compile_model
+from cgap.app.inputs import CALIBRATION_IMAGES, load_inputs
 from cgap.app.models import resolve
 from cgap.app.plan import Target
 from cgap.backends.hls import Header, emit_hls, write_vectors, write_weights
@@ -52,7 +52,7 @@ def main() -> None:
             ("import", lambda: import_onnx(path), f"{path.stat().st_size:,} bytes read"),
             (
                 f"quantise, {CALIBRATION_IMAGES} images",
-                lambda: quantise(compiled.imported, images.images[:CALIBRATION_IMAGES]),
+                lambda: quantise(compiled.imported, images.calibration().images),
                 f"{2 * operations / 1e9:.1f} GFLOP, twice through",
             ),
             ("schedule, resident", build(Kind.RESIDENT), f"{len(schedule.operations)} commands"),

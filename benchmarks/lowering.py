@@ -17,9 +17,8 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from benchmarks.flow import cpu_seconds
-from cgap.app.build import CALIBRATION_IMAGES
 from cgap.app.check import check_model
-from cgap.app.inputs import load_inputs, load_test_set
+from cgap.app.inputs import CALIBRATION_IMAGES, load_inputs, load_test_set
 from cgap.app.models import resolve
 from cgap.lowering import ImportOptions, import_onnx, quantise
 from fpga_model.models.golden import run_reference
@@ -36,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = residual_net(Path(folder) / "resnet110.onnx", widths, blocks=18, size=32)
         model = import_onnx(path)
-        calibration = load_inputs(model.image, None).images[:CALIBRATION_IMAGES]
+        calibration = load_inputs(model.image, None).calibration().images
         graph = model.graph
         print(f"110 layers of widths {arguments.widths}: {graph.macs():,} MACs, {graph.weights():,} weights")
         print(f"import                          {cpu_seconds(lambda: import_onnx(path)):8.1f} CPU s")

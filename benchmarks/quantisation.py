@@ -1,6 +1,6 @@
-"""What each way of quantising does for the logits and the accuracy of a network, on CIFAR-10 test images.
+"""What each way of quantising does for the logits and the accuracy of a network, on held-out images of CIFAR-10.
 
-    python -m benchmarks.quantisation [MODEL] [--images 10000] [--only TEXT]
+    python -m benchmarks.quantisation [MODEL] [--images 5000] [--only TEXT]
 
 Calibrates with the same images as `cgap hls`. Prints a row of the table in docs/numbers.md for each choice, with the
 processor seconds of quantising and of the integer reference on all images.
@@ -16,11 +16,13 @@ from itertools import pairwise
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from cgap.app.build import CALIBRATION_IMAGES
-from cgap.app.inputs import load_inputs, load_test_set
+from cgap.app.inputs import Inputs, load_inputs
 from cgap.app.models import resolve
+from cgap.data import normalise
 from cgap.lowering import QuantiseOptions, import_onnx, quantise
 from cgap.lowering.quantisation.quality import compare
+from cgap.training.batches import load_split
+from cgap.training.config import DataSection
 from fpga_model.models.golden import run_float, run_reference
 
 BASE = QuantiseOptions()
@@ -41,17 +43,18 @@ CHOICES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default="resnet20")
-    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--only", default="", help="run the choices whose name holds this text")
     arguments = parser.parse_args()
     model = import_onnx(resolve(arguments.model))
     output = model.graph.output.name
-    calibration = load_inputs(model.image, None).images[:CALIBRATION_IMAGES]
-    test = load_test_set().first(arguments.images)
-    assert test.labels is not None
-    real = run_float(model.graph, model.parameters, test.images, [output])[output]
-    accuracy = (real.reshape(len(real), -1).argmax(1) == test.labels).mean()
-    print(f"{arguments.model}, {len(real):,} test images, float accuracy {accuracy:.2%}")
+    calibration = load_inputs(model.image, None).calibration().images
+    held_out = load_split(DataSection(dataset="cifar10")).held_out[: arguments.images]
+    images, labels = normalise(held_out.images), held_out.labels
+    integers = Inputs(images, labels, "cifar10").integers()
+    real = run_float(model.graph, model.parameters, images, [output])[output]
+    accuracy = (real.reshape(len(real), -1).argmax(1) == labels).mean()
+    print(f"{arguments.model}, {len(real):,} held-out images, float accuracy {accuracy:.2%}")
     print("| choice | accuracy | logits' SNR, dB | quantise, CPU s | reference, CPU s |\n|---|---|---|---|---|")
     for name, options in CHOICES.items():
         if arguments.only not in name:
@@ -59,10 +62,10 @@ def main() -> None:
         times = [time.process_time()]
         fixed = quantise(model, calibration, options)
         times.append(time.process_time())
-        stored = run_reference(fixed, test.integers(), [output])[output]
+        stored = run_reference(fixed, integers, [output])[output]
         times.append(time.process_time())
         snr = compare(stored, fixed.format(output), real).snr_db
-        right = (stored.reshape(len(stored), -1).argmax(1) == test.labels).mean()
+        right = (stored.reshape(len(stored), -1).argmax(1) == labels).mean()
         seconds = " | ".join(f"{end - start:.1f}" for start, end in pairwise(times))
         print(f"| {name} | {right:.2%} | {snr:.1f} | {seconds} |", flush=True)
 

@@ -35,7 +35,6 @@ from fpga_model.schedule.schedule import build_schedule
 
 Say = Callable[[str], None]
 
-CALIBRATION_IMAGES = 100
 """Enough for the fractions of a ResNet-20 to settle: all 300 of the sample give the same ones."""
 
 
@@ -61,7 +60,7 @@ def compile_model(
     record = models.record_of(onnx)
     imported = import_onnx(onnx, options=options)
     inputs = load_inputs(imported.image, images)
-    fixed = quantise(imported, inputs.images[:CALIBRATION_IMAGES])
+    fixed = quantise(imported, inputs.calibration().images)
     schedule = build_schedule(fixed, target.accelerator, target.platform, target.kind)
     compiled = Compiled(build_name(model), onnx, record, imported, target, schedule, fixed, inputs)
     _ = compiled.capability

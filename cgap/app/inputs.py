@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cgap.data import load_cifar10, load_sample, normalise
+from cgap.data import load_calibration_sample, load_cifar10, load_sample, normalise
 from cgap.lowering.onnx.axes import FileTensor
 from fpga_model.errors import UserError
 from fpga_model.numerics.tensors import Shape
 
+CALIBRATION_IMAGES = 100
 CIFAR_SHAPE = Shape(3, 32, 32)
 MAX_BYTES = 4 << 30
 HALF_STEP = 0.5 / 128
@@ -33,6 +34,13 @@ class Inputs:
     def first(self, count: int) -> Inputs:
         """The first `count` images, or all if there are fewer."""
         return Inputs(self.images[:count], None if self.labels is None else self.labels[:count], self.dataset)
+
+    def calibration(self) -> Inputs:
+        """What number formats are chosen with: training images for CIFAR-10, the first images of the user's own."""
+        if self.dataset is None:
+            return self.first(CALIBRATION_IMAGES)
+        sample = load_calibration_sample()
+        return Inputs(normalise(sample.images), sample.labels, self.dataset).first(CALIBRATION_IMAGES)
 
     def integers(self) -> npt.NDArray[np.int8]:
         """The images as the accelerator reads them: value * 128."""

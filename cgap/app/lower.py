@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cgap import __version__
 from cgap.app import models
-from cgap.app.build import CALIBRATION_IMAGES, classify, kept_note, origin
+from cgap.app.build import classify, kept_note, origin
 from cgap.app.inputs import Inputs, load_inputs
 from cgap.app.plan import build_name
 from cgap.app.report import (
@@ -75,7 +75,7 @@ def lower_model(request: LowerRequest, say: Callable[[str], None]) -> tuple[Path
     onnx = models.resolve(request.model)
     imported = import_onnx(onnx, options=request.reading)
     inputs = load_inputs(imported.image, request.images_file)
-    calibration, alone = inputs.first(CALIBRATION_IMAGES), None
+    calibration, alone = inputs.calibration(), None
     if request.bits == MIXED:
         target, labels = request.target or Target(), _labels(imported, calibration)
         chosen = choose_bits(imported, calibration.images, labels, request.options, target, say)

@@ -87,15 +87,28 @@ def load_cifar10(split: Split, folder: Path | None = None) -> Images:
 
 def load_sample() -> Images:
     """The 300 test images that ship with the package, 30 of each class; every 10k first images are balanced."""
-    data = resources.files("cgap.data").joinpath("sample/cifar10_sample.bin").read_bytes()
-    return read_records(data, "cifar10_sample.bin")
+    return read_records(_shipped("cifar10_sample.bin"), "cifar10_sample.bin")
+
+
+def load_calibration_sample() -> Images:
+    """The 100 training images that ship with the package, 10 of each class; no run holds them out."""
+    return read_records(_shipped("cifar10_calibration.bin"), "cifar10_calibration.bin")
 
 
 def sample_indices() -> list[int]:
     """Position in the publisher's test file of each image of the sample, in the sample's order."""
-    text = resources.files("cgap.data").joinpath("sample/cifar10_sample.json").read_text()
-    indices: list[int] = json.loads(text)["test_indices"]
+    indices: list[int] = json.loads(_shipped("cifar10_sample.json"))["test_indices"]
     return indices
+
+
+def calibration_indices() -> list[int]:
+    """Position in the publisher's five training files of each image of the calibration sample."""
+    indices: list[int] = json.loads(_shipped("cifar10_calibration.json"))["train_indices"]
+    return indices
+
+
+def _shipped(name: str) -> bytes:
+    return resources.files("cgap.data").joinpath("sample", name).read_bytes()
 
 
 def load_test_or_sample() -> tuple[Images, str]:

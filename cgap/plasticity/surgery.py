@@ -20,6 +20,9 @@ FRESH = -1
 AVERAGE = "ema"
 """Key in the optimizer's state of a parameter's decayed sum; those of what goes with it begin with it."""
 
+SQUARES = "exp_avg_sq"
+"""Key in AdamW's state of a parameter's mean square gradient, by which a step is divided."""
+
 
 @dataclass(frozen=True)
 class IndexMap:
@@ -86,8 +89,10 @@ def surgery(
     Fresh channels start from those that `index.like` names, or from zero (one for running variances); their
     momentum, saliency and age start at zero, and none of their weights is masked. With `averages` the moving averages
     in the optimizer's state (see AVERAGE) are those of the channels that they start from, else they start at zero.
-    The optimizer ends up holding the
-    new parameters and none of the old ones. Raises UserError for a fixed space, an empty map or a source out of range.
+    The squares that AdamW divides by are always those: from zero a channel's first steps would be three times too long.
+    The optimizer ends up holding the new parameters and none of the old ones.
+
+    Raises UserError for a fixed space, an empty map or a source out of range.
     """
     space = spaces[name]
     _check(space, index)
@@ -105,7 +110,7 @@ def surgery(
                 parameter = nn.Parameter(new, requires_grad=old.requires_grad)
                 setattr(module, tensor, parameter)
                 if optimizer is not None:
-                    _replace(optimizer, old, parameter, axis, moments, entries if averages else moments)
+                    _replace(optimizer, old, parameter, axis, moments, entries, averages)
             else:
                 setattr(module, tensor, new)
         _update_width(module, member, len(entries.source))
@@ -141,8 +146,17 @@ def resize_to(model: nn.Module, spaces: Spaces, widths: Mapping[str, int]) -> No
 
 
 def _replace(
-    optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, axis: int, moments: IndexMap, averages: IndexMap
+    optimizer: Optimizer,
+    old: nn.Parameter,
+    new: nn.Parameter,
+    axis: int,
+    moments: IndexMap,
+    entries: IndexMap,
+    averages: bool,
 ) -> None:
+    def like_values(key: str) -> bool:
+        return key == SQUARES or (averages and key.startswith(AVERAGE))
+
     for group in optimizer.param_groups:
         for position, parameter in enumerate(group["params"]):
             if parameter is old:
@@ -150,7 +164,7 @@ def _replace(
     if old in optimizer.state:
         values = optimizer.state.pop(old)
         optimizer.state[new] = {
-            key: (averages if key.startswith(AVERAGE) else moments).remap(value, axis)
+            key: (entries if like_values(key) else moments).remap(value, axis)
             if isinstance(value, Tensor) and value.shape == old.shape
             else value
             for key, value in values.items()

@@ -119,12 +119,14 @@ class EmaSection(_Section):
 
 
 class OptimiserSection(_Section):
-    """SGD with Nesterov momentum; linear warm-up, then a cosine to zero, then optionally further ones and averaging."""
+    """SGD or AdamW; linear warm-up, then a cosine to zero, then optionally further ones and averaging."""
 
+    kind: Literal["sgd", "adamw"] = Field("sgd", description="SGD with Nesterov momentum, or AdamW")
     epochs: int = Field(ge=1, le=_MOST_EPOCHS, description="of the whole run")
     batch_size: int = Field(128, ge=2, le=1 << 20, description="images; of all processes together")
     learning_rate: float = Field(0.1, gt=0, le=1e6, description="at the peak")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; 0: none")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; of AdamW its beta1; 0: none")
+    second_momentum: float = Field(0.999, ge=0, lt=1, description="of AdamW its beta2")
     weight_decay: float = Field(5e-4, ge=0, le=1e6, description="of convolution and linear weights only")
     warmup_epochs: float = Field(
         1.0, ge=0, le=_MOST_EPOCHS, description="in which the rate rises from zero, as part of `epochs`"

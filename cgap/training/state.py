@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import SGD, AdamW
 
 from cgap import zoo
 from cgap.boundary.files import MIB, write_atomic
@@ -66,7 +66,7 @@ class RunState:
     dense: Cost
     dense_widths: dict[str, int]
     capacity: dict[str, int]
-    optimizer: SGD
+    optimizer: SGD | AdamW
     saliency: Saliency
     generator: torch.Generator
     epoch: int = 0
@@ -85,7 +85,7 @@ class RunState:
         self.model.to(device)
         for values in self.optimizer.state.values():
             for key, value in values.items():
-                values[key] = value.to(device) if isinstance(value, Tensor) else value
+                values[key] = value.to(device) if isinstance(value, Tensor) and key != "step" else value
         for channels in self.saliency.states.values():
             for key, value in vars(channels).items():
                 setattr(channels, key, value.to(device) if isinstance(value, Tensor) else value)
@@ -213,12 +213,18 @@ def run_identity(config: Config, data_sha256: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps([begun, dict(data_sha256)], sort_keys=True).encode()).hexdigest()
 
 
-def make_optimizer(model: nn.Module, config: Config) -> SGD:
-    """Nesterov SGD; weight decay on matrices and kernels, not on batch norms and biases."""
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW keeps of a parameter: steps taken (a number), and two tensors of the parameter's shape."""
+
+
+def make_optimizer(model: nn.Module, config: Config) -> SGD | AdamW:
+    """Nesterov SGD or AdamW; weight decay on matrices and kernels, not on batch norms and biases."""
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
     optimiser = config.optimiser
     groups = [{"params": decayed, "weight_decay": optimiser.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if optimiser.kind == "adamw":
+        return AdamW(groups, lr=optimiser.learning_rate, betas=(optimiser.momentum, optimiser.second_momentum))
     return SGD(groups, lr=optimiser.learning_rate, momentum=optimiser.momentum, nesterov=optimiser.momentum > 0)
 
 
@@ -226,6 +232,9 @@ def save_checkpoint(path: Path, state: RunState, log_lines: int) -> None:
     """Write the whole state atomically, as tensors and plain values only (loadable with `weights_only=True`)."""
     names = {parameter: name for name, parameter in state.model.named_parameters()}
     momentum = {names[p]: s["momentum_buffer"] for p, s in state.optimizer.state.items() if "momentum_buffer" in s}
+    adam = {
+        names[p]: {key: s[key] for key in ADAM_STATE} for p, s in state.optimizer.state.items() if ADAM_STATE[-1] in s
+    }
     channels = {
         name: {"saliency": s.saliency, "batches": s.batches, "age": s.age} for name, s in state.saliency.states.items()
     }
@@ -240,6 +249,7 @@ def save_checkpoint(path: Path, state: RunState, log_lines: int) -> None:
         "widths": state.spaces.widths(),
         "model": state.model.state_dict(),
         "momentum": momentum,
+        "adam": adam,
         "channels": channels,
         "random": {"default": torch.get_rng_state(), "run": state.generator.get_state()},
         "progress": {
@@ -352,6 +362,13 @@ def _restore_learnt(state: RunState, content: dict[str, Any], config: Config) ->
     parameters = dict(state.model.named_parameters())
     for name, momentum in content["momentum"].items():
         state.optimizer.state[parameters[name]]["momentum_buffer"] = _like(parameters[name], momentum)
+    for name, moments in content["adam"].items() if config.optimiser.kind == "adamw" else ():
+        step, *tensors = (moments[key] for key in ADAM_STATE)
+        kept = state.optimizer.state[parameters[name]]
+        kept["step"] = torch.tensor(float(_whole(int(_checked(step, torch.Size(), torch.float32)), 0, _MOST_STEPS)))
+        kept.update({key: _like(parameters[name], value) for key, value in zip(ADAM_STATE[1:], tensors, strict=True)})
+        if (kept["exp_avg_sq"] < 0).any():
+            raise ValueError(f"{name}: mean of squares below zero")
     for name, parameter in parameters.items() if config.optimiser.ema is not None else ():
         averages = content["moving"][name]
         state.optimizer.state[parameter].update({k: _like(parameter, v) for k, v in averages.items()})

@@ -54,6 +54,21 @@ def test_sample_is_what_its_index_list_says():
     assert np.array_equal(test.images[indices], sample.images)
 
 
+def test_calibration_sample_is_of_training_images_that_nothing_is_measured_on():
+    sample = data.load_calibration_sample()
+    assert np.array_equal(sample.labels, np.tile(np.arange(10), 10))
+    shown = {image.tobytes() for image in data.load_sample().images}
+    assert not any(image.tobytes() in shown for image in sample.images)
+    if not os.environ.get("CGAP_DATA"):
+        pytest.skip("needs all images in $CGAP_DATA")
+    train, indices = data.load_cifar10("train"), cifar10.calibration_indices()
+    assert np.array_equal(train.images[indices], sample.images)
+    batches, config = pytest.importorskip("cgap.training.batches"), pytest.importorskip("cgap.training.config")
+    held_out = batches.load_split(config.DataSection(dataset="cifar10")).held_out
+    kept_back = {image.tobytes() for image in held_out.images}
+    assert not any(image.tobytes() in kept_back for image in sample.images)
+
+
 def test_without_the_test_set_the_sample_stands_in_and_says_so(nowhere):
     images, name = data.load_test_or_sample()
     assert len(images) == 300

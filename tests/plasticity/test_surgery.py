@@ -23,9 +23,9 @@ from cgap.plasticity import (  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
 
-def stepped(model):
+def stepped(model, optimizer=None):
     """An optimizer that has momentum for every parameter."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     model.train()
     model(torch.randn(4, 3, 32, 32)).square().mean().backward()
     optimizer.step()
@@ -105,6 +105,18 @@ def test_fresh_channels_start_from_those_they_are_like_but_have_learnt_nothing(r
     momentum = optimizer.state[model.stage2[0].conv1.weight]["momentum_buffer"]
     assert momentum[:8].any()
     assert not momentum[8:].any()
+
+
+def test_fresh_channels_of_adamw_have_the_scale_of_those_they_are_like_and_no_direction(resnet):
+    model, spaces = resnet
+    optimizer = stepped(model, torch.optim.AdamW(model.parameters()))
+    before = optimizer.state[model.stage2[0].conv1.weight]["exp_avg_sq"].clone()
+    surgery(model, spaces, "stage2.0.conv1", IndexMap.append(8, 2, (5, 1)), optimizer=optimizer)
+    state = optimizer.state[model.stage2[0].conv1.weight]
+    assert torch.equal(state["exp_avg_sq"], before[[*range(8), 5, 1]])
+    assert state["exp_avg"][:8].any()
+    assert not state["exp_avg"][8:].any()
+    assert state["step"] == 1
 
 
 def test_a_channel_of_the_first_stage_is_one_of_every_stage(resnet):

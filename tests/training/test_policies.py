@@ -29,6 +29,7 @@ dataset = "sample"
 held_out = 136
 
 [optimiser]
+{optimiser}
 epochs = 4
 batch_size = 16
 learning_rate = 0.05
@@ -56,11 +57,13 @@ POLICIES = {
     "two-level": ('saliency = "activation"', "weights = { target = 0.5 }"),
     "slimming": ('saliency = "batch_norm"\nsparsity = 0.01', ""),
     "random": ('saliency = "random"', ""),
+    "adamw": ("", "", "", 'kind = "adamw"'),
 }
 
 
-def text(plasticity="", pruning="", model="", whole=START + PRUNING):
-    for name, value in (("plasticity", plasticity), ("pruning", pruning), ("model", model)):
+def text(plasticity="", pruning="", model="", optimiser="", whole=START + PRUNING):
+    values = {"plasticity": plasticity, "pruning": pruning, "model": model, "optimiser": optimiser}
+    for name, value in values.items():
         whole = whole.replace("{" + name + "}", value)
     return whole
 
@@ -150,7 +153,7 @@ def test_the_seed_is_drawn_as_a_part_of_the_dense_network(tiny):
 
 
 def test_scratch_control_has_the_final_widths_and_nothing_else_of_the_run(finished, tmp_path):
-    one = START.replace("epochs = 4", "epochs = 1").replace(OPTIONS, "")
+    one = START.replace("epochs = 4", "epochs = 1").replace(OPTIONS, "").replace("{optimiser}", "")
     config = written(tmp_path, text(model=f'widths_from = "{finished}"', whole=one))
     record = json.loads((run.train(config, tmp_path / "out") / "run.json").read_text())
     theirs = json.loads((finished / "run.json").read_text())
@@ -171,7 +174,7 @@ def test_scratch_control_that_is_wider_than_the_dense_network_is_alive(tmp_path)
     """A run may grow beyond the dense widths; what its control gets there is drawn like everything else."""
     widths = {"stem.conv": 16, "stage1.0.conv1": 24}
     (tmp_path / "run.json").write_text(json.dumps({"status": "complete", "widths": widths}))
-    one = START.replace(OPTIONS, "")
+    one = START.replace(OPTIONS, "").replace("{optimiser}", "")
     model = new_state(parse_config(text(model=f'widths_from = "{tmp_path}"', whole=one), "x")).model
     block = model.stage1[0]
     assert block.conv1.out_channels == block.bn1.num_features == 24
