@@ -150,7 +150,9 @@ def explore(request: ExploreRequest, progress: Progress = lambda done, total: No
         folder=folder,
     )
     write_atomic(folder / "front.json", json.dumps(result.to_json(), indent=1) + "\n")
-    if best is not None:
+    if best is None:
+        (folder / "best.toml").unlink(missing_ok=True)  # of an earlier call that asked for less
+    else:
         comment = f"{name} on {platform.name}: {best.latency_ms:.3f} ms, {best.dsp} {platform.dsp_name}, {best.blocks} "
         comment += f"{platform.block.name}. Made by cgap explore; use it as cgap hls {name} --config best.toml"
         write_atomic(folder / "best.toml", target_text(request.platform, best.configuration, comment))
@@ -165,9 +167,10 @@ def _confirmed(request: ExploreRequest, graph: LayerGraph, platform: Platform, d
 
     if request.confirm is None:
         return exact_front(designs, Band(), simulated)
-    first = front([design for design in designs if request.wishes.allow(design)]) or front(designs)
-    by_cost = sorted(first, key=lambda design: _share(design, platform))
-    wanted = by_cost if request.wishes.target_ms is not None else first
+    allowed = front([design for design in designs if request.wishes.allow(design)])
+    wanted = allowed or front(designs)
+    if allowed and request.wishes.target_ms is not None:
+        wanted = sorted(allowed, key=lambda design: _share(design, platform))
     chosen = {id(design) for design in wanted[: request.confirm]}
     return [simulated(design) if id(design) in chosen else design for design in designs]
 

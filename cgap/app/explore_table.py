@@ -62,13 +62,13 @@ def _spread(designs: list[Design], count: int) -> list[Design]:
 
 def _table(found: Exploration, designs: list[Design]) -> Table:
     platform = found.platform
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("array", no_wrap=True)
     table.add_column("schedule", no_wrap=True)
-    for heading in ("page", "weights", "port", "ms", "model", "DRAM kB", "mJ", "kLUT", "DSP"):
+    for heading in ("page", "weights", "port", "ms", "model", "kB", "mJ", "kLUT", "DSP"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(platform.block.name, justify="right", no_wrap=True)
-    table.caption = "model: how far its cycles are from the simulator's; -: not simulated"
+    table.caption = "page, weights: words; model: its cycles against the simulator's; kB: of DRAM"
     table.caption_justify = "left"
     for design in designs:
         c = design.configuration
@@ -77,12 +77,12 @@ def _table(found: Exploration, designs: list[Design]) -> Table:
         table.add_row(
             c.array,
             c.kind.value,
-            f"{c.page_depth:,}",
-            f"{c.weight_depth:,}",
+            str(c.page_depth),
+            str(c.weight_depth),
             str(c.port_bits),
             f"{design.latency_ms:.3f}",
             error,
-            f"{design.dram_bytes / 1e3:,.1f}",
+            f"{design.dram_bytes / 1e3:,.0f}",
             f"{design.energy_mj:.3f}",
             f"{design.lut / 1e3:.0f}",
             f"{design.dsp:,}",

@@ -66,7 +66,7 @@ def exact_front(designs: Sequence[Design], band: Band, confirm: Callable[[Design
 
 
 def _matrix(rows: Sequence[Sequence[float]]) -> Matrix:
-    return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(rows[0]) if rows else 0)
 
 
 def _undominated(values: Matrix, rivals: Matrix) -> list[int]:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cgap.app import explore as app
 from cgap.app.explore import Exploration, ExploreRequest, Wishes, choose, explore
-from cgap.app.explore_table import draw_front
+from cgap.app.explore_table import draw_front, print_exploration
 from cgap.app.plan import Target, plan_model
 from cgap.app.target_file import read_target, target_text
 from fpga_model.errors import UserError
@@ -97,6 +98,23 @@ def test_wishes_are_kept(found: Exploration):
     assert nothing is None
     assert closest is not None
     assert closest.objectives == fastest.objectives
+
+
+def test_wishes_that_nothing_keeps_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Fails if a target that is out of reach is a traceback, or leaves the file of an earlier, easier wish."""
+    explore(replace(REQUEST, out=tmp_path))
+    assert (tmp_path / "best.toml").exists()
+    nothing = explore(replace(REQUEST, wishes=Wishes(target_ms=1e-3), out=tmp_path))
+    assert nothing.best is None
+    assert nothing.closest is not None
+    assert nothing.reused == nothing.configurations
+    assert not (tmp_path / "best.toml").exists()
+    print_exploration(nothing, Console(width=80))
+    text = capsys.readouterr().out
+    assert "no design keeps to what was asked for; the fastest that keeps to the rest takes 0.4" in " ".join(
+        text.split()
+    )
+    assert "…" not in text, "figures are whole on a terminal of 80 columns"
 
 
 def test_figure(found: Exploration, tmp_path: Path):

@@ -114,6 +114,11 @@ def test_candidates_hold_the_front_wherever_the_cycles_are(rows: list[tuple[int,
         assert any(id(d) in chosen for d in same)
 
 
+def test_front_of_nothing_is_nothing():
+    """Fails if no design at all is a traceback."""
+    assert front([]) == candidates([], Band()) == []
+
+
 def test_designs_and_configurations_survive_json():
     """Fails if an exploration that goes on reads other designs than were written."""
     for kind, simulated in product(Kind, (None, 5)):
