@@ -37,7 +37,7 @@ def is_concrete(candidate):
     return inspect.isclass(candidate) and issubclass(candidate, ComputeOperator) and hasattr(candidate, "kind")
 
 
-TABLES = {"config.h", "program_rom.h", "network.txt", "timing.txt", "run_hls.tcl", "hls_config.cfg"}
+TABLES = {"config.h", "program_rom.h", "network.txt", "timing.txt", "run_hls.tcl", "hls_config.cfg", "block_design.tcl"}
 """What is made from the network and not of the accelerator."""
 
 
@@ -66,7 +66,11 @@ def test_the_same_network_gives_the_same_bytes(tmp_path):
 def test_every_file_says_what_it_is_and_how_to_make_it_again(tmp_path):
     for name, content in emitted(residual_network(), tmp_path).items():
         head = content.decode("ascii").splitlines()[:6]
-        comment = "#" if name in ("Makefile", "run_hls.tcl", "hls_config.cfg", "network.txt", "timing.txt") else "//"
+        comment = (
+            "#"
+            if name in ("Makefile", "run_hls.tcl", "hls_config.cfg", "block_design.tcl", "network.txt", "timing.txt")
+            else "//"
+        )
         assert all(line.startswith(comment) for line in head), name
         assert "ab" * 32 in head[3], name
         assert "cgap hls model" in head[5], name
@@ -287,6 +291,88 @@ def test_the_check_fails_where_interval_or_clock_are_missed(tmp_path, monkeypatc
     else:
         with pytest.raises(tkinter.TclError, match=fault):
             run_tcl(tkinter, tmp_path / "hls" / "run_hls.tcl", **settings)
+
+
+VIVADO = (
+    *(
+        "create_project",
+        "set_property",
+        "update_ip_catalog",
+        "create_bd_design",
+        "create_bd_cell",
+        "apply_bd_automation",
+    ),
+    *("connect_bd_intf_net", "connect_bd_net", "assign_bd_address", "validate_bd_design", "save_bd_design"),
+    *("make_wrapper", "launch_runs", "wait_on_run", "open_run", "write_hw_platform", "open_project"),
+)
+QUERIES = {
+    **dict.fromkeys(("get_bd_intf_pins", "get_bd_pins", "get_files"), "[lindex $args 0]"),
+    "current_project": "project",
+    "current_fileset": "sources",
+    "get_timing_paths": "path",
+    "get_board_parts": "{[string map {* a} [lindex $args end]]}",
+}
+
+
+def run_block_design(tkinter, folder, board, slack="0.1"):
+    """What the script connects, creates and sets for a board: calls of Vivado's commands."""
+    calls = []
+    tcl = tkinter.Tcl()
+    for command in VIVADO:
+        tcl.createcommand(command, lambda *words, name=command: calls.append([name, *words]) or " ".join(words[-1:]))
+    for name, value in QUERIES.items():
+        tcl.eval(f"proc {name} {{args}} {{ return {value} }}")
+    tcl.eval(f"proc get_property {{name args}} {{ if {{$name eq {{SLACK}}}} {{ return {slack} }}; return part }}")
+    for name, value in (("BOARD", board), ("WORK", folder / "work"), ("IP", folder / "ip")):
+        tcl.eval(f"set ::env({name}) {{{value}}}")
+    tcl.eval(f"source {{{folder / 'hls' / 'block_design.tcl'}}}")
+    return calls
+
+
+@pytest.fixture
+def exported(tmp_path, monkeypatch):
+    """A build with an IP beside it."""
+    emitted(residual_network(), tmp_path / "hls")
+    (tmp_path / "ip").mkdir()
+    (tmp_path / "ip" / "component.xml").touch()
+    for name in ("BOARD", "WORK", "IP", "STEPS"):
+        monkeypatch.setenv(name, "")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("board", "reads", "clock"),
+    [
+        ("zcu104", "ps/S_AXI_HP0_FPD", "ps/pl_clk0"),
+        ("ultra96", "ps/S_AXI_HP0_FPD", "ps/pl_clk0"),
+        ("pynq_z2", "ps/S_AXI_HP0", "ps/FCLK_CLK0"),
+    ],
+)
+def test_the_block_design_connects_every_port(exported, board, reads, clock):
+    tkinter = pytest.importorskip("tkinter")
+    calls = run_block_design(tkinter, exported, board)
+    buses = [tuple(call[1:]) for call in calls if call[0] == "connect_bd_intf_net"]
+    assert {end for bus in buses for end in bus if end.startswith("accelerator/")} == {
+        *("accelerator/m_axi_gmem_read", "accelerator/m_axi_gmem_program", "accelerator/m_axi_gmem_write"),
+        "accelerator/s_axi_control",
+    }
+    assert ("reads/M00_AXI", reads) in buses
+    nets = [tuple(call[1:]) for call in calls if call[0] == "connect_bd_net"]
+    assert (clock, "accelerator/ap_clk") in nets
+    assert {end for net in nets for end in net} >= {"accelerator/ap_rst_n", "accelerator/interrupt"}
+    done = [call[0] for call in calls]
+    assert done.index("validate_bd_design") < done.index("launch_runs") < done.index("write_hw_platform")
+
+
+def test_the_block_design_says_what_is_missing(exported):
+    tkinter = pytest.importorskip("tkinter")
+    with pytest.raises(tkinter.TclError, match="no board nexys: choose BOARD=zcu104"):
+        run_block_design(tkinter, exported, "nexys")
+    with pytest.raises(tkinter.TclError, match=r"missed by 0\.3 ns"):
+        run_block_design(tkinter, exported, "zcu104", slack="-0.3")
+    (exported / "ip" / "component.xml").unlink()
+    with pytest.raises(tkinter.TclError, match="there is no IP in"):
+        run_block_design(tkinter, exported, "zcu104")
 
 
 def run_tcl(tkinter, script, tool="/opt/vitis_hls", **settings):

@@ -57,6 +57,7 @@ ENGINE_FILES = (
     "timing.txt",
     "run_hls.tcl",
     "hls_config.cfg",
+    "block_design.tcl",
     "Makefile",
 )
 
@@ -163,6 +164,8 @@ def _context(
             "burst_gap": platform.burst_gap,
         },
         "part": platform.part,
+        "platform": platform.name,
+        "clock_mhz": platform.clock_mhz,
         "period_ns": 1000 / platform.clock_mhz,
     }
 
