@@ -113,7 +113,9 @@ def family_of(part: str) -> str:
     for begin, family in _PARTS.items():
         if part.lower().startswith(begin):
             return family
-    raise UserError(f"part {part}: no open tool synthesises for it; Xilinx 7 series, UltraScale+ and ECP5 there are")
+    raise UserError(
+        f"part {part}: no open tool synthesises for it, only for Xilinx 7 series and UltraScale+ and for ECP5"
+    )
 
 
 def find_tool(name: str) -> list[str]:
