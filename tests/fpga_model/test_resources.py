@@ -65,6 +65,11 @@ def test_blocks_are_those_of_synthesis(path: Path):
         assert usage.block == measured[name].get("block", 0), name
 
 
+def test_synthesis_of_three_arrays_is_stored():
+    assert len({path.stem.split("_")[0] for path in STORED}) >= 3
+    assert {path.stem.split("_", 1)[1] for path in STORED} >= {"zcu104", "pynq_z2", "ecp5_85"}
+
+
 def test_the_page_of_the_rtl_has_the_results():
     """Fails if results are stored and the documentation shows other figures."""
     page = (Path(__file__).parents[2] / "docs" / "rtl.md").read_text("utf-8")
