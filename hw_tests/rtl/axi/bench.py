@@ -35,6 +35,7 @@ from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
 from tests.backends.networks import number, random_images
 
 ACCELERATOR = Accelerator(4, 2, 2)
+READ_LATENCY = 4
 PLATFORM = replace(load_platform("zcu104"), axi_bits=64, burst_beats=16, outstanding=3)
 
 
@@ -42,6 +43,14 @@ def pauses(seed: int, share: float):
     """Whether a channel stalls, cycle by cycle."""
     numbers = random.Random(seed)
     return (numbers.random() < share for _ in itertools.count())
+
+
+class SlowRead(AxiRamRead):
+    """Answers no sooner than the contract allows: a command must not be over before the next is fetched."""
+
+    async def _read(self, address: int, length: int) -> bytes:
+        await ClockCycles(self.clock, READ_LATENCY)
+        return await super()._read(address, length)
 
 
 class Bench:
@@ -55,7 +64,7 @@ class Bench:
         buses = AxiReadBus.from_prefix(dut, "m_axi_rd"), AxiWriteBus.from_prefix(dut, "m_axi_wr")
         reads, writes = (
             kind(bus, dut.clk, dut.rst_n, reset_active_level=False, size=1 << 32, mem=self.memory)
-            for kind, bus in zip((AxiRamRead, AxiRamWrite), buses, strict=True)
+            for kind, bus in zip((SlowRead, AxiRamWrite), buses, strict=True)
         )
         write, read = self.host.write_if, self.host.read_if
         channels = [write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel]
