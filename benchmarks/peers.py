@@ -30,7 +30,7 @@ from fpga_model.models.analytic import estimate
 from fpga_model.models.simulator import simulate
 from fpga_model.schedule.schedule import schedule_plan
 
-PACKAGES = {"scale-sim": ["scalesim==3.0.0", "numpy<2.4"], "zigzag": ["zigzag-dse==3.9.1"]}
+PACKAGES = {"scale-sim": ["scalesim==3.0.0", "numpy<2.4"], "zigzag": ["zigzag-dse==3.9.1", "six"]}
 ARRAYS = {"scale-sim": "8x8x4", "zigzag": "8x8x16"}
 """Arrays here with as many units as the tool's has."""
 SECTIONS = {
