@@ -7,6 +7,7 @@ the process number when it has started, its exit status when it has ended.
 import importlib
 import json
 import os
+import signal
 import sys
 import tempfile
 
@@ -19,6 +20,7 @@ for name in ("cgap.app.build", "cgap.app.lower", "cgap.training.run", "rich.tabl
 
 def run(request: dict) -> None:
     """The command, in the child; does not return."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background deaf to it
     os.chdir(request["cwd"])
     os.environ.update(request["variables"])
     tempfile.tempdir = None
