@@ -8,6 +8,7 @@ import dataclasses
 import re
 import shutil
 import struct
+import subprocess
 
 import pytest
 
@@ -168,7 +169,14 @@ def first_that_waits(schedule: Schedule, unit: Unit) -> int:
 # --- the waveform --------------------------------------------------------------------------------------------------
 
 
+def has_lz4() -> bool:
+    """Whether the header is there that Verilator's writer of FST needs."""
+    probe = ["g++", "-fsyntax-only", "-include", "lz4.h", "-x", "c++", "/dev/null"]
+    return shutil.which("g++") is not None and subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(not has_lz4(), reason="FST is compressed by LZ4: apt install liblz4-dev")
 def test_a_waveform_begins_shortly_before_the_first_difference(tmp_path, monkeypatch):
     """A cycle too many in the RTL: the command's error names command and file, and the file has those cycles."""
     name, right, wrong = "conv_ctrl.sv", "(drain_busy_i & ~drain_last_i)", "drain_busy_i"

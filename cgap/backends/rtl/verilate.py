@@ -28,6 +28,9 @@ FLAGS = (
 WAVES = ("--trace-fst", "--trace-structs")
 MEMORY_BYTES = 1 << 24
 TAIL_LINES = 15
+NO_LZ4 = (
+    "waveforms are compressed by LZ4, whose header lz4.h is missing: install liblz4-dev (Debian, Ubuntu) or lz4-devel"
+)
 
 
 def parameters(accelerator: Accelerator, capability: Capability, platform: Platform) -> dict[str, int]:
@@ -151,6 +154,8 @@ def build_simulation(
                 environment=environment,
             )
         except ToolError as error:
+            if "lz4.h" in error.output:
+                raise UserError(NO_LZ4) from error
             raise UserError(f"Verilator cannot build the RTL:\n{tail(error.output)}") from error
         # Under a name of its own first: another process may build the same.
         made = binary.with_name(f".harness.{os.getpid()}.part")
