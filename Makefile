@@ -62,7 +62,7 @@ test-signals: compiler $(VENV)/.test ## Commands ended at 100 random moments by 
 
 test-hw: compiler $(VENV)/.test ## The RTL on 400 random networks and more arrays, besides its part of make test
 	@echo "==> pytest hw_tests/rtl"
-	@CGAP_HW=1 $(PY) -m pytest -q -n 2 hw_tests/rtl $(PYTEST_ARGS)
+	@$(PY) -m pytest -q -n 2 -m "long or not long" hw_tests/rtl $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Style, format and types
 	@echo "==> ruff, mypy"

@@ -5,7 +5,6 @@ of each configuration is built, and runs every network: the program is data.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -39,8 +38,7 @@ from tests.fpga_model.networks import resnet
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="a simulation is compiled with g++")
 KINDS = [Kind.RESIDENT, Kind.LAYERWISE]
 PLATFORM = load_platform("zcu104")
-WHOLE = bool(os.environ.get("CGAP_HW"))
-"""`make test-hw` sets it."""
+ARRAYS = ["8x7x4", "4x4x4", "2x3x8"]
 
 
 def check(schedule: Schedule, images: np.ndarray, stalls: Stalls | None = None) -> RtlRun:
@@ -77,15 +75,20 @@ def test_usual_networks(network, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("array", ["8x7x4", "4x4x4", "2x3x8"])
+@pytest.mark.parametrize("array", ARRAYS)
 def test_other_arrays(array):
     """Rows that are no power of two, and a bus as wide as a narrow word."""
     fixed = residual_network()
     schedule = build_schedule(fixed, Accelerator.parse(array), PLATFORM, Kind.RESIDENT)
     check(schedule, random_images(fixed.graph, 2))
-    if WHOLE:
-        compiled = compile_model("resnet20", Target.parse("zcu104", array, "resident"))
-        check(compiled.schedule, compiled.inputs.integers()[:1])
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.parametrize("array", ARRAYS)
+def test_resnet20_on_other_arrays(array):
+    compiled = compile_model("resnet20", Target.parse("zcu104", array, "resident"))
+    check(compiled.schedule, compiled.inputs.integers()[:1])
 
 
 def memories() -> list[Platform]:

@@ -7,7 +7,6 @@ draws a share of them, for the accelerator that other tests have built; `make te
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass, replace
 
@@ -33,10 +32,6 @@ from tests.backends.networks import number, random_images
 from tests.fpga_model.networks import networks, platform_of
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="a simulation is compiled with g++")
-WHOLE = bool(os.environ.get("CGAP_HW"))
-"""`make test-hw` sets it."""
-
-
 DRAWN = 8
 """Networks drawn for one that is run."""
 MOST_CYCLES = 100_000
@@ -201,7 +196,7 @@ def test_random_networks():
     run_all(design, drawn)
 
 
-@pytest.mark.skipif(not WHOLE, reason="make test-hw runs all of them")
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("array", DESIGNS)
 def test_more_random_networks(array):
