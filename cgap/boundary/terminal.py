@@ -44,6 +44,11 @@ def note(text: str) -> None:
     print(f"  {printable(text)}", file=sys.stderr, flush=True)
 
 
+def step(text: str) -> None:
+    """Say what a command is doing now."""
+    say(text, indent=2)
+
+
 @contextmanager
 def doing(text: str) -> Iterator[None]:
     """Note what the block is doing if it takes longer than `PATIENCE_SECONDS`."""
