@@ -125,7 +125,7 @@ def test_models_as_a_table(tmp_path, monkeypatch, capsys):
     }
     (tmp_path / "net.json").write_text(json.dumps(record))
     monkeypatch.setattr(models, "pretrained_folder", lambda: tmp_path)
-    cli.list_models()
+    cli.building.list_models()
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[1] == ["bare", "-", "-", "-", "-"]
     assert lines[2] == ["net", "cifar10", "20.27", "M", "135.0", "k", "90.12", "%"]

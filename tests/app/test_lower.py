@@ -59,14 +59,14 @@ def test_the_folder_holds_the_network_and_what_it_costs(network: Path, tmp_path:
 
 def test_the_command(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, choices = tmp_path / "out", {"calibration": "percentile", "weight_fractions": "layer", "bias_correction": True}
-    cli.lower(str(network), **choices, out=out)
+    cli.building.lower(str(network), **choices, out=out)
     printed = capsys.readouterr().out
     assert "stored as" in printed
     assert f"wrote {out}" in printed
     options = json.loads((out / "report.json").read_text())["options"]
     assert {key: options[key] for key in choices} == choices
     with pytest.raises(UserError, match="calibration 'kl' are not known"):
-        cli.lower(str(network), calibration="kl", out=tmp_path / "p")
+        cli.building.lower(str(network), calibration="kl", out=tmp_path / "p")
 
 
 def test_what_was_lowered_can_be_lowered_again(network: Path, tmp_path: Path) -> None:

@@ -129,12 +129,12 @@ def test_every_field_is_listed_with_its_meaning():
 
 
 def test_the_command_lists_a_section(capsys):
-    cli.list_fields("optimiser.ema")
+    cli.training.list_fields("optimiser.ema")
     printed = capsys.readouterr().out
     assert "optimiser.ema.decay" in printed
     assert "optimiser.momentum" not in printed
     with pytest.raises(UserError, match="no section 'ema'"):
-        cli.list_fields("ema")
+        cli.training.list_fields("ema")
 
 
 def test_listed_defaults_are_the_ones_taken():
