@@ -8,7 +8,7 @@ which kind it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import Platform
@@ -41,7 +41,7 @@ from fpga_model.machine.timing import (
 class LoadOp:
     """DRAM to a buffer. A feature load fills `tile`, map by map and row by row; others words from `address` on."""
 
-    unit: ClassVar[Unit] = Unit.LOAD
+    unit: ClassVar[Literal[Unit.LOAD]] = Unit.LOAD
     layer: str
     waits: Waits
     buffer: Buffer
@@ -74,7 +74,7 @@ class LoadOp:
 class StoreOp:
     """A feature tile to DRAM, map by map and row by row."""
 
-    unit: ClassVar[Unit] = Unit.STORE
+    unit: ClassVar[Literal[Unit.STORE]] = Unit.STORE
     layer: str
     waits: Waits
     dram: DramRuns
@@ -107,7 +107,7 @@ class ConvolveOp:
     `low ... high`; negative accumulators are shifted by `leak` bits more.
     """
 
-    unit: ClassVar[Unit] = Unit.COMPUTE
+    unit: ClassVar[Literal[Unit.COMPUTE]] = Unit.COMPUTE
     dram: ClassVar[None] = None
     layer: str
     waits: Waits
@@ -185,7 +185,7 @@ class PoolOp:
     Map of+k is made from input map first_if+k. A sum is rounded by `shift` bits; a maximum is kept as it is.
     """
 
-    unit: ClassVar[Unit] = Unit.COMPUTE
+    unit: ClassVar[Literal[Unit.COMPUTE]] = Unit.COMPUTE
     dram: ClassVar[None] = None
     layer: str
     waits: Waits

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from fpga_model.machine.operations import LoadOp, StoreOp
+from fpga_model.machine.tiles import Unit
 from fpga_model.machine.timeline import Event
 from fpga_model.schedule.dram import DramImage
 
@@ -29,20 +29,18 @@ def requests(events: Iterable[Event], image: DramImage, size: int = REQUEST_BYTE
     A command's requests are spread evenly over the cycles for which it runs: its start and end are exact, what lies
     between is not. Requests begin at multiples of `size`; one that two commands share is made by both.
     """
-    moving = [event for event in events if isinstance(event.operation, (LoadOp, StoreOp))]
+    found = list(events)
     return heapq.merge(
-        *(_of(moving, kind, image, size) for kind in (LoadOp, StoreOp)), key=lambda request: request.cycle
+        *(_of(found, unit, image, size) for unit in (Unit.LOAD, Unit.STORE)), key=lambda request: request.cycle
     )
 
 
-def _of(events: list[Event], kind: type, image: DramImage, size: int) -> Iterator[Request]:
+def _of(events: list[Event], unit: Unit, image: DramImage, size: int) -> Iterator[Request]:
     """The requests of one unit, whose commands follow one another."""
     for event in events:
-        operation = event.operation
-        if not isinstance(operation, kind):
+        runs = event.operation.dram
+        if runs is None or event.operation.unit is not unit:
             continue
-        assert isinstance(operation, (LoadOp, StoreOp))
-        runs = operation.dram
         base = image.bases[runs.region] + runs.address
         addresses = [
             address
@@ -53,4 +51,4 @@ def _of(events: list[Event], kind: type, image: DramImage, size: int) -> Iterato
         ]
         for number, address in enumerate(addresses):
             cycle = event.start + number * event.cycles // len(addresses)
-            yield Request(cycle, address, isinstance(operation, StoreOp))
+            yield Request(cycle, address, unit is Unit.STORE)

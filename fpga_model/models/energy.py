@@ -14,7 +14,6 @@ from importlib import resources
 from operator import attrgetter
 
 from fpga_model.machine.accelerator import RECORD_BITS, Accelerator
-from fpga_model.machine.operations import LoadOp, StoreOp
 from fpga_model.machine.platform import Platform
 from fpga_model.machine.timeline import Event
 from fpga_model.schedule.dram import DramImage
@@ -186,16 +185,16 @@ def row_activations(
     """
     opened: dict[int, int] = {}
     counts: dict[str, int] = {}
-    moving = [event for event in events if isinstance(event.operation, (LoadOp, StoreOp))]
-    for event in sorted(moving, key=lambda event: event.start):
-        operation = event.operation
-        assert isinstance(operation, (LoadOp, StoreOp))
-        counts.setdefault(operation.layer, 0)
-        base = image.bases[operation.dram.region] + operation.dram.address
-        for index in range(operation.dram.count):
-            begin = base + index * operation.dram.stride
-            for row in range(begin // row_bytes, (begin + operation.dram.bytes - 1) // row_bytes + 1):
+    for event in sorted(events, key=lambda event: event.start):
+        layer, runs = event.operation.layer, event.operation.dram
+        if runs is None:
+            continue
+        counts.setdefault(layer, 0)
+        base = image.bases[runs.region] + runs.address
+        for index in range(runs.count):
+            begin = base + index * runs.stride
+            for row in range(begin // row_bytes, (begin + runs.bytes - 1) // row_bytes + 1):
                 if opened.get(row % banks) != row:
                     opened[row % banks] = row
-                    counts[operation.layer] += 1
+                    counts[layer] += 1
     return counts

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 
 from cgap.backends.common.templates import plain
 from cgap.backends.common.vectors import vector_files
-from fpga_model.machine.operations import ConvolveOp, PoolOp, StoreOp
 from fpga_model.machine.platform import AXI_BOUNDARY
 from fpga_model.machine.tiles import Unit
 from fpga_model.models.simulator import Simulation
@@ -57,9 +56,9 @@ def _schedule(schedule: Schedule) -> Iterator[str]:
     for place in places:
         packed = int(is_packed(schedule.graph, place.name))
         yield f"{index[place.name]} {ROLES.index(place.role)} {place.address} {packed}"
-    computes = [c for c in schedule.operations if isinstance(c, (ConvolveOp, PoolOp))]
+    computes = [c for c in schedule.operations if c.unit is Unit.COMPUTE]
     yield from _parts("computes", [(index[c.layer], c.of, c.Tof, c.oy, c.Toy) for c in computes])
-    stored = [(index[c.layer], c.tile) for c in schedule.operations if isinstance(c, StoreOp)]
+    stored = [(index[c.layer], c.tile) for c in schedule.operations if c.unit is Unit.STORE]
     yield from _parts("stores", [(layer, t.first_map, t.maps, t.first_row, t.rows) for layer, t in stored])
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.operations import LoadOp, Operation
+from fpga_model.machine.operations import Operation
 from fpga_model.machine.platform import Platform
-from fpga_model.machine.tiles import Buffer
+from fpga_model.machine.tiles import Buffer, Unit
 
 LEAST_AXI_BITS = 32
 
@@ -29,7 +29,7 @@ def check_alignment(operations: Iterable[Operation], accelerator: Accelerator, p
         ValueError: a load begins inside a beat.
     """
     for operation in operations:
-        if isinstance(operation, LoadOp) and operation.tile is None:
+        if operation.unit is Unit.LOAD and operation.tile is None:
             parameters = operation.buffer is Buffer.PARAMETER
             word = accelerator.record_bytes if parameters else accelerator.weight_word_bytes
             if operation.address * word % max(platform.beat_bytes, word):

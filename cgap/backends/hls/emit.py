@@ -16,7 +16,7 @@ from cgap.backends.hls.rows import LayerCommands, Table, by_layer, listing, tabl
 from cgap.boundary.files import write_atomic
 from fpga_model.graph import Layer
 from fpga_model.machine.capability import Capability
-from fpga_model.machine.operations import ConvolveOp, LoadOp, Operation, PoolOp, StoreOp
+from fpga_model.machine.operations import ConvolveOp, Operation, PoolOp
 from fpga_model.machine.tiles import Buffer, Unit
 from fpga_model.machine.timing import CONVOLVE_DEPTH
 from fpga_model.models.simulator import Simulation, simulate
@@ -194,9 +194,9 @@ def _trips(schedule: Schedule, simulation: Simulation) -> dict[str, int]:
 
     for event in simulation.events:
         operation = event.operation
-        if isinstance(operation, (LoadOp, StoreOp)):
-            raise_to("runs", operation.dram.count)
-            raise_to("beats", operation.dram.bytes // schedule.platform.beat_bytes)
+        if (runs := operation.dram) is not None:
+            raise_to("runs", runs.count)
+            raise_to("beats", runs.bytes // schedule.platform.beat_bytes)
         else:
             name = {ConvolveOp: "convolve", PoolOp: "pool"}[type(operation)]
             raise_to(name, event.cycles - CONVOLVE_DEPTH)
@@ -261,6 +261,6 @@ def _plan(schedule: Schedule, layer: Layer, commands: tuple[Operation, ...]) -> 
         f"{command.buffer.value} words {command.address} to {command.address + command.words - 1}, from DRAM byte "
         f"{command.dram.address}"
         for command in commands
-        if isinstance(command, LoadOp) and command.buffer is not Buffer.FEATURE
+        if command.unit is Unit.LOAD and command.buffer is not Buffer.FEATURE
     ]
     return tuple(lines)

@@ -233,9 +233,10 @@ def _compare_traffic(
             mine = moved.setdefault(operation.layer, {Unit.LOAD: [], Unit.STORE: []})
             if operation.unit is not unit:
                 continue
-            assert not isinstance(operation, (ConvolveOp, PoolOp)), "COMPUTE has no traffic of its own"
-            expected = expected_bursts(operation.dram, schedule)
-            base = bases[operation.dram.region]
+            runs = operation.dram
+            assert runs is not None, "COMPUTE has no traffic of its own"
+            expected = expected_bursts(runs, schedule)
+            base = bases[runs.region]
             there = [(address - base, beats) for _, address, beats in found[position : position + len(expected)]]
             position += len(expected)
             mine[unit] += there
@@ -270,7 +271,7 @@ def _compare_tensors(
     commands = [event for event in events if event.operation.unit is Unit.COMPUTE]
     for event in commands:
         operation, layer = event.operation, event.operation.layer
-        assert isinstance(operation, (ConvolveOp, PoolOp)), "COMPUTE convolves and pools"
+        assert operation.unit is Unit.COMPUTE
         begin = position
         while position < len(results) and results[position][0] <= event.done:
             position += 1
@@ -344,7 +345,7 @@ def _strayed(
     results: Sequence[tuple[int, int, int, int, int, int]], operation: Operation, accelerator: Accelerator
 ) -> int:
     """Words written outside a command's tile."""
-    assert isinstance(operation, (ConvolveOp, PoolOp)), "COMPUTE convolves and pools"
+    assert operation.unit is Unit.COMPUTE
     tile = operation.destination
     if tile.packed:
         begin, end = _packed_words(tile, operation, accelerator)
