@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import cgap
 from cgap import cli, options
 from cgap.app import models
+from tests.terminal import as_in_a_terminal
 
 
 def run(
@@ -94,6 +95,7 @@ def test_an_interrupt_is_exit_code_130():
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=as_in_a_terminal,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"

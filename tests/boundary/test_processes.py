@@ -13,6 +13,7 @@ import pytest
 from cgap.boundary.locks import scratch
 from cgap.boundary.processes import ToolError, run_tool, run_tools
 from fpga_model.errors import UserError
+from tests.terminal import as_in_a_terminal
 
 PYTHON = [sys.executable, "-c"]
 
@@ -87,11 +88,6 @@ with ended_like_interrupted(), scratch() as folder:
 """
 
 
-def heed_hangup() -> None:
-    """As in a terminal: under nohup, pytest and all it starts ignore this signal."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -109,7 +105,7 @@ def test_no_program_outlives_the_command(number, tmp_path):
     arguments = [str(tmp_path / "stubborn.py"), str(pids)]
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     command_line = [*PYTHON, textwrap.dedent(COMMAND), *arguments]
-    with subprocess.Popen(command_line, env=environment, preexec_fn=heed_hangup) as command:
+    with subprocess.Popen(command_line, env=environment, preexec_fn=as_in_a_terminal) as command:
         while not (pids.exists() and pids.read_text().endswith("\n")):
             assert command.poll() is None
             time.sleep(0.01)
