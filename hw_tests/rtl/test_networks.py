@@ -75,7 +75,7 @@ def test_usual_networks(network, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("array", ARRAYS)
+@pytest.mark.parametrize("array", [ARRAYS[0], *(pytest.param(array, marks=pytest.mark.long) for array in ARRAYS[1:])])
 def test_other_arrays(array):
     """Rows that are no power of two, and a bus as wide as a narrow word."""
     fixed = residual_network()

@@ -51,7 +51,11 @@ def check(case: Case, result: bench.Result, accelerator: Accelerator) -> None:
 
 @pytest.mark.parametrize("maker", [convolution, pooling])
 @pytest.mark.parametrize(
-    "array", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CONFIGURATIONS]
+    "array",
+    [
+        pytest.param(name, marks=() if name in QUICK else [pytest.mark.slow, pytest.mark.long])
+        for name in CONFIGURATIONS
+    ],
 )
 def test_random_commands(array: str, maker: Maker, tmp_path):
     accelerator, capability = CONFIGURATIONS[array]
