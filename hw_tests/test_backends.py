@@ -15,10 +15,13 @@ from fpga_model.models.analytic import estimate
 from fpga_model.models.golden import run_reference
 from fpga_model.models.simulator import simulate
 from fpga_model.schedule.schedule import Kind, build_schedule
+from hw_tests.csim.test_streams import LOOP_CYCLES
 from tests.backends.networks import random_images, residual_network
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="backends compile with g++")
 BACKENDS: list[Backend] = [HlsBackend(), RtlBackend()]
+CYCLES_MORE = {"rtl": 0, "c_simulation": LOOP_CYCLES + 2}
+"""More or less than the simulator says: docs/hls.md, "Time"."""
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +52,9 @@ def test_a_backend_runs_what_it_emitted(built, design):
     assert (result.images, result.mismatches, result.differences) == (3, 0, ())
     for name, figures in result.layers.items():
         cost = design.simulation.layers[name]
-        assert (figures.cycles, figures.read_bytes, figures.write_bytes) == (
-            cost.cycles,
-            cost.dram_read_bytes,
-            cost.dram_write_bytes,
-        )
-    if result.cycles is not None:
-        assert result.cycles == design.simulation.cycles
+        assert (figures.read_bytes, figures.write_bytes) == (cost.dram_read_bytes, cost.dram_write_bytes)
+        assert abs(figures.cycles - cost.cycles) <= CYCLES_MORE[backend.name]
+    assert abs(result.cycles - design.simulation.cycles) <= CYCLES_MORE[backend.name]
 
 
 def test_what_is_emitted_repeats_and_holds_the_program(built, design, tmp_path):
