@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cgap.app import models
 from cgap.app.inputs import Inputs, load_inputs, load_test_set
 from cgap.app.page import write_page
-from cgap.app.plan import Planned, Target, build_name
+from cgap.app.plan import Planned, Target, build_name, plan_on
 from cgap.app.report import Accuracy, Report, write_report
 from cgap.app.reporting import NOT_MEASURED, Costs, make_report
 from cgap.app.trace import trace_json
@@ -31,11 +31,9 @@ from cgap.lowering.quantisation.quality import measure
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.models.golden import StoredTensors, run_reference
-from fpga_model.schedule.schedule import build_schedule
+from fpga_model.schedule.schedule import schedule_plan
 
 Say = Callable[[str], None]
-
-"""Enough for the fractions of a ResNet-20 to settle: all 300 of the sample give the same ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +58,9 @@ def compile_model(
     record = models.record_of(onnx)
     imported = import_onnx(onnx, options=options)
     inputs = load_inputs(imported.image, images)
+    plan = plan_on(target, imported.graph)  # before anything is calibrated for an accelerator that is too small
     fixed = quantise(imported, inputs.calibration().images)
-    schedule = build_schedule(fixed, target.accelerator, target.platform, target.kind)
+    schedule = schedule_plan(plan, fixed)
     compiled = Compiled(build_name(model), onnx, record, imported, target, schedule, fixed, inputs)
     _ = compiled.capability
     return compiled

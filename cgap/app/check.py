@@ -11,12 +11,13 @@ import onnx
 from rich.console import Console
 
 from cgap.app import models
-from cgap.app.plan import LargerBuffers, Target, schedule_on
+from cgap.app.plan import LargerBuffers, Target, plan_on
 from cgap.lowering import ImportedModel, ImportOptions, import_onnx
 from cgap.lowering.onnx.axes import FileTensor
 from cgap.lowering.passes.refusals import Unlowered
 from fpga_model.errors import UserError
 from fpga_model.graph import LayerGraph
+from fpga_model.schedule.schedule import schedule_plan
 
 SHOWN = 12
 """Operators that are listed on the terminal; the JSON has them all."""
@@ -111,7 +112,7 @@ def _build_options(graph: LayerGraph) -> tuple[list[str], str | None]:
     unbuilt = None
     while True:
         try:
-            schedule = schedule_on(target, graph)
+            schedule = schedule_plan(plan_on(target, graph))
         except LargerBuffers as error:
             deeper = error.enough and replace(target.accelerator, page_depth=error.enough.page_depth)
             if deeper is None or deeper != error.enough:  # no option gives the other buffers

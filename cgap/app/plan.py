@@ -19,7 +19,7 @@ from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.capability import Capability
 from fpga_model.machine.platform import Platform, load_platform
 from fpga_model.models.resources import check_fits
-from fpga_model.schedule.plan import BUFFERS, BuffersTooSmall, Kind, enough_buffers, make_plan
+from fpga_model.schedule.plan import BUFFERS, BuffersTooSmall, Kind, Plan, enough_buffers, make_plan
 from fpga_model.schedule.schedule import Schedule, schedule_plan
 
 
@@ -139,11 +139,11 @@ class LargerBuffers(UserError):
 _OPTIONS = {"page_depth": "--page-depth"}
 
 
-def schedule_on(target: Target, graph: LayerGraph) -> Schedule:
-    """The schedule of a network. Raises LargerBuffers, or UserError if it does not fit for another reason."""
+def plan_on(target: Target, graph: LayerGraph) -> Plan:
+    """The plan of a network. Raises LargerBuffers, or UserError if it does not fit for another reason."""
     accelerator, platform = target.accelerator, target.platform
     try:
-        return schedule_plan(make_plan(graph, accelerator, platform, target.kind))
+        return make_plan(graph, accelerator, platform, target.kind)
     except BuffersTooSmall as error:
         enough = enough_buffers(graph, accelerator, platform, target.kind)
         if enough is None:
@@ -162,6 +162,7 @@ def plan_model(model: str, target: Target, options: ImportOptions | None = None)
     onnx = models.resolve(model)
     record = models.record_of(onnx)
     imported = import_onnx(onnx, options=options)
-    planned = Planned(build_name(model), onnx, record, imported, target, schedule_on(target, imported.graph))
+    schedule = schedule_plan(plan_on(target, imported.graph))
+    planned = Planned(build_name(model), onnx, record, imported, target, schedule)
     _ = planned.capability
     return planned

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from cgap.app.build import compile_model
 from cgap.app.check import check_model
 from cgap.app.plan import Target, plan_model
 from cgap.cli import app
@@ -84,6 +85,9 @@ def test_what_the_usual_accelerator_cannot_run_is_said_with_the_option_that_help
     assert report.todo == f"cgap hls {deep} --page-depth 1024 --images-file IMAGES.npy"
     with pytest.raises(UserError, match="--page-depth 1024 would do"):
         plan_model(str(deep), Target.parse())
+    np.save(tmp_path / "images.npy", np.zeros((2, 3, 128, 128), np.float32))
+    with pytest.raises(UserError, match="--page-depth 1024 would do"):
+        compile_model(str(deep), Target.parse(), tmp_path / "images.npy")
     plan_model(str(deep), Target.parse(page_depth=1024))
 
     strided = net.save(net.conv("image", 3, 4, stride=60), tmp_path / "strided.onnx")
