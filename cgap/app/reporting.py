@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cgap import __version__
-from cgap.app.dense import beside_dense
+from cgap.app import dense
 from cgap.app.report import (
     ANALYTIC,
     BACKENDS,
@@ -81,6 +81,7 @@ def make_report(
     accuracy: Accuracy = NOT_MEASURED,
     quality: Mapping[str, Quality] | None = None,
     runs: Mapping[str, Result] | None = None,
+    beside_dense: bool = True,
 ) -> Report:
     """Everything measured on one build; what was not measured is None.
 
@@ -91,6 +92,7 @@ def make_report(
         dataset: name of the images; None for the user's own.
         quality: saturations and SNR of stored tensors, by layer.
         runs: what was run, by backend.
+        beside_dense: plan the dense network, too, where it is known; half of the time of a plan and its simulation.
     """
     schedule, runs = costs.schedule, runs or {}
     layers = [_layer(name, costs, (quality or {}).get(name), runs) for name in costs.simulation.layers]
@@ -111,7 +113,7 @@ def make_report(
         limits=limits(schedule),
         runs={name: _run(runs.get(name)) for name in (C_SIMULATION, RTL)},
         energy=_energy(costs),
-        dense=_dense(planned),
+        dense=_dense(planned) if beside_dense else [],
     )
 
 
@@ -146,17 +148,17 @@ def _energy(costs: Costs) -> EnergyReport:
 
 def _dense(planned: Planned) -> list[Beside]:
     schedule = planned.schedule
-    pairs = beside_dense(schedule.graph, planned.record, schedule.accelerator, schedule.platform)
+    pairs = dense.beside_dense(schedule.graph, planned.record, schedule.accelerator, schedule.platform)
     return [Beside.model_validate(asdict(pair)) for pair in pairs]
 
 
 def _network(planned: Planned) -> Network:
-    dense, graph = planned.record.get("network", {}), planned.imported.graph
+    record, graph = planned.record.get("network", {}), planned.imported.graph
     return Network(
         macs=graph.macs(),
         params=graph.weights(),
-        dense_macs=dense.get("dense_macs"),
-        dense_params=dense.get("dense_params"),
+        dense_macs=record.get("dense_macs"),
+        dense_params=record.get("dense_params"),
         image=_sizes(graph.shape(graph.input.name)),
         outputs={layer.name: _sizes(graph.shape(layer.name)) for layer in graph.outputs},
     )

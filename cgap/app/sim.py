@@ -20,13 +20,22 @@ if TYPE_CHECKING:
 
 
 def simulate_model(
-    model: str, target: Target, trace: Path | None = None, options: ImportOptions | None = None
+    model: str,
+    target: Target,
+    trace: Path | None = None,
+    options: ImportOptions | None = None,
+    *,
+    beside_dense: bool = True,
 ) -> Report:
-    """The report of a network that is scheduled and simulated but neither quantised nor emitted. Raises UserError."""
+    """The report of a network that is scheduled and simulated but neither quantised nor emitted. Raises UserError.
+
+    `beside_dense` as in `make_report`.
+    """
     planned = plan_model(model, target, options)
     costs = Costs.of(planned.schedule)
     _write_trace(trace, costs)
-    return make_report(planned, costs, command=planned.command("sim"), dataset=planned.record.get("dataset"))
+    dataset = planned.record.get("dataset")
+    return make_report(planned, costs, command=planned.command("sim"), dataset=dataset, beside_dense=beside_dense)
 
 
 def run_model(

@@ -225,7 +225,7 @@ def sim(
         )
     else:
         with doing("importing, quantising, scheduling and simulating"):
-            report = simulate_model(model, target.parse(), trace, reading.parse())
+            report = simulate_model(model, target.parse(), trace, reading.parse(), beside_dense=as_json)
     if as_json:
         say_json(report.model_dump(mode="json", by_alias=True))
     else:
