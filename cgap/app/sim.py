@@ -48,6 +48,7 @@ def run_model(
     trace: Path | None = None,
     images_file: Path | None = None,
     options: ImportOptions | None = None,
+    beside_dense: bool = True,
 ) -> Report:
     """The same report with a column for each of some backends, which run `images` images.
 
@@ -68,7 +69,9 @@ def run_model(
             build = backend.emit(design_of(compiled, costs, backend), folder)
             runs[backend.name] = run_backend(backend, build, compiled.inputs.first(images), say)
     command = " ".join([compiled.command("sim"), *(f"--{backend.folder}" for backend in backends)])
-    return make_report(compiled, costs, command=command, dataset=compiled.inputs.dataset, runs=runs)
+    return make_report(
+        compiled, costs, command=command, dataset=compiled.inputs.dataset, runs=runs, beside_dense=beside_dense
+    )
 
 
 def _write_trace(trace: Path | None, costs: Costs) -> None:

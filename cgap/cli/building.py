@@ -222,6 +222,7 @@ def sim(
             trace=trace,
             images_file=images_file,
             options=reading.parse(),
+            beside_dense=as_json,
         )
     else:
         with doing("importing, quantising, scheduling and simulating"):
