@@ -25,7 +25,7 @@ def locked(path: Path, taken: str, target: Path | None = None) -> Iterator[None]
             lock.acquire()
         except Timeout as error:
             if not Path(path).exists():  # its holder has left just now, or there can be no file: only then this fails
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+                tempfile.TemporaryFile(dir=Path(path).parent).close()  # not `path`, which would stay without a holder
             raise UserError(taken) from error
     try:
         yield
