@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cgap.data.images import Images, Split
-from cgap.data.places import locate, read, require_counts
+from cgap.data.places import locate, read, require_counts, require_pictures
 from fpga_model.errors import UserError
 
 CLASSES = 100
@@ -34,4 +34,6 @@ def load(split: Split) -> Images:
     if labels.max() >= CLASSES:
         raise UserError(f"{path}: has label {labels.max()}, CIFAR-100 labels are 0 to 99")
     require_counts(path, labels, [COUNT[split] // CLASSES] * CLASSES)
-    return Images(records[:, 2:].reshape(-1, *SHAPE).copy(), labels)
+    pixels = records[:, 2:].reshape(-1, *SHAPE).copy()
+    require_pictures(path, pixels)
+    return Images(pixels, labels)

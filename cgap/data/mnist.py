@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgap.data.images import Images, Split
-from cgap.data.places import locate, read, require_counts
+from cgap.data.places import locate, read, require_counts, require_pictures
 from fpga_model.errors import UserError
 
 CLASSES = 10
@@ -35,7 +35,7 @@ def files(split: Split) -> list[Path]:
 def load(split: Split) -> Images:
     """60,000 training or 10,000 test images of digits.
 
-    Raises UserError if a file is missing, is not IDX, or has another size or impossible labels.
+    Raises UserError if a file is missing, is not IDX, or has another size, impossible labels or blank images.
     """
     count = COUNT[split]
     images, labels = files(split)
@@ -44,6 +44,7 @@ def load(split: Split) -> Images:
     if digits.max() >= CLASSES:
         raise UserError(f"{labels}: has label {digits.max()}, digits are 0 to 9")
     require_counts(labels, digits, DIGITS[split])
+    require_pictures(images, pixels)
     return Images(pixels, digits)
 
 

@@ -51,3 +51,14 @@ def require_counts(path: Path, labels: NDArray[np.uint8], counts: Sequence[int])
     """Raise UserError unless each class has as many labels as it has in the published file."""
     if not np.array_equal(np.bincount(labels, minlength=len(counts)), counts):
         raise UserError(f"{path}: has the right size and other labels than the published file: fetch it again")
+
+
+def require_pictures(path: Path, images: NDArray[np.uint8]) -> None:
+    """Raise UserError if any of the images is blank, as in the holes that an unfinished download leaves."""
+    rows = images.reshape(len(images), -1)
+    blank = np.flatnonzero(rows.min(axis=1) == rows.max(axis=1))
+    if blank.size:
+        raise UserError(
+            f"{path}: has the right size and {blank.size:,} blank images, the first of them number {blank[0]:,}; the "
+            f"published file has none: fetch it again"
+        )

@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 
 from cgap.data.images import Images, Split
-from cgap.data.places import locate
+from cgap.data.places import locate, require_counts
 from fpga_model.errors import UserError
 
 CLASSES = 10
 SHAPE = (3, 32, 32)
 FOLDER = "svhn"
 SOURCE = "http://ufldl.stanford.edu/housenumbers, format 2,"
+DIGITS = {
+    "train": (4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659),
+    "test": (1744, 5099, 4149, 2882, 2523, 2384, 1977, 2019, 1660, 1595),
+}
+"""How often each digit occurs."""
 _LIMIT = 1 << 30
 
 
@@ -51,4 +56,6 @@ def load(split: Split) -> Images:
         or digits.max() > 10
     ):
         raise UserError(f"{path}: needs X, bytes [32, 32, 3, N], and y, N digits from 1 to 10")
-    return Images(np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)), (digits.reshape(-1) % 10).astype(np.uint8))
+    labels = (digits.reshape(-1) % 10).astype(np.uint8)
+    require_counts(path, labels, DIGITS[split])
+    return Images(np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)), labels)

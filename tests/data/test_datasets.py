@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from cgap.data import cifar100, dataset, mnist
+from cgap.data import cifar100, dataset, mnist, svhn
 from cgap.data.datasets import names
 from fpga_model.errors import UserError
 
@@ -19,6 +19,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("CGAP_DATA", str(tmp_path))
     for module in (cifar100, mnist):
         monkeypatch.setattr(module, "COUNT", COUNT)
+    for module in (cifar100, mnist, svhn):
         monkeypatch.setattr(module, "require_counts", lambda *_: None)  # these few are not the published ones
     return tmp_path
 
@@ -151,9 +152,21 @@ def test_files_of_the_right_size_and_another_content_are_noticed(tmp_path, monke
         (tmp_path / name).touch()
         os.truncate(tmp_path / name, size)
     write_mnist(tmp_path, np.zeros((10_000, 1, 28, 28), np.uint8), np.zeros(10_000, np.uint8))
-    for name in ("cifar10", "cifar100", "mnist"):
+    write_svhn(tmp_path, np.zeros((26_032, 3, 32, 32), np.uint8), np.ones(26_032, np.uint8))
+    for name in ("cifar10", "cifar100", "mnist", "svhn"):
         with pytest.raises(UserError, match=r"has the right size and (another content|other labels)"):
             dataset(name).load("test")
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "shape"), [("cifar100", write_cifar100, (3, 32, 32)), ("mnist", write_mnist, (1, 28, 28))]
+)
+def test_blank_images_are_noticed(folder, name, write, shape):
+    images = pixels(4, *shape)
+    images[2] = 0
+    write(folder, images, np.array([1, 2, 3, 4], np.uint8))
+    with pytest.raises(UserError, match="1 blank images, the first of them number 2; "):
+        dataset(name).load("test")
 
 
 def test_a_pipe_among_pictures_does_not_hang(folder):
