@@ -28,7 +28,7 @@ class Inputs:
     """
 
     images: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.uint8] | None
+    labels: npt.NDArray[np.integer] | None
     dataset: str | None
 
     def first(self, count: int) -> Inputs:

@@ -54,7 +54,7 @@ def read_records(data: bytes, name: str) -> Images:
 
 def write_records(data: Images) -> bytes:
     """Encode images in the publisher's format; the inverse of `read_records`."""
-    pixels = data.images.reshape(len(data), -1)
+    pixels = np.asarray(data.images).reshape(len(data), -1)
     return np.concatenate([data.labels[:, None], pixels], axis=1).tobytes()
 
 

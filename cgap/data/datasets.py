@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 from cgap.data import cifar10, cifar100, folders, mnist, svhn
 from cgap.data.images import Images, Split
@@ -24,12 +25,8 @@ class Dataset:
     classes: int
     shape: tuple[int, int, int]
     load: Callable[[Split], Images]
-    files: Callable[[Split], list[Path]]
-
-    def hashes(self) -> dict[str, str]:
-        """SHA-256 of each of the files by name, for run records."""
-        paths = [*self.files("train"), *self.files("test")]
-        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    hashes: Callable[[], dict[str, str]]
+    """SHA-256 of each of its files by name, or of each split of an image folder, for run records."""
 
 
 def _sample(split: Split) -> Images:
@@ -37,16 +34,22 @@ def _sample(split: Split) -> Images:
     return sample[:SAMPLE_TRAIN] if split == "train" else sample[SAMPLE_TRAIN:]
 
 
-def _no_files(_split: Split) -> list[Path]:
-    return []
+def _hashes(files: Callable[[Split], list[Path]]) -> dict[str, str]:
+    paths = [*files("train"), *files("test")]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def _published(name: str, module: ModuleType) -> Dataset:
+    """One that is read from its publishers' files."""
+    return Dataset(name, module.CLASSES, module.SHAPE, module.load, partial(_hashes, module.files))
 
 
 _TABLE = (
-    Dataset("sample", cifar10.CLASSES, cifar10.SHAPE, _sample, _no_files),
-    Dataset("cifar10", cifar10.CLASSES, cifar10.SHAPE, cifar10.load_cifar10, cifar10.files),
-    Dataset("cifar100", cifar100.CLASSES, cifar100.SHAPE, cifar100.load, cifar100.files),
-    Dataset("mnist", mnist.CLASSES, mnist.SHAPE, mnist.load, mnist.files),
-    Dataset("svhn", svhn.CLASSES, svhn.SHAPE, svhn.load, svhn.files),
+    Dataset("sample", cifar10.CLASSES, cifar10.SHAPE, _sample, dict),
+    Dataset("cifar10", cifar10.CLASSES, cifar10.SHAPE, cifar10.load_cifar10, partial(_hashes, cifar10.files)),
+    _published("cifar100", cifar100),
+    _published("mnist", mnist),
+    _published("svhn", svhn),
 )
 _DATASETS = {entry.name: entry for entry in _TABLE}
 
@@ -64,9 +67,8 @@ def dataset(name: str, size: int = 32) -> Dataset:
     if name.startswith("folder:"):
         path = Path(name.removeprefix("folder:"))
         count = len(folders.classes(path))
-        return Dataset(
-            name, count, (3, size, size), partial(folders.load, path, size=size), partial(folders.files, path)
-        )
+        load, hashes = partial(folders.load, path, size=size), partial(folders.digests, path)
+        return Dataset(name, count, (3, size, size), load, hashes)
     if name not in _DATASETS:
         raise UserError(f"unknown data set '{name}': choose one of {', '.join(_DATASETS)}, or folder:PATH")
     return _DATASETS[name]

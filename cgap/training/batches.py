@@ -1,4 +1,4 @@
-"""Training data held in memory as uint8, cropped and flipped a batch at a time."""
+"""Training data as uint8, in memory or in files, cropped and flipped a batch at a time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cgap.data import Images, dataset
+from cgap.data.pictures import Pictures
 from cgap.training.config import Config, DataSection
 from cgap.training.workers import Workers
 from fpga_model.errors import UserError
@@ -57,18 +59,25 @@ def training_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of shuffled, augmented batches (input, labels int64 [N]); a last incomplete batch is left out.
 
-    The images are copied to the workers' device whole, as uint8, and cropped there; of each batch the worker gets its
-    share. All random numbers are the CPU generator's, so they do not depend on devices and numbers of workers.
+    Images in memory are copied to the workers' device whole, as uint8, and cropped there, those in files batch by
+    batch; of each batch the worker gets its share. All random numbers are the CPU generator's, so they do not depend
+    on devices and numbers of workers.
     """
     workers = workers or Workers()
     batch_size, data = config.optimiser.batch_size, config.data_in(epoch)
-    pixels = torch.from_numpy(images.images).to(workers.device)
-    labels = torch.from_numpy(images.labels).long().to(workers.device)
-    order = torch.randperm(len(images), generator=generator).to(workers.device)
+    device = workers.device
+    pixels = images.images if isinstance(images.images, Pictures) else torch.from_numpy(images.images).to(device)
+    labels = torch.from_numpy(images.labels).long().to(device)
+    order = torch.randperm(len(images), generator=generator).to(device)
     for first in range(0, len(images) - batch_size + 1, batch_size):
         chosen = order[first : first + batch_size]
-        batch = augment(pixels[chosen], data, generator)
+        batch = pixels[chosen] if isinstance(pixels, Tensor) else _decoded(pixels[chosen.cpu().numpy()]).to(device)
+        batch = augment(batch, data, generator)
         yield as_input(workers.share(batch)), workers.share(labels[chosen])
+
+
+def _decoded(images: NDArray[np.uint8] | Pictures) -> Tensor:
+    return torch.from_numpy(np.asarray(images))
 
 
 def augment(pixels: Tensor, data: DataSection, generator: torch.Generator) -> Tensor:
@@ -101,5 +110,5 @@ def evaluation_batches(
     """All images in order, as they are: (input, labels int64 [N])."""
     for first in range(0, len(images), batch_size):
         part = images[first : first + batch_size]
-        pixels, labels = torch.from_numpy(part.images).to(device), torch.from_numpy(part.labels).to(device)
-        yield as_input(pixels), labels.long()
+        labels = torch.from_numpy(part.labels).to(device).long()
+        yield as_input(_decoded(part.images).to(device)), labels

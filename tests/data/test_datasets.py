@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from cgap.data import cifar100, dataset, mnist, svhn
+from cgap.data import cifar100, dataset, folders, mnist, svhn
 from cgap.data.datasets import names
 from fpga_model.errors import UserError
 
@@ -90,7 +90,37 @@ def test_folders_are_classes_in_alphabetical_order(folder):
     assert np.array_equal(read.images, images[[1, 3, 0, 2]])
     assert read.labels.tolist() == [0, 0, 1, 1]
     assert dataset(data.name, size=4).load("test").images.shape == (4, 3, 4, 4)
-    assert set(data.hashes()) == {f"{i}.png" for i in range(4)}
+
+
+def test_folders_of_more_classes_than_a_byte_counts_and_pictures_left_in_their_files(folder, monkeypatch):
+    """As ImageNet's are: 1,000 classes, `val`, too many to decode at once."""
+    images, labels = pixels(300, 3, 4, 4), np.arange(300)
+    write_folder(folder, images, labels)
+    (folder / "pictures" / "test").rename(folder / "pictures" / "val")
+    whole = dataset(f"folder:{folder / 'pictures'}", size=4).load("test")
+    monkeypatch.setattr(folders, "_IN_MEMORY", 1000)
+    left = dataset(f"folder:{folder / 'pictures'}", size=4).load("test")
+    names = sorted(f"class {label}" for label in labels)
+    assert [names[label] for label in left.labels] == names
+    chosen = np.array([299, 3, 3])
+    assert not isinstance(left.images, np.ndarray)
+    assert isinstance(whole.images, np.ndarray)
+    assert left.images.shape == whole.images.shape
+    assert np.array_equal(np.asarray(left[10:20][5:].images), whole.images[15:20])
+    assert np.array_equal(np.asarray(left[chosen].images), whole.images[chosen])
+
+
+def test_a_folders_digest_tells_two_files_of_one_name_apart(folder):
+    write_folder(folder, pixels(4, 3, 8, 8), [1, 0, 1, 0])
+    data = dataset(f"folder:{folder / 'pictures'}", size=8)
+    before = data.hashes()
+    place = folder / "pictures" / "train"
+    (place / "class 0" / "1.png").rename(place / "class 0" / "0.png")  # class 1 has a 0.png, too
+    named = data.hashes()
+    assert named["train"] != before["train"]
+    assert named["test"] == before["test"]
+    (place / "class 0" / "0.png").write_bytes((place / "class 1" / "0.png").read_bytes())
+    assert data.hashes()["train"] != named["train"]
 
 
 @pytest.mark.parametrize("name", sorted({*names()} - {"sample", "cifar10"}))

@@ -5,8 +5,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cgap.data import load_sample, normalise  # noqa: E402
-from cgap.training.batches import GREY, as_input, augment, load_split, training_batches  # noqa: E402
+from cgap.data import Images, load_sample, normalise  # noqa: E402
+from cgap.data.pictures import Pictures  # noqa: E402
+from cgap.training.batches import (  # noqa: E402
+    GREY,
+    as_input,
+    augment,
+    evaluation_batches,
+    load_split,
+    training_batches,
+)
 from cgap.training.config import Config, DataSection  # noqa: E402
 from fpga_model.errors import UserError  # noqa: E402
 
@@ -55,6 +63,24 @@ def test_cutout_greys_a_square_anywhere_and_leaves_the_other_draws_as_they_were(
     assert min(int(rows.min()), int(columns.min())) >= 5  # cut by a border, its middle inside
     assert hole[:, 0].any(0).all()  # no pixel is spared
     assert as_input(torch.tensor([[[[GREY]]]])).item() == 0
+
+
+def test_pictures_in_files_make_the_same_batches_as_in_memory(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    memory = load_sample()[:40]
+    paths = np.array([tmp_path / f"{number}.png" for number in range(40)], object)
+    for path, planes in zip(paths, memory.images, strict=True):
+        image.fromarray(planes.transpose(1, 2, 0)).save(path)
+    files = Images(Pictures(paths, 32), memory.labels)
+    config = Config(model={"name": "resnet20"}, optimiser={"epochs": 1, "batch_size": 16})
+    for batches in (training_batches, lambda images, *_: evaluation_batches(images, batch_size=16)):
+        first, second = (
+            list(batches(images, config, 0, torch.Generator().manual_seed(1))) for images in (memory, files)
+        )
+        assert len(first) == len(second) >= 2
+        for (x, y), (other_x, other_y) in zip(first, second, strict=True):
+            assert torch.equal(x, other_x)
+            assert torch.equal(y, other_y)
 
 
 def test_without_augmentation_pixels_stay():
