@@ -15,7 +15,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip install -qq -c constraints.t
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help hls sim synth train test test-base test-long test-signals test-hw lint format docs clean compiler need-model need-config
+.PHONY: help hls sim synth train test coverage test-base test-long test-signals test-hw lint format docs clean compiler need-model need-config
 .NOTPARALLEL: # two pip runs in one environment would break it, also under make -j
 .DELETE_ON_ERROR:
 
@@ -44,9 +44,14 @@ train: need-config $(VENV)/.train ## CONFIG=file.toml: train a network by growth
 	@echo "==> cgap train $(CONFIG)"
 	@$(PY) -m cgap train "$(CONFIG)" $(ARGS)
 
-test: compiler $(VENV)/.test ## The whole test suite, with the share of lines that it covers
+test: compiler $(VENV)/.test ## The whole test suite
 	@echo "==> pytest"
-	@$(PY) -m pytest -q -n 2 --cov --cov-report=term $(PYTEST_ARGS)
+	@$(PY) -m pytest -q -n 2 $(PYTEST_ARGS)
+
+coverage: compiler $(VENV)/.test ## The same, with the share of lines that it covers (nearly free from Python 3.12 on)
+	@echo "==> pytest --cov"
+	@COVERAGE_CORE=$$($(PY) -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
+		$(PY) -m pytest -q -n 2 --cov --cov-report=term $(PYTEST_ARGS)
 
 test-base: compiler $(VENV)/.rtl $(VENV)/.dev ## Model and command without PyTorch, for another Python: PYTHON=python3.10 VENV=.venv310
 	@echo "==> pytest, what needs no PyTorch"
