@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 ModelArgument = Annotated[str, typer.Argument(help="A name from `cgap models`, or the path of an ONNX file.")]
 TrustOption = Annotated[
-    bool, typer.Option("--trust", help="Run the code (MODULE:CALLABLE) that only the folder of a run names.")
+    bool, typer.Option("--trust", help="Allow running code (MODULE:CALLABLE) that only the run folder names.")
 ]
 WavesOption = Annotated[
     Path | None,
-    typer.Option("--waves", help="If the RTL differs, write an FST file from shortly before the first difference."),
+    typer.Option("--waves", help="If the RTL differs, write a waveform (FST) around the first difference."),
 ]
-LayersOption = Annotated[bool, typer.Option("--layers", help="Print every layer, not only those that cost most.")]
+LayersOption = Annotated[bool, typer.Option("--layers", help="Print every layer, not only the most expensive ones.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 ImagesFileOption = Annotated[
     Path | None,
-    typer.Option("--images-file", help="Calibration images for a network that does not read CIFAR-10: a .npy file."),
+    typer.Option("--images-file", help="A .npy file of calibration images, for a network that does not read CIFAR-10."),
 ]
 
 
@@ -46,22 +46,27 @@ class TargetOptions:
     )
     schedule: Annotated[
         str,
-        typer.Option("--schedule", help="resident: feature maps stay on chip; layerwise: all travel through DRAM."),
+        typer.Option(
+            "--schedule", help="resident: feature maps stay on chip where they fit; layerwise: all go through DRAM."
+        ),
     ] = "resident"
     page_depth: Annotated[
         int,
-        typer.Option("--page-depth", min=1, help="Words in a bank of a feature page: deep or wide layers need more."),
+        typer.Option("--page-depth", min=1, help="Words in a bank of a feature page; deep or wide layers need more."),
     ] = Accelerator.page_depth
     capability: Annotated[
         list[str] | None,
-        typer.Option("--capability", help="What the accelerator can execute at most, such as kernel_columns=11."),
+        typer.Option(
+            "--capability",
+            help="A limit of what the accelerator can execute, such as kernel_columns=11; may be repeated.",
+        ),
     ] = None
     specialise: Annotated[
-        bool, typer.Option("--specialise", help="An accelerator for what this network needs, no more and no less.")
+        bool, typer.Option("--specialise", help="Build the accelerator for exactly what this network needs.")
     ] = False
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="A file of `cgap explore` with platform, array, buffers and schedule."),
+        typer.Option("--config", help="A file written by `cgap explore`: platform, array, buffers and schedule."),
     ] = None
 
     def parse(self) -> "Target":
@@ -77,14 +82,14 @@ class ReadingOptions:
     """What is made of a file that leaves something open."""
 
     shape: Annotated[
-        str, typer.Option("--shape", help="Sizes of the image where the file leaves them open, such as 1,3,224,224.")
+        str, typer.Option("--shape", help="Image shape where the file leaves it open, such as 1,3,224,224.")
     ] = ""
-    inputs: Annotated[str, typer.Option("--inputs", help="The tensor, or node, that the network begins with.")] = ""
+    inputs: Annotated[str, typer.Option("--inputs", help="The tensor or node where the network begins.")] = ""
     outputs: Annotated[
-        str, typer.Option("--outputs", help="Tensors, or nodes, that the network ends with, such as scores,boxes.")
+        str, typer.Option("--outputs", help="The tensors or nodes where the network ends, such as scores,boxes.")
     ] = ""
     image_range: Annotated[
-        str, typer.Option("--image-range", help="Lowest and highest value of an image, such as 0,255.")
+        str, typer.Option("--image-range", help="Lowest and highest pixel value, such as 0,255.")
     ] = ""
 
     def parse(self) -> "ImportOptions":

@@ -25,7 +25,7 @@ from fpga_model.machine.accelerator import Accelerator
 def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="Print the training records as JSON.")] = False,
 ) -> None:
-    """List the shipped networks."""
+    """List the networks that ship with cgap."""
     entries = models.pretrained()
     if as_json:
         say_json({entry.name: {"onnx": str(entry.onnx), **entry.record} for entry in entries})
@@ -60,7 +60,7 @@ def check(
     reading: ReadingOptions,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what of a network runs on the accelerator, what the host does, what blocks, and what to do."""
+    """Show which parts of a network run on the accelerator or on the host, what is unsupported, and how to fix it."""
 
     from cgap.app.check import check_model, print_check
 
@@ -79,35 +79,47 @@ def lower(
     model: ModelArgument,
     reading: ReadingOptions,
     bits: Annotated[
-        str, typer.Option("--bits", help="8 or 16, of weights and stored tensors; mixed: 8 where the target allows.")
+        str,
+        typer.Option("--bits", help="Bits of weights and stored tensors: 8, 16, or mixed (8 where the target allows)."),
     ] = "8",
     min_snr: Annotated[
-        float | None, typer.Option("--min-snr", help="Target of mixed bits: signal-to-noise of the logits, dB.")
+        float | None, typer.Option("--min-snr", help="Target for --bits mixed: least SNR of the logits, in dB.")
     ] = None,
     max_accuracy_drop: Annotated[
-        float | None, typer.Option("--max-accuracy-drop", min=0, help="Target of mixed bits: points of accuracy.")
+        float | None,
+        typer.Option(
+            "--max-accuracy-drop", min=0, help="Target for --bits mixed: largest loss of accuracy, in points."
+        ),
     ] = None,
     calibration: Annotated[
-        str, typer.Option("--calibration", help="Fractions of stored tensors by mse, max or percentile.")
+        str,
+        typer.Option(
+            "--calibration", help="How to choose the fraction bits of stored tensors: mse, max or percentile."
+        ),
     ] = "mse",
     percentile: Annotated[
-        float, typer.Option("--percentile", help="Percent of values that its calibration does not clip.")
+        float, typer.Option("--percentile", help="Percent of values that --calibration percentile must not clip.")
     ] = 99.99,
     weight_fractions: Annotated[
-        str, typer.Option("--weight-fractions", help="One for each output channel, or one for each layer.")
+        str,
+        typer.Option(
+            "--weight-fractions",
+            help="Fraction bits of weights: one number for each output channel, or for each layer.",
+        ),
     ] = "channel",
     bias_correction: Annotated[
-        bool, typer.Option("--bias-correction", help="Take the mean error of each channel back in its bias.")
+        bool, typer.Option("--bias-correction", help="Correct each channel's mean quantisation error in its bias.")
     ] = False,
     activations: Annotated[
-        str, typer.Option("--activations", help="signed, or unsigned where a ReLU leaves no negative numbers.")
+        str,
+        typer.Option("--activations", help="signed, or unsigned for tensors that cannot be negative (after a ReLU)."),
     ] = "signed",
     images_file: ImagesFileOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder to write.", show_default="build/MODEL_lowered")
     ] = None,
 ) -> None:
-    """Quantise a network to fixed point and say what it costs, layer by layer."""
+    """Quantise a network to fixed point and show the error of each layer."""
     from cgap.app.lower import LowerRequest, lower_model, print_lowering
     from cgap.lowering import QuantiseOptions
     from cgap.lowering.quantisation.mixed import Target
@@ -127,7 +139,7 @@ def hls(
     target: TargetOptions,
     reading: ReadingOptions,
     images: Annotated[
-        int, typer.Option("--images", min=1, help="Images that are simulated, compared and scored.")
+        int, typer.Option("--images", min=1, help="Number of images to simulate, compare and score.")
     ] = 100,
     csim: Annotated[bool, typer.Option("--csim/--no-csim", help="Compile and run the emitted C++ with g++.")] = True,
     test_set: Annotated[
@@ -137,7 +149,7 @@ def hls(
     layers: LayersOption = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL")] = None,
 ) -> None:
-    """Emit a C-simulated HLS accelerator with its report."""
+    """Emit the accelerator as HLS C++, run its C simulation, and write a report."""
     from cgap.app.build import BuildRequest, build_accelerator
     from cgap.app.report_table import print_report
     from cgap.backends.hls.backend import HlsBackend
@@ -159,7 +171,7 @@ def rtl(
     model: ModelArgument,
     target: TargetOptions,
     reading: ReadingOptions,
-    images: Annotated[int, typer.Option("--images", min=1, help="Images that are simulated and compared.")] = 1,
+    images: Annotated[int, typer.Option("--images", min=1, help="Number of images to simulate and compare.")] = 1,
     simulate: Annotated[
         bool, typer.Option("--simulate/--no-simulate", help="Run the emitted RTL with Verilator.")
     ] = True,
@@ -168,7 +180,7 @@ def rtl(
     layers: LayersOption = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="build/MODEL_rtl")] = None,
 ) -> None:
-    """Emit the accelerator in SystemVerilog with its program, and simulate it."""
+    """Emit the accelerator in SystemVerilog with its program, and simulate it with Verilator."""
     from cgap.app.build import BuildRequest, build_accelerator
     from cgap.app.report_table import print_report
     from cgap.backends.rtl.backend import RtlBackend
@@ -195,18 +207,22 @@ def sim(
     target: TargetOptions,
     reading: ReadingOptions,
     rtl: Annotated[
-        bool, typer.Option("--rtl/--no-rtl", help="Run the RTL, too, and hold it against simulator and integers.")
+        bool,
+        typer.Option(
+            "--rtl/--no-rtl", help="Also run the RTL and compare it with the simulator and the integer reference."
+        ),
     ] = False,
-    images: Annotated[int, typer.Option("--images", min=1, help="Images that the RTL runs.")] = 1,
+    images: Annotated[int, typer.Option("--images", min=1, help="Number of images to run on the RTL.")] = 1,
     images_file: ImagesFileOption = None,
     waves: WavesOption = None,
     trace: Annotated[
-        Path | None, typer.Option("--trace", help="Write the timeline here (Chrome trace format, for Perfetto).")
+        Path | None,
+        typer.Option("--trace", help="Write the timeline to this file (Chrome trace format, for Perfetto)."),
     ] = None,
     layers: LayersOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Cycles and DRAM bytes of a network, analytic, simulated and, with --rtl, in the RTL."""
+    """Show a network's cycles and DRAM bytes: analytic, simulated and, with --rtl, in the RTL."""
     from cgap.app.report_table import print_report
     from cgap.app.sim import run_model, simulate_model
 
@@ -247,16 +263,19 @@ def synth(
     ] = Accelerator.page_depth,
     capability: Annotated[
         list[str] | None,
-        typer.Option("--capability", help="What the accelerator can execute at most, such as kernel_columns=11."),
+        typer.Option(
+            "--capability",
+            help="A limit of what the accelerator can execute, such as kernel_columns=11; may be repeated.",
+        ),
     ] = None,
     route: Annotated[
-        bool, typer.Option("--route/--no-route", help="Place and route with nextpnr, too: ECP5 parts alone.")
+        bool, typer.Option("--route/--no-route", help="Also place and route with nextpnr (ECP5 parts only).")
     ] = False,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results, ARRAY_PLATFORM.json each.")] = Path(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results, one ARRAY_PLATFORM.json each.")] = Path(
         "build/synth"
     ),
 ) -> None:
-    """Synthesise the accelerator with Yosys: LUTs, FFs, DSP and memory blocks of each block, and the longest path."""
+    """Synthesise the accelerator with Yosys: each block's LUTs, FFs, DSP and memory blocks, and the longest path."""
     from cgap.app.synth import SynthRequest, print_synthesis, synthesise_accelerator
     from fpga_model.machine.capability import Capability
     from fpga_model.machine.platform import load_platform
@@ -271,10 +290,10 @@ def synth(
 
 @app.command()
 def disasm(
-    program: Annotated[Path, typer.Argument(help="A folder made by `cgap hls`, or a program.bin.")],
-    unit: Annotated[str, typer.Option("--unit", help="Only this unit: load, compute or store.")] = "",
+    program: Annotated[Path, typer.Argument(help="A folder made by `cgap hls` or `cgap rtl`, or a program.bin.")],
+    unit: Annotated[str, typer.Option("--unit", help="Print only this unit: load, compute or store.")] = "",
 ) -> None:
-    """Print a program as text: its header, then every command with the fields that are not zero."""
+    """Print a program as text: its header, then every command with its non-zero fields."""
     from cgap.app.disassembly import lines
 
     for line in lines(program, unit):

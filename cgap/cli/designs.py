@@ -22,12 +22,15 @@ def write_workload(
     model: ModelArgument,
     target: TargetOptions,
     reading: ReadingOptions,
-    to: Annotated[str, typer.Option("--to", help="scale-sim, zigzag; DRAM traces: ramulator, dramsim3.")] = "scale-sim",
+    to: Annotated[
+        str, typer.Option("--to", help="Format: scale-sim or zigzag (network); ramulator or dramsim3 (DRAM trace).")
+    ] = "scale-sim",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file to write.", show_default="MODEL and its ending")
+        Path | None,
+        typer.Option("--output", "-o", help="The file to write.", show_default="MODEL with the format's extension"),
     ] = None,
 ) -> None:
-    """Write a network, or the DRAM accesses of an image, in the format of another tool."""
+    """Write a network, or the DRAM accesses of one image, in the format of another tool."""
     from cgap.app.plan import plan_model
     from cgap.app.workload import workload
     from cgap.boundary.files import write_atomic
@@ -41,27 +44,43 @@ def write_workload(
 
 @app.command("explore")
 def explore_designs(
-    model_names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="As for the other commands.")],
+    model_names: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Names from `cgap models`, or paths of ONNX files.")
+    ],
     platform: Annotated[
-        list[str] | None, typer.Option("--platform", help="As for the other commands; give it again for more.")
+        list[str] | None,
+        typer.Option(
+            "--platform", help="A name from `cgap platforms`, or a .toml file; may be repeated.", show_default="zcu104"
+        ),
     ] = None,
-    target_ms: Annotated[float | None, typer.Option("--target-ms", help="Latency that the best must keep to.")] = None,
-    max_dsp: Annotated[int | None, typer.Option("--max-dsp", help="DSP blocks that it may take.")] = None,
-    max_bram: Annotated[int | None, typer.Option("--max-bram", help="Memory blocks, in the part's unit.")] = None,
-    confirm: Annotated[int, typer.Option("--confirm", min=0, help="How many of the best are simulated.")] = 5,
+    target_ms: Annotated[float | None, typer.Option("--target-ms", help="Upper limit on latency, in ms.")] = None,
+    max_dsp: Annotated[int | None, typer.Option("--max-dsp", help="Upper limit on DSP blocks.")] = None,
+    max_bram: Annotated[
+        int | None, typer.Option("--max-bram", help="Upper limit on memory blocks, in the part's own unit.")
+    ] = None,
+    confirm: Annotated[int, typer.Option("--confirm", min=0, help="How many of the best designs to simulate.")] = 5,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Simulate all that may be on the front, so that it is the machine's.")
+        bool,
+        typer.Option(
+            "--exact", help="Simulate every design that may be on the Pareto front, so that the front is exact."
+        ),
     ] = False,
-    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Processes.", show_default="one a core")] = None,
-    scheduler: Annotated[str, typer.Option("--scheduler", help="Address of a Dask scheduler to work on.")] = "",
-    figure: Annotated[Path | None, typer.Option("--figure", help="Draw the front: a .png, .svg or .pdf file.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Print the whole front.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Number of processes.", show_default="one per core")
+    ] = None,
+    scheduler: Annotated[
+        str, typer.Option("--scheduler", help="Address of a Dask scheduler whose workers to use.")
+    ] = "",
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Draw the Pareto front to this .png, .svg or .pdf file.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Print the whole Pareto front.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write.", show_default="build/explore/MODEL-PLATFORM")
     ] = None,
 ) -> None:
-    """Find the best accelerators that a part holds: arrays, buffer depths, ports and schedules."""
+    """Find the best accelerators that fit a part: array, buffer depths, port width and schedule."""
     from cgap.app.explore import ExploreRequest, Wishes, cores, explore
     from cgap.app.explore_table import draw_front, print_exploration
     from cgap.boundary.terminal import progress_bar
@@ -95,7 +114,7 @@ def write_report_page(
         Path | None, typer.Option("--output", "-o", help="The .html file.", show_default="report.html beside it")
     ] = None,
 ) -> None:
-    """Write a build's report as one page for a browser, which needs no network."""
+    """Write a build's report as one self-contained HTML page."""
     from cgap.app.page import read_trace, report_page
     from cgap.app.report import read_report
     from cgap.boundary.files import write_atomic
@@ -109,10 +128,10 @@ def write_report_page(
 @app.command("compare-builds")
 def compare_builds(
     first: Annotated[Path, typer.Argument(help="A folder made by `cgap hls` or `cgap rtl`, or a report.json.")],
-    second: Annotated[Path, typer.Argument(help="Another.")],
+    second: Annotated[Path, typer.Argument(help="The build to compare it with.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .html file.")] = Path("compare.html"),
 ) -> None:
-    """Write a page with two builds side by side."""
+    """Write an HTML page with two builds side by side."""
     from cgap.app.page import compare_page
     from cgap.app.report import read_report
     from cgap.boundary.files import write_atomic
@@ -125,14 +144,14 @@ def compare_builds(
 @grouped
 def compare_reports(
     model: ModelArgument,
-    csynth: Annotated[Path, typer.Option("--csynth", help="csynth.xml, or the .rpt, of Vivado HLS or Vitis HLS.")],
+    csynth: Annotated[Path, typer.Option("--csynth", help="The csynth.xml or .rpt report of Vivado HLS or Vitis HLS.")],
     target: TargetOptions,
     reading: ReadingOptions,
     cosim: Annotated[
-        Path | None, typer.Option("--cosim", help="The .rpt of a co-simulation of the same design.")
+        Path | None, typer.Option("--cosim", help="The .rpt report of a co-simulation of the same design.")
     ] = None,
 ) -> None:
-    """Put a vendor's report of the emitted C++ beside the model; exit code 1 where interval or clock are missed."""
+    """Compare a vendor's synthesis report with the model; exit code 1 if an interval or the clock is missed."""
     from cgap.app.compare import compare_model
 
     rows = compare_model(model, target.parse(), csynth, cosim, reading.parse())

@@ -22,12 +22,15 @@ def require_torch(command: str) -> None:
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="A TOML file; see the folder configs/.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="The run's folder.", show_default="runs/NAME")] = None,
+    config: Annotated[Path, typer.Argument(help="A TOML file; the folder configs/ has examples.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the run's last checkpoint.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="The run folder.", show_default="runs/NAME")] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A field that differs from the file, as run.seed=2; with --resume, from here on."),
+        typer.Option(
+            "--set",
+            help="Override a field of the file, such as run.seed=2; with --resume, from now on. May be repeated.",
+        ),
     ] = None,
     trust: TrustOption = False,
 ) -> None:
@@ -46,9 +49,11 @@ def train(
 
 @app.command("fields")
 def list_fields(
-    section: Annotated[str, typer.Argument(help="Only this section and those inside it, such as plasticity.")] = "",
+    section: Annotated[
+        str, typer.Argument(help="List only this section and its subsections, such as plasticity.")
+    ] = "",
 ) -> None:
-    """List the fields of a training run's configuration: what each means, may be, and is by default."""
+    """List the fields of a training configuration, with meaning, allowed values and default."""
     require_torch("fields")
     from rich.table import Table
 
@@ -69,12 +74,14 @@ def list_fields(
 
 @app.command("queue")
 def run_several(
-    configs: Annotated[list[Path], typer.Argument(help="TOML files, each a run; see the folder configs/baselines/.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder of the runs' folders, NAME-SEED each.")],
-    seeds: Annotated[str, typer.Option("--seeds", help="Seeds that every configuration is run with.")] = "1,2,3",
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time; set run.threads to match.")] = 1,
+    configs: Annotated[
+        list[Path], typer.Argument(help="TOML files, one per run; the folder configs/baselines/ has examples.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the run folders, one NAME-SEED each.")],
+    seeds: Annotated[str, typer.Option("--seeds", help="Seeds to run every configuration with.")] = "1,2,3",
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Number of runs at a time; set run.threads to match.")] = 1,
 ) -> None:
-    """Train several networks with several seeds; called again, it goes on where it stopped."""
+    """Train several configurations with several seeds; call it again to continue where it stopped."""
     require_torch("queue")
     from cgap.training.queue import plan_jobs, run_queue
 
@@ -89,10 +96,10 @@ def run_several(
 
 @app.command("compare-runs")
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs; NAME-1, NAME-2, ... are one line.")],
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table for a document.")] = False,
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs; NAME-1, NAME-2, ... share a row.")],
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
 ) -> None:
-    """Put finished runs side by side: mean and standard deviation over seeds, last epoch, test set read once."""
+    """Compare finished runs in a table: mean and standard deviation over seeds, at the last epoch."""
     require_torch("compare-runs")
     from cgap.training.compare import HEADINGS, compare_runs, markdown, rows
 
@@ -112,8 +119,10 @@ def compare(
 
 @app.command("spaces")
 def list_spaces(
-    network: Annotated[str, typer.Argument(help="A network of the zoo, or your own as MODULE:CALLABLE.")],
-    size: Annotated[str, typer.Option("--size", help="Of an input: channels x height x width.")] = "3x32x32",
+    network: Annotated[
+        str, typer.Argument(help="A built-in network such as resnet20, or your own as MODULE:CALLABLE.")
+    ],
+    size: Annotated[str, typer.Option("--size", help="Size of an input: channels x height x width.")] = "3x32x32",
 ) -> None:
     """List a network's channel spaces: what growth and pruning may resize."""
     require_torch("spaces")
@@ -144,7 +153,7 @@ def plot(
         Path | None, typer.Option("--output", "-o", help="A .png, .svg or .pdf file.", show_default="RUN/figure.png")
     ] = None,
 ) -> None:
-    """Draw accuracy, cost and widths of a training run over its epochs."""
+    """Plot accuracy, cost and widths of a training run over its epochs."""
     from cgap.training.plot import plot_run
 
     output = output or run / "figure.png"
