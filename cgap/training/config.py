@@ -38,23 +38,27 @@ class _Section(BaseModel):
 class RunSection(_Section):
     """Where and how the run executes."""
 
-    seed: int = Field(0, ge=0, lt=1 << 63, description="seeds initial weights, batch order, augmentation and newborns")
+    seed: int = Field(
+        0, ge=0, lt=1 << 63, description="random seed of initial weights, batch order, augmentation and newborns"
+    )
     threads: int = Field(
         0, ge=0, le=1024, description="PyTorch threads; 0: as many as cores were idle when the run began"
     )
-    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="that computes; auto: CUDA where there is one")
+    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="device to train on; auto: CUDA if there is one")
     tensorboard: bool = Field(False, description="also write the metrics as TensorBoard's event files")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of activations in training (autocast)")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="precision of activations in training (autocast)"
+    )
 
 
 class ModelSection(_Section):
     """The network at its dense widths."""
 
     name: str = Field(description=f"{', '.join(zoo.names())}, or your own as MODULE:CALLABLE")
-    options: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
-    output: int | str | None = Field(None, description="the place or name of the one that trains, of several outputs")
+    options: dict[str, Any] = Field(default_factory=dict, description="arguments of the network's constructor")
+    output: int | str | None = Field(None, description="index or name of the output to train, if there are several")
     weights: str | None = Field(None, description="a state_dict file of the dense network to start from")
-    widths_from: str | None = Field(None, description="a finished run's folder: start fresh at its final widths")
+    widths_from: str | None = Field(None, description="folder of a finished run: train its final widths from scratch")
 
     @field_validator("name")
     @classmethod
@@ -67,23 +71,23 @@ class ModelSection(_Section):
 
 
 class DataSection(_Section):
-    """What it learns from."""
+    """What the network learns from."""
 
     dataset: str = Field(
         "cifar10",
         description=f"{', '.join(dataset_names())}, or folder:PATH; sample is 300 shipped images for trials",
     )
-    size: int = Field(32, ge=4, le=1024, description="pixels that images of a folder are scaled to")
+    size: int = Field(32, ge=4, le=1024, description="images of a folder are scaled to this many pixels a side")
     mean: tuple[float, ...] | None = Field(
-        None, description="of pixels / 255 by channel, for a network that reads (pixel / 255 - mean) / std; with std"
+        None, description="per channel, for a network that reads (pixel / 255 - mean) / std; needs std"
     )
     std: tuple[float, ...] | None = Field(
-        None, description="likewise; without both a network reads (pixel - 128) / 128"
+        None, description="per channel; without mean and std a network reads (pixel - 128) / 128"
     )
-    held_out: int = Field(5000, ge=1, le=1 << 31, description="training images kept back for every choice")
-    crop_padding: int = Field(4, ge=0, le=16, description="reflected border in pixels that random crops may reach into")
+    held_out: int = Field(5000, ge=1, le=1 << 31, description="training images held out for all choices")
+    crop_padding: int = Field(4, ge=0, le=16, description="width in pixels of the reflected border for random crops")
     flip: bool = Field(True, description="mirror half of the images")
-    cutout: int = Field(0, ge=0, le=256, description="side in pixels of a grey square put anywhere; 0: none")
+    cutout: int = Field(0, ge=0, le=256, description="side in pixels of a grey square at a random place; 0: none")
 
     @model_validator(mode="after")
     def _scaled(self) -> DataSection:
@@ -96,40 +100,42 @@ class DataSection(_Section):
 class RestartSection(_Section):
     """Further cosines to zero after the first: more epochs for a run that turned out to need them."""
 
-    epoch: int = Field(ge=1, le=_MOST_EPOCHS, description="at which the first cosine has reached zero")
-    learning_rate: float = Field(gt=0, le=1e6, description="that further ones start from")
+    epoch: int = Field(ge=1, le=_MOST_EPOCHS, description="epoch in which the first cosine has reached zero")
+    learning_rate: float = Field(gt=0, le=1e6, description="learning rate from which further cosines start")
     period: int | None = Field(
-        None, ge=1, le=_MOST_EPOCHS, description="epochs of a further one; none: a single one to the end"
+        None, ge=1, le=_MOST_EPOCHS, description="epochs of each further cosine; none: a single one to the end"
     )
     crop_padding: int | None = Field(None, ge=0, le=16, description="data.crop_padding from then on; none: as before")
 
 
 class AveragingSection(_Section):
-    """Stochastic weight averaging: the network becomes the mean of its weights on a walk at constant learning rate."""
+    """Stochastic weight averaging: the network becomes the mean of its weights at a constant learning rate."""
 
-    epoch: int = Field(ge=0, le=_MOST_EPOCHS, description="at which it begins; it lasts to the end of the run")
-    learning_rate: float = Field(gt=0, le=1e6, description="of the walk")
-    interval: int = Field(50, ge=1, le=1 << 31, description="optimiser steps between the weights that are averaged")
+    epoch: int = Field(
+        ge=0, le=_MOST_EPOCHS, description="epoch at which averaging begins; it lasts to the end of the run"
+    )
+    learning_rate: float = Field(gt=0, le=1e6, description="constant learning rate while averaging")
+    interval: int = Field(50, ge=1, le=1 << 31, description="optimiser steps between two weights that are averaged")
 
 
 class EmaSection(_Section):
     """Exponential moving average: the network becomes the mean of its latest weights and batch-norm statistics."""
 
-    decay: float = Field(gt=0, lt=1, description="of what is in the average, at every step")
+    decay: float = Field(gt=0, lt=1, description="decay of the average at every step")
 
 
 class OptimiserSection(_Section):
     """SGD or AdamW; linear warm-up, then a cosine to zero, then optionally further ones and averaging."""
 
     kind: Literal["sgd", "adamw"] = Field("sgd", description="SGD with Nesterov momentum, or AdamW")
-    epochs: int = Field(ge=1, le=_MOST_EPOCHS, description="of the whole run")
-    batch_size: int = Field(128, ge=2, le=1 << 20, description="images; of all processes together")
-    learning_rate: float = Field(0.1, gt=0, le=1e6, description="at the peak")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; of AdamW its beta1; 0: none")
-    second_momentum: float = Field(0.999, ge=0, lt=1, description="of AdamW its beta2")
-    weight_decay: float = Field(5e-4, ge=0, le=1e6, description="of convolution and linear weights only")
+    epochs: int = Field(ge=1, le=_MOST_EPOCHS, description="epochs of the whole run")
+    batch_size: int = Field(128, ge=2, le=1 << 20, description="images per step, over all processes")
+    learning_rate: float = Field(0.1, gt=0, le=1e6, description="peak learning rate")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum, or AdamW's beta1; 0: none")
+    second_momentum: float = Field(0.999, ge=0, lt=1, description="AdamW's beta2")
+    weight_decay: float = Field(5e-4, ge=0, le=1e6, description="weight decay of convolution and linear weights only")
     warmup_epochs: float = Field(
-        1.0, ge=0, le=_MOST_EPOCHS, description="in which the rate rises from zero, as part of `epochs`"
+        1.0, ge=0, le=_MOST_EPOCHS, description="epochs in which the learning rate rises from zero, part of `epochs`"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label spread over all classes")
     restart: RestartSection | None = None
@@ -152,16 +158,18 @@ class GrowthSection(_Section):
 
     start: float = Field(ge=0, le=_MOST_EPOCHS, description="epoch of the first event")
     interval: float = Field(gt=0, le=_MOST_EPOCHS, description="epochs between events")
-    events: int = Field(ge=1, le=_MOST_EVENTS, description="their number")
-    target_macs: float = Field(gt=0, le=4, description="of the dense network's MACs, neared evenly")
-    policy: Literal["pairs", "split", "naive"] = Field("pairs", description="how newborns keep the function")
-    rate: float = Field(0.5, gt=0, le=64, description="most that one space grows in one event, of its width")
-    capacity: float = Field(1.0, gt=0, le=64, description="widest that one space may get, of its dense width")
+    events: int = Field(ge=1, le=_MOST_EVENTS, description="number of events")
+    target_macs: float = Field(gt=0, le=4, description="share of the dense network's MACs, approached evenly")
+    policy: Literal["pairs", "split", "naive"] = Field(
+        "pairs", description="how new channels are made, see docs/training.md"
+    )
+    rate: float = Field(0.5, gt=0, le=64, description="largest growth of a space in one event, as a share of its width")
+    capacity: float = Field(1.0, gt=0, le=64, description="largest width of a space, as a share of its dense width")
     noise: float | None = Field(
         None,
         ge=0,
         le=1e6,
-        description="of a newborn's filter, relative to its parent's spread; of a split; none: "
+        description="noise of a newborn's filter relative to its parent's spread, or of a split's ratio; none: "
         + ", ".join(f"{usual.noise:g} in {name}" for name, usual in POLICIES.items()),
     )
 
@@ -169,8 +177,10 @@ class GrowthSection(_Section):
 class WeightsSection(_Section):
     """Two-level pruning: the smallest weights are masked first, and filters that are mostly masked go first."""
 
-    target: float = Field(gt=0, lt=1, description="share of plastic filters' weights that the last event masks first")
-    filter_share: float = Field(0.7, gt=0, le=1, description="masked share from which a filter goes before all others")
+    target: float = Field(gt=0, lt=1, description="share of plastic filters' weights that are masked at the last event")
+    filter_share: float = Field(
+        0.7, gt=0, le=1, description="masked share from which a filter is removed before all others"
+    )
 
 
 class PruningSection(_Section):
@@ -183,22 +193,26 @@ class PruningSection(_Section):
     interval: float = Field(
         gt=0, le=_MOST_EPOCHS, description="epochs between events, rounded to a whole number of them"
     )
-    target_macs: float | None = Field(None, gt=0, le=4, description="of the dense network's MACs, at most, at the end")
+    target_macs: float | None = Field(
+        None, gt=0, le=4, description="largest share of the dense network's MACs at the end"
+    )
     target_params: float | None = Field(
-        None, gt=0, le=4, description="of the dense network's weights, at most, at the end"
+        None, gt=0, le=4, description="largest share of the dense network's weights at the end"
     )
     target_cycles: float | None = Field(
-        None, gt=0, le=4, description="of the dense network's predicted cycles, likewise"
+        None, gt=0, le=4, description="largest share of the dense network's predicted cycles at the end"
     )
     ranking: Literal["global", "layer"] = Field(
-        "global", description="granules where they pay best, or of every space the same share of its dense width"
+        "global",
+        description="global: remove granules where it pays best; layer: keep the same share of every dense width",
     )
     method: Literal["cut", "soft"] = Field(
-        "cut", description="soft: set what the budget has no room for to zero at each event, and cut at the last"
+        "cut",
+        description="cut: remove filters at every event; soft: set them to zero, and remove them at the last event",
     )
     weights: WeightsSection | None = None
-    min_width: int = Field(8, ge=1, le=1 << 16, description="no space falls below it")
-    protected_age: int = Field(150, ge=0, le=1 << 31, description="batches for which a newborn is not ranked")
+    min_width: int = Field(8, ge=1, le=1 << 16, description="smallest width of a space")
+    protected_age: int = Field(150, ge=0, le=1 << 31, description="batches for which a newborn cannot be pruned")
 
     @model_validator(mode="after")
     def _has_a_target(self) -> PruningSection:
@@ -212,34 +226,38 @@ class PruningSection(_Section):
 class DistillationSection(_Section):
     """Learning from a finished run besides the labels (Hinton et al., 2015), on the same augmented images."""
 
-    teacher: str = Field(description="the finished run's folder")
-    epoch: int = Field(0, ge=0, le=_MOST_EPOCHS, description="at which it begins")
-    weight: float = Field(0.8, gt=0, le=1, description="of the teacher against the labels")
-    temperature: float = Field(2.0, gt=0, le=1e6, description="that softens both networks' outputs")
+    teacher: str = Field(description="folder of the finished run that is the teacher")
+    epoch: int = Field(0, ge=0, le=_MOST_EPOCHS, description="epoch at which distillation begins")
+    weight: float = Field(0.8, gt=0, le=1, description="weight of the teacher; the labels have the rest")
+    temperature: float = Field(2.0, gt=0, le=1e6, description="temperature that softens both networks' outputs")
 
 
 class AcceleratorSection(_Section):
-    """What `pruning.target_cycles` counts the cycles of: one image under the resident schedule."""
+    """The accelerator for `pruning.target_cycles`, which counts one image under the resident schedule."""
 
-    platform: str = Field("zcu104", description="by name, or the path of a .toml file")
-    array: str = Field("8x8x4", description="PoxxPoyxPof")
-    page_depth: int = Field(512, ge=1, le=1 << 20, description="words of a feature page's bank")
+    platform: str = Field("zcu104", description="name of a platform, or the path of a .toml file")
+    array: str = Field("8x8x4", description="Pox x Poy x Pof, such as 8x8x4")
+    page_depth: int = Field(512, ge=1, le=1 << 20, description="words in a bank of a feature page")
 
 
 class PlasticitySection(_Section):
-    """Start from a seed, grow, prune; without growth, prune from the dense network.
+    """Start from a seed network, grow, prune; without growth, prune from the dense network.
 
-    Without this section the network is trained as it is.
+    Without this section the network is trained unchanged.
     """
 
     seed_width: float = Field(
-        0.25, gt=0, le=1, description="of each plastic space's dense width; without growth there is no seed"
+        0.25, gt=0, le=1, description="share of each plastic width that the seed network has; only with growth"
     )
     granule: int = Field(
-        4, ge=2, le=1 << 16, multiple_of=2, description="channels that come and go at once: the accelerator's Pof"
+        4,
+        ge=2,
+        le=1 << 16,
+        multiple_of=2,
+        description="channels that are added or removed at once: the accelerator's Pof",
     )
     frozen: tuple[str, ...] = Field((), description="shell patterns of channel spaces that keep their dense width")
-    saliency: str = Field("taylor", description="what a channel is worth: a name, or your own class as MODULE:CLASS")
+    saliency: str = Field("taylor", description="how channels are ranked: a name, or your own class as MODULE:CLASS")
     sparsity: float = Field(
         0.0, ge=0, le=1e6, description="L1 penalty on plastic batch norms' scales until pruning ends"
     )
