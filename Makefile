@@ -32,7 +32,7 @@ sim: compiler $(VENV)/.rtl ## Cycles and bytes of MODEL (default resnet110): ana
 	@echo "==> cgap sim $(MODEL)"
 	@$(PY) -m cgap sim "$(MODEL)" --rtl $(ARGS)
 
-synth: $(VENV)/.synth ## What the RTL takes of FPGAs, by Yosys and nextpnr (an hour); ARGS="--array 4x4x4" is one
+synth: $(VENV)/.synth ## FPGA resources of the RTL, by Yosys and nextpnr (an hour); ARGS="--array 4x4x4" is one
 ifeq ($(ARGS),)
 	@$(PY) -m cgap synth --platform zcu104 --platform pynq_z2 --array 4x4x4 --array 8x8x4 --array 2x3x8
 	@$(PY) -m cgap synth --platform ecp5_85 --array 4x4x4 --route
@@ -48,16 +48,16 @@ test: compiler $(VENV)/.test ## The whole test suite
 	@echo "==> pytest"
 	@$(PY) -m pytest -q -n 2 $(PYTEST_ARGS)
 
-coverage: compiler $(VENV)/.test ## The same, with the share of lines that it covers (nearly free from Python 3.12 on)
+coverage: compiler $(VENV)/.test ## The same, with line coverage (nearly free from Python 3.12 on)
 	@echo "==> pytest --cov"
 	@COVERAGE_CORE=$$($(PY) -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
 		$(PY) -m pytest -q -n 2 --cov --cov-report=term $(PYTEST_ARGS)
 
-test-base: compiler $(VENV)/.rtl $(VENV)/.dev ## Model and command without PyTorch, for another Python: PYTHON=python3.10 VENV=.venv310
+test-base: compiler $(VENV)/.rtl $(VENV)/.dev ## The tests that need no PyTorch, for another Python: PYTHON=python3.10 VENV=.venv310
 	@echo "==> pytest, what needs no PyTorch"
 	@$(PY) -m pytest -q -n 2 -m "not slow" tests/fpga_model tests/app $(PYTEST_ARGS)
 
-test-long: compiler $(VENV)/.test ## What the test suite has a share of, in full: 2,000 damaged files, 500 networks, DenseNet-121
+test-long: compiler $(VENV)/.test ## In full what make test only samples: 2,000 damaged files, 500 networks, DenseNet-121
 	@echo "==> pytest -m long"
 	@$(PY) -m pytest -q -n 2 -m long $(PYTEST_ARGS)
 
@@ -65,7 +65,7 @@ test-signals: compiler $(VENV)/.test ## Commands ended at 100 random moments by 
 	@echo "==> pytest tests/boundary/test_signals.py"
 	@CGAP_SIGNAL_MOMENTS=$(or $(MOMENTS),100) $(PY) -m pytest -q -n 2 tests/boundary/test_signals.py $(PYTEST_ARGS)
 
-test-hw: compiler $(VENV)/.test ## The RTL on 400 random networks and more arrays, besides its part of make test
+test-hw: compiler $(VENV)/.test ## The RTL on 400 random networks and more arrays, beyond what make test runs
 	@echo "==> pytest hw_tests/rtl"
 	@$(PY) -m pytest -q -n 2 -m "long or not long" hw_tests/rtl $(PYTEST_ARGS)
 
@@ -75,7 +75,7 @@ lint: $(VENV)/.dev ## Style, format and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-format: $(VENV)/.dev ## Format the code and mend what ruff can mend
+format: $(VENV)/.dev ## Format the code and fix what ruff can fix
 	@echo "==> ruff"
 	@$(PY) -m ruff check --fix-only .
 	@$(PY) -m ruff format .

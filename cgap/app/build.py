@@ -106,18 +106,18 @@ def kept_note(imported: ImportedModel, fixed: FixedGraph) -> str | None:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What `cgap hls` and `cgap rtl` are asked for.
+    """The input of `cgap hls` and `cgap rtl`.
 
     Attributes:
         model: a shipped network or a path.
-        target: what it is built for.
-        backend: emits and runs.
-        images: how many are run, compared and scored.
-        run: whether what is emitted is run.
+        target: platform, array and schedule to build for.
+        backend: emits the accelerator and runs it.
+        images: number of images to run, compare and score.
+        run: whether to run the emitted accelerator.
         test_set: measure accuracy on the whole test set of CIFAR-10.
         images_file: the user's own images.
-        out: the folder to write; build/NAME, for other backends than HLS with their name behind it, when None.
-        reading: what is made of a file that leaves something open.
+        out: the folder to write; None: build/NAME for HLS, build/NAME_BACKEND for other backends.
+        reading: settings for what the model file leaves open.
     """
 
     model: str

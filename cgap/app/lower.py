@@ -49,7 +49,7 @@ class LowerRequest:
         options: all but their bits.
         target: for mixed bits only.
         out: the folder to write; build/NAME_lowered when None.
-        reading: what is made of a file that leaves something open.
+        reading: settings for what the model file leaves open.
     """
 
     model: str

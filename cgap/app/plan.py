@@ -47,7 +47,7 @@ class Target:
         specialise: bool = False,
         config: Path | None = None,
     ) -> Target:
-        """From the command line's words; a file stands in place of all but the capability. Raises UserError."""
+        """Parse the command line's options; a file replaces all but the capability. Raises UserError."""
         declared = None if specialise else Capability.parse(capabilities)
         if specialise and capabilities:
             raise UserError("--specialise builds for what the network needs: leave out --capability")
@@ -64,7 +64,7 @@ class Target:
         return target
 
     def options(self) -> list[str]:
-        """The command line's words for this, without those that are by default what they are here."""
+        """The command-line options for this target, without those at their defaults."""
         accelerator, usual = self.accelerator, Capability()
         words = ["--platform", self.platform.name]
         words += ["--array", accelerator.array, "--schedule", self.kind.value]
@@ -81,8 +81,8 @@ class Target:
         """The capability set of an accelerator that is to run these schedules.
 
         Raises:
-            UserError: they need more than was declared, and all that is missing is named; or the platform is too small
-                for an accelerator that can do it.
+            UserError: they need more than was declared (the message names all that is missing), or the platform is too
+                small for an accelerator that can do it.
         """
         capability = functools.reduce(Capability.joined, (schedule.needs for schedule in schedules))
         if self.capability is not None:
@@ -97,12 +97,12 @@ class Planned:
     """A network that is imported and scheduled.
 
     Attributes:
-        name: of its folder under build/.
-        onnx: its file.
-        record: the training record of a shipped model, else empty.
-        imported: as it was read.
+        name: name of its folder under build/.
+        onnx: path of its file.
+        record: the training record of a shipped model, otherwise empty.
+        imported: the network as it was read.
         target: what it is built for.
-        schedule: on that target.
+        schedule: the network on that target.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Planned:
         return self.target.capability_for(self.schedule)
 
     def command(self, name: str) -> str:
-        """The command line of `cgap NAME` that builds the same again."""
+        """The command line of `cgap NAME` that repeats the build."""
         model = self.name if self.record else self.onnx.name
         return " ".join(["cgap", name, model, *self.target.options()])
 
@@ -158,7 +158,7 @@ def plan_on(target: Target, graph: LayerGraph) -> Plan:
 
 
 def plan_model(model: str, target: Target, options: ImportOptions | None = None) -> Planned:
-    """Import and schedule, without integers: what a network costs does not depend on them. Raises UserError."""
+    """Import and schedule a network, without integers: its costs do not depend on them. Raises UserError."""
     onnx = models.resolve(model)
     record = models.record_of(onnx)
     imported = import_onnx(onnx, options=options)

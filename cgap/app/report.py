@@ -228,7 +228,7 @@ class Beside(Document):
 
 
 class Report(Document):
-    """What one network is on one accelerator: `report.json` of `cgap hls`, `cgap rtl` and `cgap sim --json`."""
+    """The report of one network on one accelerator: `report.json` of `cgap hls`, `cgap rtl` and `cgap sim --json`."""
 
     kind: Literal["accelerator"] = "accelerator"
     version: Literal[1] = VERSION
@@ -251,7 +251,7 @@ class Report(Document):
     dense: list[Beside] = Field(default_factory=list, description="where the dense network is known; else empty")
 
     def measured_by(self) -> list[str]:
-        """The backends that say how many cycles the network takes, in the order of BACKENDS."""
+        """The backends that have counted the network's cycles, in the order of BACKENDS."""
         return [name for name in BACKENDS if self.totals.cycles.get(name) is not None]
 
 
@@ -309,7 +309,7 @@ class FileIntegers(Document):
 
 
 class LoweringReport(Document):
-    """What a network is as integers: `report.json` of `cgap lower`."""
+    """The report of a quantised network: `report.json` of `cgap lower`."""
 
     kind: Literal["lowering"] = "lowering"
     version: Literal[1] = VERSION

@@ -87,13 +87,13 @@ class ImportedModel:
     Attributes:
         graph: its layers.
         parameters: float64 weights and biases of the layers that have some, by layer name.
-        sha256: of `content`.
-        host: nodes after the logits that the accelerator does not run, such as a softmax, as messages call them.
-        quantised: how the file itself stores the output of a layer, by layer name, where it does.
+        sha256: hash of `content`.
+        host: nodes after the logits that the accelerator does not run, such as a softmax, as named in messages.
+        quantised: the format in which the file itself stores the output of a layer, by layer name, if it does.
         dropped: dequantised tensors of the file that no layer stores, or that two pairs store differently.
-        content: the ONNX file as it was read, with the data in it that lay in other files.
-        file_image: the input as the file has it, where that is not the maps [N, C, H, W] themselves.
-        results: the outputs as the file has them, each with its layer's name.
+        content: the ONNX file as it was read, including data from external files.
+        file_image: the input in the file's layout, if that is not maps [N, C, H, W].
+        results: the outputs in the file's layout, each with its layer's name.
     """
 
     graph: LayerGraph
@@ -124,8 +124,8 @@ def import_onnx(path: Path | str, dump: Path | None = None, options: ImportOptio
 
     Args:
         path: an ONNX file.
-        dump: folder that receives the network as an ONNX file after every pass, for looking at.
-        options: what is to be made of a file that leaves something open; nothing when None.
+        dump: folder to write the network to, as an ONNX file after every pass, for inspection.
+        options: settings for what the file leaves open; None: no settings.
 
     Raises:
         UserError: the file cannot be read or the network cannot be lowered; the message names what is at fault.

@@ -20,10 +20,10 @@ class OperatorSupport:
     """What the pipeline needs to know about an operator.
 
     Attributes:
-        operator: its class, in `fpga_model`'s terms.
+        operator: its class, derived from `fpga_model.Operator`.
         onnx: the ONNX operators that it comes from.
         rule: why a node of these cannot be lowered, or None.
-        arrange: how it looks over maps [N, C, H, W] whatever the file's layout.
+        arrange: its form over maps [N, C, H, W], whatever the file's layout.
         lower: the pass that turns such nodes into `cgap` nodes called `node`.
         node: that name.
         build: (node, weights, input shapes) -> the operator.
@@ -45,7 +45,7 @@ class OperatorSupport:
 
 
 def register_operator(entry: OperatorSupport) -> None:
-    """Enter an operator in every table that the pipeline reads.
+    """Register an operator with every part of the pipeline.
 
     A class derived from `ComputeOperator` also says which operations its tiles are; it is scheduled, simulated and
     emitted as they are.

@@ -50,12 +50,13 @@ class ChannelState:
 
 
 class Saliency(ABC):
-    """A measure of what channels are worth, and what it has measured of every plastic space (`states`).
+    """A measure by which channels are ranked, and what it has measured for every plastic space (`states`).
 
     A new one overrides `measure`, or derives from `MemberSaliency` and overrides `entries`.
 
     Attributes:
-        sums: whether batches add up; otherwise only the last one counts, as for what can be read off the weights.
+        sums: whether measurements are summed over batches; otherwise only the last batch counts, as for measures that
+            read the weights.
         capturable: whether `measure` is always the same operations, all on the network's device, so that a CUDA graph
             can hold it.
     """

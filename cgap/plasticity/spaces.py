@@ -90,8 +90,8 @@ class Space:
     """Channels `0 .. width-1` and everything that is indexed by them.
 
     Attributes:
-        groups: actual channels that come and go with each (those of the same place in every group of a convolution).
-        fixed: why it may not be resized, if so.
+        groups: actual channels that each one stands for (those at the same position in every group of a convolution).
+        fixed: why the space may not be resized; None if it may.
     """
 
     name: str

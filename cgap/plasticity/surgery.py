@@ -28,7 +28,7 @@ SQUARES = "exp_avg_sq"
 class IndexMap:
     """`source[new]` is the old channel that becomes channel `new`, or FRESH.
 
-    `like` are the old channels whose values the fresh ones start from, in their order; without it they start from
+    `like` are the old channels from whose values the fresh ones start, in order; without it they start from
     zero. What has been learnt about a channel (momentum, saliency, age) is never copied to a fresh one.
     """
 

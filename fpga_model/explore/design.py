@@ -27,11 +27,11 @@ class Design:
     """A configuration with what it costs on its platform.
 
     Attributes:
-        configuration: it.
-        cycles: of an image, by the analytic model.
-        latency_ms: the same at the platform's clock; images follow one another, so it gives images a second, too.
-        dram_bytes, energy_mj: of an image; the energy is of multiplications, buffers and DRAM.
-        dsp, blocks, ultra, lut, ff: what the RTL takes of the part, in its own units.
+        configuration: the configuration.
+        cycles: cycles per image, by the analytic model.
+        latency_ms: the same at the platform's clock; images run one after another, so its inverse is the throughput.
+        dram_bytes, energy_mj: per image; the energy covers multiplications, buffers and DRAM.
+        dsp, blocks, ultra, lut, ff: resources that the RTL takes of the part, in the part's own units.
         simulated_cycles: None until the simulator has run it.
     """
 
@@ -49,7 +49,7 @@ class Design:
 
     @property
     def best_cycles(self) -> int:
-        """The simulator's where it has run, else the analytic model's."""
+        """The simulator's cycles if it has run, otherwise the analytic model's."""
         return self.cycles if self.simulated_cycles is None else self.simulated_cycles
 
     @property
@@ -58,7 +58,7 @@ class Design:
 
     @property
     def objectives(self) -> tuple[float, ...]:
-        """What the Pareto front is of, each the less the better."""
+        """The objectives of the Pareto front; less is better for each."""
         return self.best_cycles, self.dram_bytes, self.energy_mj, self.dsp, self.blocks, self.ultra
 
     def to_json(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def evaluate(sharing: Sharing, platform: Platform, configuration: Configuration)
 def evaluate_group(
     graph: LayerGraph, platform: Platform, configurations: Iterable[Configuration]
 ) -> tuple[list[Design], int]:
-    """Designs of configurations, and how many the network does not fit. Those of one array share their costs."""
+    """Designs of configurations, and how many the network does not fit. Configurations of one array share costs."""
     sharing, found, refused = Sharing(graph), [], 0
     for configuration in configurations:
         try:

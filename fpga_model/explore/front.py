@@ -34,7 +34,7 @@ class Band:
 
 
 def front(designs: Sequence[Design]) -> list[Design]:
-    """The designs that no other is better than, fastest first; of equals the first."""
+    """The Pareto front: designs that no other dominates, fastest first; of equals the first."""
     values = _matrix([design.objectives for design in designs])
     kept = [designs[index] for index in _undominated(values, values)]
     unique = {design.objectives: design for design in reversed(kept)}
@@ -53,7 +53,7 @@ def candidates(designs: Sequence[Design], band: Band) -> list[Design]:
 
 
 def exact_front(designs: Sequence[Design], band: Band, confirm: Callable[[Design], Design]) -> list[Design]:
-    """The front of the machine itself: those that may be on it are simulated, best first, until none is left open."""
+    """The front by simulated cycles: simulates the designs that may be on it, best first, until none is undecided."""
     known = list(designs)
     while True:
         places = {id(design): index for index, design in enumerate(known)}

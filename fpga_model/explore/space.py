@@ -66,14 +66,14 @@ def _powers(low: int, high: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Space:
-    """The sizes that are combined.
+    """The sizes to combine into configurations.
 
     Attributes:
         Pox, Poy, Pof: of the array.
         page_depths, weight_depths: words of the buffers; a memory block is used whole from 512 words on.
-        port_bits: widths of the port; wider ones than the platform's are left out.
+        port_bits: widths of the port; those wider than the platform's are skipped.
         kinds: schedules.
-        least_share: arrays with a smaller share than this of the multipliers of the largest that fits are left out.
+        least_share: arrays with a smaller share than this of the multipliers of the largest that fits are skipped.
     """
 
     Pox: Sequence[int] = _powers(2, 64)
@@ -86,7 +86,7 @@ class Space:
     least_share: float = 1 / 16
 
     def configurations(self, graph: LayerGraph, platform: Platform) -> list[Configuration]:
-        """All that the platform holds, those of one array and port together.
+        """All configurations that fit the platform, those of one array and port together.
 
         Raises:
             UserError: none fits.

@@ -33,7 +33,7 @@ class Capability:
     store_commands: Annotated[int, U(32), "STORE commands of a program"] = 512
 
     def missing(self, need: Capability) -> list[str]:
-        """In words, every need that goes beyond this."""
+        """In words, every need that exceeds this capability set."""
         hints = {slot.name: slot.meaning for slot in layout(Capability)}
         return [
             f"{hints[field.name]}: {getattr(need, field.name):,} needed, {getattr(self, field.name):,} there "

@@ -122,7 +122,7 @@ def read_program(data: bytes) -> Program:
     """The program in a file.
 
     Raises:
-        UserError: it is no program, of another version, damaged or cut off.
+        UserError: it is not a program, has another version, is damaged or truncated.
     """
     if len(data) < HEADER_BYTES:
         raise UserError(f"not a program: {len(data)} bytes, and its header alone has {HEADER_BYTES}")

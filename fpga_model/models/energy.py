@@ -27,7 +27,7 @@ else:
 
 @dataclass(frozen=True)
 class Accesses:
-    """How often one image's computation touches what: words of the buffers, bytes of DRAM.
+    """Accesses of one image's computation: words of the buffers, bytes of DRAM.
 
     Attributes:
         macs: multiply-accumulates that the network needs (idle units are not counted).
@@ -140,7 +140,7 @@ class Energy:
 def energy(
     accesses: Accesses, accelerator: Accelerator, dram_pj_per_bit: float, constants: Constants | None = None
 ) -> Energy:
-    """What these accesses take."""
+    """The energy of these accesses."""
     constants = constants or load_constants()
     return Energy(
         mac_mj=accesses.macs * constants.mac.pj * 1e-9,

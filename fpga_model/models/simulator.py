@@ -72,7 +72,7 @@ def simulate(schedule: Schedule, stalls: Stalls | None = None) -> Simulation:
     """Run a schedule once, on a DRAM that stalls as `stalls` say.
 
     Raises:
-        ValueError: two units would use one port of a page at the same time, which is a defect of the schedule's maker.
+        ValueError: two units would use one port of a page at the same time, which is a defect of the scheduler.
     """
     events = execute(schedule.operations, schedule.accelerator, schedule.platform, stalls)
     for first, second in port_conflicts(events, schedule.accelerator)[:1]:

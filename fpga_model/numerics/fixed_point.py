@@ -123,8 +123,8 @@ def requantise(
         shift: accumulator fraction less stored fraction, broadcast against `acc` (see `per_channel`).
         bits: width of the stored integers, 8 or 16.
         relu: replace negative results by zero.
-        ceiling: replace results above it by it (the 6 of ReLU6, in stored integers); None for no such bound. One that
-            is the format's limit is none either: what goes beyond it saturates.
+        ceiling: upper bound of results (the 6 of ReLU6, in stored integers); None: no bound. A bound at the
+            format's limit counts as none: larger results saturate.
         leak: a leaky ReLU of slope 2^-leak: negative accumulators are divided by 2^(shift + leak) instead, still
             with one rounding.
         signed: whether the stored integers are.

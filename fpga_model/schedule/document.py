@@ -28,7 +28,7 @@ _Part = TypeVar("_Part")
 
 @dataclass(frozen=True)
 class ScheduleDocument:
-    """What `schedule.json` says: enough to run the timeline again (`timeline.execute`) without the network's numbers.
+    """The content of `schedule.json`: enough to rerun the timeline (`timeline.execute`) without the network's integers.
 
     Attributes:
         kind: which of the two schedules.
@@ -87,7 +87,7 @@ class ScheduleDocument:
         """The inverse of `to_json`.
 
         Raises:
-            UserError: the text is no schedule, one of another version, or damaged.
+            UserError: the text is not a schedule, has another version, or is damaged.
         """
         try:
             document = json.loads(text)

@@ -27,7 +27,7 @@ from fpga_model.schedule.tiling import DESTINATION, SOURCE, LayerShape, Side, Ti
 
 
 class Kind(str, Enum):
-    """`layerwise`: every feature map travels through DRAM. `resident`: they stay on chip where they fit."""
+    """`layerwise`: every feature map goes through DRAM. `resident`: feature maps stay on chip where they fit."""
 
     LAYERWISE = "layerwise"
     RESIDENT = "resident"
@@ -46,7 +46,7 @@ class LayerPlan:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is decided for a network on an accelerator before any number is known.
+    """Decisions for a network on an accelerator that need only sizes, no weights.
 
     Attributes:
         kind: which of the two schedules.

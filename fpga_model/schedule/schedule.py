@@ -129,10 +129,10 @@ def check_numbers(fixed: FixedGraph) -> None:
 
 
 def schedule_plan(plan: Plan, fixed: FixedGraph | None = None) -> Schedule:
-    """The schedule of a plan, without the integers good for costs only.
+    """The schedule of a plan; without integers it serves for costs only.
 
     Raises:
-        UserError: a tensor is none that the accelerator stores.
+        UserError: the accelerator cannot store a tensor.
     """
     if fixed is not None:
         check_numbers(fixed)

@@ -22,14 +22,14 @@ from fpga_model.schedule.schedule import Schedule
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """A network as a program for one accelerator, and what is known of it.
+    """A network as a program for one accelerator, with its predicted costs.
 
     Attributes:
         schedule: the network on its accelerator, with its integers.
         capability: what the accelerator is built for.
-        header: head of every emitted file.
-        analytic: what the analytic model says of each layer.
-        simulation: what the simulator says.
+        header: header comment of every emitted file.
+        analytic: costs of each layer by the analytic model.
+        simulation: costs by the simulator.
     """
 
     schedule: Schedule
@@ -49,7 +49,7 @@ class Build:
 
 @dataclass(frozen=True)
 class LayerFigures:
-    """What one layer took of one image: cycles by which it delays the network, bytes read and written on the bus."""
+    """Costs of one layer for one image: cycles by which it delays the network, bytes read and written on the bus."""
 
     cycles: int
     read_bytes: int
@@ -58,16 +58,16 @@ class LayerFigures:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a run of images gave.
+    """The result of running images.
 
     Attributes:
-        images: how many ran.
-        outputs: every output tensor as it lay in DRAM, int8 [N, C, H, W], by layer name.
-        cycles: of one image; None where the backend counts none.
-        read_bytes, write_bytes: of one image, on the bus; None where the backend counts none.
+        images: number of images that ran.
+        outputs: every output tensor as read from DRAM, int8 [N, C, H, W], by layer name.
+        cycles: cycles of one image; None if the backend does not count them.
+        read_bytes, write_bytes: bytes on the bus for one image; None if the backend does not count them.
         mismatches: stored values, in all layers, that differ from the integer reference.
-        seconds: wall time of running, without that of compiling.
-        layers: the figures of single layers, where the backend has them.
+        seconds: wall time of running, without compiling.
+        layers: the figures of single layers, if the backend has them.
         differences: the first differences, in words.
     """
 
@@ -86,8 +86,8 @@ class Backend(Protocol):
     """One way to make an accelerator: `HlsBackend` in C++, `RtlBackend` in SystemVerilog.
 
     Attributes:
-        name: of its figures in reports.
-        folder: of its files in a build, and of the command of `cgap` that makes one.
+        name: of the backend in reports.
+        folder: folder of its files in a build; also the name of the `cgap` command that makes one.
         title: what it emits, in words.
     """
 
@@ -99,12 +99,12 @@ class Backend(Protocol):
         """Raise UserError if what `run` needs, such as a compiler, is missing."""
 
     def emit(self, program: Design, folder: Path) -> Build:
-        """Write everything that the accelerator is made from, with its program and weights, into a build folder.
+        """Write the accelerator's sources, its program and its weights into a build folder.
 
         The same design gives the same bytes.
 
         Raises:
-            UserError: the accelerator is one that the backend cannot make.
+            UserError: the backend cannot make this accelerator.
         """
 
     def run(self, build: Build, images: npt.NDArray[Any]) -> Result:

@@ -25,7 +25,7 @@ class HlsBackend:
     title: ClassVar[str] = "C++"
 
     def require(self) -> None:
-        """Raise UserError if the compiler is missing. The vendor's headers are looked for by what needs them."""
+        """Raise UserError if the compiler is missing. The vendor's headers are looked for only when they are needed."""
         find_compiler()
 
     def emit(self, program: Design, folder: Path) -> Build:
@@ -45,7 +45,7 @@ class HlsBackend:
         return Build(program, folder)
 
     def run(self, build: Build, images: npt.NDArray[Any]) -> Result:
-        """C simulation; golden values are those of the build where they are of these images. See `Backend`."""
+        """C simulation; reuses the golden values of the build if they are for these images. See `Backend`."""
         schedule = build.design.schedule
         with scratch() as other:
             vectors = build.folder / "vectors"

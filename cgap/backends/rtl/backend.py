@@ -24,10 +24,10 @@ WAVES_BEFORE, WAVES_AFTER = 500, 2000
 
 @dataclass(frozen=True)
 class RtlBackend:
-    """Emits into `rtl/` and `driver/` of a build. A run is held against the simulator and the integer reference.
+    """Emits into `rtl/` and `driver/` of a build. A run is compared with the simulator and the integer reference.
 
     Attributes:
-        waves: where a difference is drawn: an FST file that begins shortly before it.
+        waves: file for the waveform of a difference: an FST file that begins shortly before it.
     """
 
     waves: Path | None = None
@@ -52,7 +52,7 @@ class RtlBackend:
 
         Raises:
             UserError: Verilator or a compiler is missing.
-            RuntimeError: commands, bursts or stored values are not those of simulator and integer reference.
+            RuntimeError: commands, bursts or stored values differ from simulator or integer reference.
         """
         schedule = build.design.schedule
         run = build_twin(schedule).run(images, trace=True)

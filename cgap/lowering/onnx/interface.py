@@ -23,13 +23,13 @@ IMAGES = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorProto.UI
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user says about a file.
+    """Settings for what a model file leaves open.
 
     Attributes:
-        shape: sizes of the input, the batch first, where the file leaves some open; empty: as the file says.
-        inputs: the tensor that the network begins with, where that is not the file's input.
-        outputs: tensors, or nodes that make them, that the network ends with; empty: the file's outputs.
-        image_range: the lowest and the highest value that an image holds; None: [-1, 1) in steps of 1/128.
+        shape: sizes of the input, batch first, if the file leaves some open; empty: as in the file.
+        inputs: the tensor where the network begins, if that is not the file's input.
+        outputs: tensors, or the nodes that compute them, where the network ends; empty: the file's outputs.
+        image_range: the lowest and the highest value in an image; None: [-1, 1) in steps of 1/128.
 
     Raises:
         UserError: sizes below one, or an empty range.
@@ -52,7 +52,7 @@ class ImportOptions:
 
     @classmethod
     def parse(cls, shape: str, inputs: str, outputs: str, image_range: str) -> ImportOptions:
-        """From the command line's words, each with commas between. Raises UserError."""
+        """Parse the command line's options; commas separate values. Raises UserError."""
         try:
             sizes = tuple(int(size) for size in _parts(shape))
         except ValueError as error:

@@ -25,7 +25,7 @@ OPSET_16_BITS = 21
 
 @dataclass(frozen=True)
 class QdqModel:
-    """What an exported QDQ file holds.
+    """The names in an exported QDQ file.
 
     Attributes:
         outputs: name of the real-valued output, by layer name: "logits" for the only one, else the layer's own.

@@ -18,17 +18,17 @@ class QuantiseOptions:
     """How a network becomes integers (docs/numbers.md says what each choice is worth).
 
     Attributes:
-        bits: of stored outputs and weights, 8 or 16.
+        bits: bits of stored outputs and weights, 8 or 16.
         layer_bits: the same for single layers, by name.
         calibration: how the fraction of a stored tensor is chosen from images: least mean square error, nothing
             clipped, or at most 100 - `percentile` percent of the values other than zero clipped.
-        percentile: above 0, up to 100; for that calibration only.
-        weight_fractions: whether each output channel has its own, or the layer one for all.
+        percentile: above 0, up to 100; used by that calibration only.
+        weight_fractions: whether each output channel has its own fraction bits, or a layer has one number for all.
         bias_correction: add the mean error of each output channel over the images to its bias.
         activations: whether tensors that cannot be negative (after ReLU) are stored without a sign bit.
 
     Raises:
-        UserError: a value that there is no such choice for.
+        UserError: a value that is not one of the choices.
     """
 
     bits: int = 8
