@@ -20,11 +20,12 @@ from fpga_model.machine.program import ALIGN, HEADER_BYTES, Header
 INTRODUCTION = f"""\
 # The instruction set
 
-<!-- Made from fpga_model/machine/isa.py, program.py and capability.py: do not edit. Make it anew with
+<!-- Generated from fpga_model/machine/isa.py, program.py and capability.py: do not edit. Regenerate with
      python -m fpga_model.machine.pages docs/instruction-set.md -->
 
-Every bit of `program.bin`. What the accelerator does with a field is said in the
-[timing contract](microarchitecture.md); the names are explained in the [glossary](glossary.md).
+For engineers who write, decode or debug programs: every bit of `program.bin`. The
+[timing contract](microarchitecture.md) says what the accelerator does with each field, and the
+[glossary](glossary.md) explains the terms.
 
 Fields are packed without gaps, from bit 0 of the first word on, least significant bits first; words and bytes are
 little-endian. In the column *bits*, `u16` is an unsigned field of 16 bits and `s8` a signed one of 8, in two's
@@ -43,8 +44,8 @@ COMMANDS_INTRODUCTION = f"""\
 ## Commands
 
 A command is a whole number of {WORD_BITS}-bit words; all commands of a unit have the same length. The first field of
-each is its opcode. A field that is a record has the record's own fields in [Records](#records), whose offsets are added
-to its own.
+each is its opcode. If a field is a record, [Records](#records) lists the fields inside it; add their offsets to the
+field's own.
 """
 
 
