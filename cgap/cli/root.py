@@ -15,7 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 app = typer.Typer(
-    help="From a growing network to an FPGA accelerator.",
+    help="Grow and prune convolutional networks, and turn these or ONNX files into FPGA accelerators.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
