@@ -160,7 +160,7 @@ def main() -> None:
             steps: list[Callable[[], Any]] = [
                 lambda g=graph, a=accelerator, k=kind: make_plan(g, a, PLATFORM, k),
                 lambda p=plan: estimate(p),
-                lambda p=plan: schedule_plan(p),
+                lambda p=plan: schedule_plan(p).operations,
                 lambda s=schedule: simulate(s),
             ]
             a, b, c, d = (min(cpu_seconds(step) for _ in range(arguments.repeat)) for step in steps)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import onnx
 from rich.console import Console
 
 from cgap.app import models
 from cgap.app.plan import LargerBuffers, Target, plan_on
 from cgap.lowering import ImportedModel, ImportOptions, import_onnx
 from cgap.lowering.onnx.axes import FileTensor
+from cgap.lowering.onnx.read import OpenedModel, open_model
 from cgap.lowering.passes.refusals import Unlowered
 from fpga_model.errors import UserError
 from fpga_model.graph import LayerGraph
 from fpga_model.schedule.schedule import schedule_plan
+from fpga_model.schedule.sharing import Sharing
 
 SHOWN = 12
 """Operators that are listed on the terminal; the JSON has them all."""
@@ -78,10 +78,11 @@ def check_model(model: str, options: ImportOptions, words: str = "") -> CheckRep
     Raises:
         UserError: there is no such file.
     """
-    path = models.resolve(model)
-    file = _file(path)
+    path, file = models.resolve(model), {}
     try:
-        imported = import_onnx(path, options=options)
+        opened = open_model(path)
+        file = _file(opened)
+        imported = import_onnx(opened, options=options)
     except Unlowered as error:
         groups: dict[tuple[str, str], list[str]] = {}
         for node, reason in error.found:
@@ -109,10 +110,10 @@ def check_model(model: str, options: ImportOptions, words: str = "") -> CheckRep
 def _build_options(graph: LayerGraph) -> tuple[list[str], str | None]:
     """The options that `cgap hls` needs, and why it needs any. Raises UserError if none helps."""
     usual = target = Target.parse()
-    unbuilt = None
+    unbuilt, sharing = None, Sharing(graph)
     while True:
         try:
-            schedule = schedule_plan(plan_on(target, graph))
+            schedule = schedule_plan(plan_on(target, graph, sharing))
         except LargerBuffers as error:
             deeper = error.enough and replace(target.accelerator, page_depth=error.enough.page_depth)
             if deeper is None or deeper != error.enough:  # no option gives the other buffers
@@ -126,19 +127,14 @@ def _build_options(graph: LayerGraph) -> tuple[list[str], str | None]:
         return [word for word in target.options() if word not in usual.options()], unbuilt
 
 
-def _file(path: Path) -> dict[str, Any]:
-    """What the file says of itself, as far as it can be read."""
-    try:
-        proto = onnx.load_model(path, load_external_data=False)
-        opsets = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
-        return {
-            "bytes": path.stat().st_size,
-            "opset": opsets[0] if opsets else None,
-            "producer": " ".join(filter(None, (proto.producer_name, proto.producer_version))) or None,
-            "operators": dict(Counter(node.op_type for node in proto.graph.node).most_common()),
-        }
-    except Exception:  # protobuf and the file system raise what they like; the import says it in words
-        return {}
+def _file(opened: OpenedModel) -> dict[str, Any]:
+    """What the file says of itself."""
+    return {
+        "bytes": len(opened.content),
+        "opset": opened.opset,
+        "producer": opened.producer,
+        "operators": dict(opened.operators.most_common()),
+    }
 
 
 def _network(imported: ImportedModel) -> dict[str, Any]:

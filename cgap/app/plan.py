@@ -21,6 +21,7 @@ from fpga_model.machine.platform import Platform, load_platform
 from fpga_model.models.resources import check_fits
 from fpga_model.schedule.plan import BUFFERS, BuffersTooSmall, Kind, Plan, enough_buffers, make_plan
 from fpga_model.schedule.schedule import Schedule, schedule_plan
+from fpga_model.schedule.sharing import Sharing
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,16 @@ class LargerBuffers(UserError):
 _OPTIONS = {"page_depth": "--page-depth"}
 
 
-def plan_on(target: Target, graph: LayerGraph) -> Plan:
-    """The plan of a network. Raises LargerBuffers, or UserError if it does not fit for another reason."""
-    accelerator, platform = target.accelerator, target.platform
+def plan_on(target: Target, graph: LayerGraph, sharing: Sharing | None = None) -> Plan:
+    """The plan of a network. Raises LargerBuffers, or UserError if it does not fit for another reason.
+
+    `sharing`: of the network, where it is planned more than once.
+    """
+    accelerator, platform, sharing = target.accelerator, target.platform, sharing or Sharing(graph)
     try:
-        return make_plan(graph, accelerator, platform, target.kind)
+        return make_plan(graph, accelerator, platform, target.kind, sharing)
     except BuffersTooSmall as error:
-        enough = enough_buffers(graph, accelerator, platform, target.kind)
+        enough = enough_buffers(graph, accelerator, platform, sharing)
         if enough is None:
             raise
         changed = [name for name in BUFFERS if getattr(enough, name) != getattr(accelerator, name)]

@@ -119,13 +119,13 @@ def read_bounded(path: Path, limit: int) -> bytes:
         found = os.fstat(number)
         if not stat.S_ISREG(found.st_mode):
             raise UserError(f"{path}: is not a regular file")
-        blocks, left = [], limit + 1
-        while found.st_size <= limit and left and (block := file.read(min(left, MIB))):
-            blocks.append(block)
-            left -= len(block)
-    if found.st_size > limit or not left:
+        if found.st_size <= limit:
+            data = file.read(found.st_size + 1)
+            if len(data) > found.st_size:  # it grows, or is of those in /proc that say nothing of their size
+                data += file.read(limit + 1 - len(data))
+    if found.st_size > limit or len(data) > limit:
         raise UserError(f"{path}: larger than {_size(limit)}; no larger file is read")
-    return b"".join(blocks)
+    return data
 
 
 def _size(count: int) -> str:

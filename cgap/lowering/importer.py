@@ -14,7 +14,7 @@ from cgap.boundary.files import write_atomic
 from cgap.lowering.onnx.axes import MAPS, FileTensor
 from cgap.lowering.onnx.interface import ImportOptions
 from cgap.lowering.onnx.network import DOMAIN, Network, Node, StoredPair, shorten, to_onnx
-from cgap.lowering.onnx.read import read_model
+from cgap.lowering.onnx.read import ModelFile, OpenedModel, open_model, read_model
 from cgap.lowering.passes import arrange_operators  # noqa: F401 - fills the table of handlers
 from cgap.lowering.passes.activations import fuse_activations
 from cgap.lowering.passes.affine import WEIGHTED, fold_affine, lower_affine
@@ -86,25 +86,34 @@ class ImportedModel:
 
     Attributes:
         graph: its layers.
-        parameters: float64 weights and biases of the layers that have some, by layer name.
-        sha256: hash of `content`.
+        parameters: weights and biases of the layers that have some, by layer name: float64, or the file's own weights
+            where nothing was folded into them.
+        file: the ONNX file.
         host: nodes after the logits that the accelerator does not run, such as a softmax, as named in messages.
         quantised: the format in which the file itself stores the output of a layer, by layer name, if it does.
         dropped: dequantised tensors of the file that no layer stores, or that two pairs store differently.
-        content: the ONNX file as it was read, including data from external files.
         file_image: the input in the file's layout, if that is not maps [N, C, H, W].
         results: the outputs in the file's layout, each with its layer's name.
     """
 
     graph: LayerGraph
     parameters: dict[str, FloatParameters]
-    sha256: str
+    file: ModelFile = field(default_factory=lambda: ModelFile(b""), repr=False)
     host: tuple[str, ...] = ()
     quantised: Mapping[str, StoredPair] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
-    content: bytes = field(default=b"", repr=False)
     file_image: FileTensor | None = None
     results: tuple[tuple[str, FileTensor], ...] = ()
+
+    @property
+    def content(self) -> bytes:
+        """The ONNX file as it was read, with the data in it that lay in other files."""
+        return self.file.content
+
+    @property
+    def sha256(self) -> str:
+        """Of `content`."""
+        return self.file.sha256
 
     @property
     def image(self) -> FileTensor:
@@ -119,20 +128,22 @@ class ImportedModel:
         return {name: pair.form for name, pair in self.quantised.items() if pair.form is not None}
 
 
-def import_onnx(path: Path | str, dump: Path | None = None, options: ImportOptions | None = None) -> ImportedModel:
+def import_onnx(
+    source: Path | str | OpenedModel, dump: Path | None = None, options: ImportOptions | None = None
+) -> ImportedModel:
     """Import a network.
 
     Args:
-        path: an ONNX file.
+        source: an ONNX file: its path, or the file opened.
         dump: folder to write the network to, as an ONNX file after every pass, for inspection.
         options: settings for what the file leaves open; None: no settings.
 
     Raises:
         UserError: the file cannot be read or the network cannot be lowered; the message names what is at fault.
     """
-    path = Path(path)
     options = options or ImportOptions()
-    network, file = read_model(path, options)
+    opened = source if isinstance(source, OpenedModel) else open_model(Path(source))
+    network, file = read_model(opened, options)
     network = read_image(network, options)
     _dump(network, dump, 0, "read")
     for index, step in enumerate(passes(), start=1):
@@ -148,11 +159,10 @@ def import_onnx(path: Path | str, dump: Path | None = None, options: ImportOptio
     return ImportedModel(
         graph=graph,
         parameters=parameters,
-        sha256=file.sha256,
+        file=file,
         host=network.host,
         quantised=quantised,
         dropped=(*network.dropped, *gone),
-        content=file.content,
         file_image=network.image,
         results=results,
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from fpga_model.collection import collection_paused
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.operations import Operation
 from fpga_model.machine.tiles import Footprint, Port, Span, Unit, Waits
@@ -68,27 +70,21 @@ def _latest(touched: dict[str, Touches], span: Span) -> int:
     return touched[memory].latest(begin, end) if memory in touched else 0
 
 
-@dataclass
-class Sequence:
-    """Operations in program order; each waits for the earlier ones of other units that it conflicts with.
+@collection_paused()
+def with_waits(operations: Iterable[Operation], accelerator: Accelerator) -> tuple[Operation, ...]:
+    """Operations in program order, each with waits for the earlier ones of other units that it conflicts with.
 
     That is a true, anti or output dependence, or a shared port of a page. An operation is given at least the waits of
-    its unit's operation before it, which it follows anyway.
+    its unit's operation before it, which it follows anyway; those that it had are replaced.
     """
-
-    accelerator: Accelerator
-    operations: list[Operation] = field(default_factory=list)
-    _histories: dict[Unit, _History] = field(default_factory=lambda: {unit: _History() for unit in Unit})
-    _waits: dict[Unit, dict[str, int]] = field(
-        default_factory=lambda: {unit: dict.fromkeys((u.value for u in Unit), 0) for unit in Unit}
-    )
-
-    def append(self, operation: Operation) -> None:
-        """Add an operation (its own `waits` are replaced)."""
-        mine = operation.footprint(self.accelerator)
-        waits = self._waits[operation.unit]
-        for unit, history in self._histories.items():
+    histories = {unit: _History() for unit in Unit}
+    waits = {unit: dict.fromkeys((other.value for other in Unit), 0) for unit in Unit}
+    ordered = []
+    for operation in operations:
+        mine, found = operation.footprint(accelerator), waits[operation.unit]
+        for unit, history in histories.items():
             if unit is not operation.unit:
-                waits[unit.value] = max(waits[unit.value], history.needed(mine))
-        self._histories[operation.unit].add(mine)
-        self.operations.append(replace(operation, waits=Waits(**waits)))
+                found[unit.value] = max(found[unit.value], history.needed(mine))
+        histories[operation.unit].add(mine)
+        ordered.append(replace(operation, waits=Waits(**found)))
+    return tuple(ordered)

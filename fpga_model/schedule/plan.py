@@ -22,7 +22,7 @@ from fpga_model.schedule.costs import TileCosts
 from fpga_model.schedule.dram import DramImage, ParameterLayout, lay_out
 from fpga_model.schedule.memory import Pages, Placed
 from fpga_model.schedule.pipeline import Pipeline
-from fpga_model.schedule.sharing import LayerFacts, Sharing
+from fpga_model.schedule.sharing import LayerFacts, Machine, Sharing
 from fpga_model.schedule.tiling import DESTINATION, SOURCE, LayerShape, Side, Tiling, candidates, work_places
 
 
@@ -177,19 +177,21 @@ DOUBLINGS = 8
 """So often are buffers doubled in search of some that would do: pages of 512 words become ones of 131,072."""
 
 
-def enough_buffers(graph: LayerGraph, accelerator: Accelerator, platform: Platform, kind: Kind) -> Accelerator | None:
+def enough_buffers(
+    graph: LayerGraph, accelerator: Accelerator, platform: Platform, sharing: Sharing | None = None
+) -> Accelerator | None:
     """The accelerator with the buffers doubled that must be, until they hold every layer; None if they never do.
 
-    The platform's blocks are not counted.
+    They hold a layer where some tile of it fits while all that it reads and makes travels: where that is so, a plan of
+    either kind is found, if need be with every tensor in DRAM. The platform's blocks are not counted.
     """
-    sharing = Sharing(graph)
+    sharing = sharing or Sharing(graph)
+    machine = sharing.machine(accelerator, platform.fitted(accelerator))
+    kinds = {facts.kind: facts for facts in sharing.layers if facts.operator is not None}
 
     def holds(depths: dict[str, int]) -> bool:
-        try:
-            _Planner(sharing, dataclasses.replace(accelerator, **depths), platform, kind).plan()
-        except BuffersTooSmall:
-            return False
-        return True
+        deeper = dataclasses.replace(accelerator, **depths)
+        return all(_fits(facts, machine, deeper) for facts in kinds.values())
 
     for times in range(1, DOUBLINGS + 1):
         depths = {name: getattr(accelerator, name) << times for name in BUFFERS}
@@ -199,6 +201,13 @@ def enough_buffers(graph: LayerGraph, accelerator: Accelerator, platform: Platfo
                 depths = spared if holds(spared) else depths
             return dataclasses.replace(accelerator, **depths)
     return None
+
+
+def _fits(facts: LayerFacts, machine: Machine, accelerator: Accelerator) -> bool:
+    """Whether some tile of a layer fits empty buffers while all its tensors travel; the smallest are tried first."""
+    shape, roles = machine.shape(facts), frozenset(role for role, _ in facts.roles)
+    tried = reversed(list(candidates(shape, accelerator, machine.platform, True)))
+    return any(work_places(shape, tiling, roles, Pages(accelerator)) is not None for tiling in tried)
 
 
 class _Planner:

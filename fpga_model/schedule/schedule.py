@@ -10,6 +10,7 @@ from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph, LayerGraph
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.capability import Capability, needs
+from fpga_model.machine.hazards import with_waits
 from fpga_model.machine.operations import Operation
 from fpga_model.machine.platform import Platform
 from fpga_model.machine.program import Program, Regions, make_program
@@ -27,13 +28,18 @@ class Schedule:
 
     Attributes:
         plan: residents, tile sizes, DRAM.
-        operations: all operations; those of one layer are contiguous.
+        unordered: all operations, those of one layer contiguous, before it is known what each waits for.
         integers: the quantised network; None where only costs are asked for.
     """
 
     plan: Plan
-    operations: tuple[Operation, ...]
+    unordered: tuple[Operation, ...]
     integers: FixedGraph | None
+
+    @cached_property
+    def operations(self) -> tuple[Operation, ...]:
+        """All operations with what they wait for."""
+        return with_waits(self.unordered, self.accelerator)
 
     @property
     def kind(self) -> Kind:
@@ -85,7 +91,7 @@ class Schedule:
     @cached_property
     def needs(self) -> Capability:
         """The least capability set of an accelerator that runs this."""
-        return needs(self.operations, self.accelerator)
+        return needs(self.unordered, self.accelerator)
 
     @cached_property
     def program(self) -> Program:

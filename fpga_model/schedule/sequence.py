@@ -6,7 +6,6 @@ import dataclasses
 
 from fpga_model.collection import collection_paused
 from fpga_model.graph import FixedGraph
-from fpga_model.machine.hazards import Sequence
 from fpga_model.machine.operations import LoadOp, Operation, StoreOp
 from fpga_model.machine.tiles import Buffer, DramRuns, FeatureTile, Waits
 from fpga_model.operators.job import Job
@@ -20,13 +19,13 @@ from fpga_model.schedule.tiling import DESTINATION, SHORTCUT, SOURCE, Extent
 def make_operations(plan: Plan, fixed: FixedGraph | None) -> tuple[Operation, ...]:
     """All operations of a plan, those of one layer contiguous; their order is a valid sequential execution.
 
-    Without the integers (`fixed` is None) shifts and bounds are those of a plain sum: nobody can run these operations,
-    but what they touch and cost is the same.
+    They do not wait for one another yet (`fpga_model.machine.hazards`). Without the integers (`fixed` is None) shifts
+    and bounds are those of a plain sum: nobody can run these operations, but what they touch and cost is the same.
     """
     emitter = _Emitter(plan, fixed)
     for layer in plan.layers.values():
         emitter.layer(layer)
-    return tuple(emitter.sequence.operations)
+    return tuple(emitter.operations)
 
 
 class _Emitter:
@@ -36,7 +35,7 @@ class _Emitter:
         self.plan = plan
         self.fixed = fixed
         self.accelerator = plan.accelerator
-        self.sequence = Sequence(plan.accelerator)
+        self.operations: list[Operation] = []
         self.weight_ring = Ring(plan.accelerator.weight_depth)
         self.parameter_ring = Ring(plan.accelerator.parameter_depth)
         self.input = plan.graph.input.name
@@ -72,7 +71,7 @@ class _Emitter:
     def _load_feature(self, layer: str, tensor: str, tile: FeatureTile) -> None:
         place = self.plan.dram.place(tensor, INPUT, FEATURE, OUTPUT)
         runs = tile_runs(place, self.plan.graph.shape(tensor), tile, self.accelerator)
-        self.sequence.append(LoadOp(layer, Waits(), Buffer.FEATURE, runs, tile=tile))
+        self.operations.append(LoadOp(layer, Waits(), Buffer.FEATURE, runs, tile=tile))
 
     def _load_parameters(self, plan: LayerPlan, of: int, Tof: int) -> tuple[int, int]:
         """Load records and weights of a tile; returns their addresses on chip (weights, records)."""
@@ -95,7 +94,7 @@ class _Emitter:
             ring, words = self.parameter_ring, size // self.accelerator.record_bytes
         place = ring.take(words)
         runs = DramRuns(PARAMETERS, address, size)
-        self.sequence.append(LoadOp(plan.layer.name, Waits(), buffer, runs, address=place, words=words))
+        self.operations.append(LoadOp(plan.layer.name, Waits(), buffer, runs, address=place, words=words))
         return place
 
     def _fetch(
@@ -140,11 +139,11 @@ class _Emitter:
             shortcut=shortcut,
             shortcut_frac=0 if fixed is None else fixed.format(plan.layer.inputs[-1]).frac,
         )
-        self.sequence.append(plan.shape.operator.operation(job))
+        self.operations.append(plan.shape.operator.operation(job))
         if name not in self.plan.residents:
             self._store(name, destination)
 
     def _store(self, name: str, tile: FeatureTile) -> None:
         place = self.plan.dram.place(name, OUTPUT, FEATURE)
         runs = tile_runs(place, self.plan.graph.shape(name), tile, self.accelerator)
-        self.sequence.append(StoreOp(name, Waits(), runs, tile))
+        self.operations.append(StoreOp(name, Waits(), runs, tile))

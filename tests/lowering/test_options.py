@@ -170,7 +170,7 @@ def test_bias_correction_takes_back_the_mean_error() -> None:
         "sums": FloatParameters(values, np.zeros(2)),
         "more": FloatParameters(np.array([[0.3, 0.7], [0.6, -0.1]])[:, :, None, None], np.array([0.2, 4.0])),
     }
-    model = ImportedModel(graph, parameters, "")
+    model = ImportedModel(graph, parameters)
     images = np.abs(random_images(Shape(40, 1, 1), 200).astype(float)) / 128.0
     images = np.minimum(images, 127 / 128)
     errors = {}

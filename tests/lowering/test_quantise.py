@@ -70,7 +70,7 @@ def one_layer(weights: np.ndarray, bias: np.ndarray, relu: bool = False, shortcu
     operator = Convolution(depth, count, (1, 1), relu=relu, shortcut=Shortcut((1, 1), 0, depth) if shortcut else None)
     graph.add(Layer("odd", operator, ("same", "same") if shortcut else ("same",)))
     given = FloatParameters(weights[:, :, None, None].astype(float), bias.astype(float))
-    return ImportedModel(graph, {"same": same, "odd": given}, "")
+    return ImportedModel(graph, {"same": same, "odd": given})
 
 
 def test_dead_channels_give_their_bias() -> None:
@@ -159,7 +159,7 @@ def test_sums_too_large_for_the_accumulator_cost_weight_precision() -> None:
     graph.add(Layer("image", Input(Shape(depth, 1, 1))))
     graph.add(Layer("odd", Convolution(depth, 1, (1, 1)), ("image",)))
     given = FloatParameters(np.full((1, depth, 1, 1), 1.0 - 2**-7), np.zeros(1))
-    model = ImportedModel(graph, {"odd": given}, "")
+    model = ImportedModel(graph, {"odd": given})
     fixed = quantise(model, images(Shape(depth, 1, 1), 1))
     check_contract(fixed)
 
@@ -169,7 +169,7 @@ def test_max_pooling_keeps_the_format_and_sums_round_once() -> None:
     graph.add(Layer("image", Input(Shape(2, 8, 8))))
     graph.add(Layer("max", Pooling("max", (2, 2), (2, 2)), ("image",)))
     graph.add(Layer("sum", Pooling("sum", (4, 4), (1, 1)), ("max",)))
-    fixed = quantise(ImportedModel(graph, {}, ""), images(Shape(2, 8, 8)))
+    fixed = quantise(ImportedModel(graph, {}), images(Shape(2, 8, 8)))
     assert fixed.format("max") == Format(8, 7)
     assert fixed.numbers["max"].shift.tolist() == [0, 0]
     assert fixed.numbers["sum"].shift.tolist() == [7 - fixed.format("sum").frac] * 2

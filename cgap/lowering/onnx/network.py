@@ -272,10 +272,13 @@ def replace_outputs(node: Node, last: Node) -> Node:
     return replace(node, outputs=last.outputs)
 
 
-def from_onnx(model: onnx.ModelProto, name: str) -> Network:
-    """The main graph of a checked model with one input (see `read`); `Constant` nodes are resolved."""
+def from_onnx(model: onnx.ModelProto, name: str, weights: Mapping[str, npt.NDArray[Any]]) -> Network:
+    """The main graph of a checked model with one input (see `read`), its `weights` apart."""
     graph = model.graph
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    constants = {
+        tensor.name: weights[tensor.name] if tensor.name in weights else numpy_helper.to_array(tensor)
+        for tensor in graph.initializer
+    }
     nodes = []
     for proto in graph.node:
         attributes = {item.name: _attribute(item) for item in proto.attribute}

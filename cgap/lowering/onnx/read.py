@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, checker, external_data_helper, helper, inliner, numpy_helper
 
 from cgap.boundary.files import read_bounded
-from cgap.lowering.onnx.interface import ImportOptions, choose_interface, convert_opset
+from cgap.lowering.onnx.interface import READ_OPSET, ImportOptions, choose_interface, convert_opset
 from cgap.lowering.onnx.network import Network, from_onnx, shorten
 from fpga_model.errors import UserError
 
@@ -27,25 +30,71 @@ MAX_NODES = 100_000
 """Most nodes of a network, after its local functions are inlined."""
 
 
+LARGE = 1 << 10
+"""Tensors of more numbers than this are weights, whose values say nothing about the graph."""
+
+Constants = dict[str, npt.NDArray[Any]]
+
+
 @dataclass(frozen=True, eq=False)
 class ModelFile:
     """A model as it was read, once.
 
     Attributes:
-        content: the whole of it as one ONNX file: what was read, with the data in it that lay in other files.
-        sha256: of `content`.
+        own: the bytes of its file.
+        external: the data of its tensors that lay in other files, in the order of `_external`.
     """
 
+    own: bytes
+    external: tuple[bytes, ...] = ()
+
+    @cached_property
+    def content(self) -> bytes:
+        """The whole of it as one ONNX file: what was read, with the data in it that lay in other files."""
+        if not self.external:
+            return self.own
+        model = onnx.load_model_from_string(self.own)
+        _embed(model, self.external)
+        content: bytes = model.SerializeToString(deterministic=True)
+        return content
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of `content`."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(eq=False)
+class OpenedModel:
+    """An ONNX file of which no more is known than that it is one. An import takes its graph: it is good for one.
+
+    Attributes:
+        path, content: of the file.
+        opset: of ONNX's own operators; None where it names none.
+        producer: what wrote it, if it says so.
+        operators: its nodes, counted by operator.
+    """
+
+    path: Path
     content: bytes
-    sha256: str
+    opset: int | None
+    producer: str | None
+    operators: Counter[str]
+    _model: onnx.ModelProto | None
+
+    def take(self) -> onnx.ModelProto:
+        """The model itself, once: whoever has it may change it."""
+        model, self._model = self._model, None
+        if model is None:
+            raise ValueError(f"{self.path} was imported before: open it again")
+        return model
 
 
-def read_model(path: Path, options: ImportOptions) -> tuple[Network, ModelFile]:
-    """Read and check an ONNX file, and the files beside it in which it keeps its weights, each once.
+def open_model(path: Path) -> OpenedModel:
+    """Read and parse an ONNX file, without the files beside it.
 
     Raises:
-        UserError: the file is missing, too large, not ONNX, or not a network with one image as input and an
-            output whose every weight is there and finite.
+        UserError: the file is missing, too large or not ONNX.
     """
     content = _read_bytes(path)
     try:
@@ -55,22 +104,44 @@ def read_model(path: Path, options: ImportOptions) -> tuple[Network, ModelFile]:
     if not model.ir_version or not model.graph.node:
         raise UserError(f"{path} is not an ONNX model: it holds no graph")
     _check_text(model, path)
+    opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    made_by = model.producer_name, model.producer_version
+    return OpenedModel(
+        path,
+        content,
+        opset=opsets[0] if opsets else None,
+        producer=" ".join(name for name in made_by if name and isinstance(name, str)) or None,
+        operators=Counter(node.op_type for node in model.graph.node),
+        _model=model,
+    )
+
+
+def read_model(opened: OpenedModel, options: ImportOptions) -> tuple[Network, ModelFile]:
+    """Check an ONNX file, and read the files beside it in which it keeps its weights, each once.
+
+    Weights leave the model as arrays before anything looks at it: they are copied once, whatever comes after.
+
+    Raises:
+        UserError: it is not a network with one image as input and an output whose every weight is there and finite.
+    """
+    path, model = opened.path, opened.take()
     check_node_count(model, path)
-    if load_external_data(model, path):
-        content = model.SerializeToString(deterministic=True)
+    file = ModelFile(opened.content, load_external_data(model, path))
+    # The converter of old opsets may look at any tensor.
+    weights = take_weights(model, path) if opened.opset is not None and opened.opset >= READ_OPSET else {}
     try:
         if model.functions:
             model = inliner.inline_local_functions(model)
         _check_sizes(model, path)
         _check_sources(model, path)
-        checker.check_model(model)
+        checker.check_model(_without(model, weights))
     except (checker.ValidationError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is not a valid ONNX model: {first_line(error)}") from error
     _check_attributes(model, path)
-    _check_finite(model, path)
+    _check_finite(model, path, weights)
     choose_interface(model, path, options)
     model = convert_opset(model, path)
-    return from_onnx(model, path.stem), ModelFile(content, hashlib.sha256(content).hexdigest())
+    return from_onnx(model, path.stem, weights), file
 
 
 def first_line(error: Exception) -> str:
@@ -167,22 +238,32 @@ def _graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
     yield from _tensors(graph.node)
 
 
-def load_external_data(model: onnx.ModelProto, path: Path) -> bool:
-    """Read weights kept beside the model, from files inside its folder only; returns whether there were any.
+def _external(model: onnx.ModelProto) -> list[TensorProto]:
+    """The tensors whose data lie in other files."""
+    tensors = [*_graph_tensors(model.graph), *(t for function in model.functions for t in _tensors(function.node))]
+    return [tensor for tensor in tensors if external_data_helper.uses_external_data(tensor)]
+
+
+def load_external_data(model: onnx.ModelProto, path: Path) -> tuple[bytes, ...]:
+    """Read weights kept beside the model, from files inside its folder only, into the model; returns them, too.
 
     Everything is checked before anything is read: of each file as much is read as its tensor's shape asks for.
     """
-    tensors = [*_graph_tensors(model.graph), *(t for function in model.functions for t in _tensors(function.node))]
-    external = [tensor for tensor in tensors if external_data_helper.uses_external_data(tensor)]
-    pieces = [_locate(tensor, path) for tensor in external]
+    pieces = [_locate(tensor, path) for tensor in _external(model)]
     total = sum(piece.length for piece in pieces)
     if total > MAX_BYTES:
         raise UserError(f"{path}: {total:,} bytes of external data; at most {MAX_BYTES:,} are read")
-    for tensor, piece in zip(external, pieces, strict=True):
-        tensor.raw_data = piece.read()
+    data = tuple(piece.read() for piece in pieces)
+    _embed(model, data)
+    return data
+
+
+def _embed(model: onnx.ModelProto, data: Iterable[bytes]) -> None:
+    """Put the data of the tensors that have theirs in other files into the model."""
+    for tensor, values in zip(_external(model), data, strict=True):
+        tensor.raw_data = values
         tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
-    return bool(external)
 
 
 @dataclass(frozen=True)
@@ -258,6 +339,51 @@ def _elements(tensor: TensorProto, path: Path) -> int:
     return count
 
 
+def take_weights(model: onnx.ModelProto, path: Path) -> Constants:
+    """Take the data of large initialisers out of a model, in which they keep their names, types and shapes.
+
+    Raises:
+        UserError: the data of one do not fill its shape.
+    """
+    taken: Constants = {}
+    for tensor in model.graph.initializer:
+        count = _elements(tensor, path)
+        if count <= LARGE or not tensor.HasField("raw_data") or tensor.name in taken:
+            continue
+        kind = _kind(tensor, path)
+        if kind.kind in "fiu" and kind.isbuiltin == 1:
+            data = tensor.raw_data
+            if len(data) != count * kind.itemsize:
+                raise _unfilled(tensor, path)
+            taken[tensor.name] = np.frombuffer(data, kind.newbyteorder("<")).reshape(tensor.dims)
+            tensor.ClearField("raw_data")
+    return taken
+
+
+def _without(model: onnx.ModelProto, weights: Constants) -> onnx.ModelProto:
+    """A copy in which the tensors that were taken out are inputs: without data they are no valid initialisers."""
+    if not weights:
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    given = {info.name for info in copy.graph.input}
+    kept, gone = [], set()
+    for tensor in copy.graph.initializer:
+        if tensor.name not in weights or tensor.name in gone:
+            kept.append(tensor)
+            continue
+        gone.add(tensor.name)
+        if tensor.name not in given:
+            copy.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    copy.graph.ClearField("initializer")
+    copy.graph.initializer.extend(kept)
+    return copy
+
+
+def _unfilled(tensor: TensorProto, path: Path) -> UserError:
+    return UserError(f"{path}: the data of tensor {shorten(tensor.name)!r} do not fill its shape {list(tensor.dims)}")
+
+
 def _check_sizes(model: onnx.ModelProto, path: Path) -> None:
     for tensor in _graph_tensors(model.graph):
         count = _elements(tensor, path)
@@ -265,9 +391,7 @@ def _check_sizes(model: onnx.ModelProto, path: Path) -> None:
             continue
         kind = _kind(tensor, path)
         if kind.itemsize > 1 and len(tensor.raw_data) != count * kind.itemsize:
-            raise UserError(
-                f"{path}: the data of tensor {shorten(tensor.name)!r} do not fill its shape {list(tensor.dims)}"
-            )
+            raise _unfilled(tensor, path)
 
 
 def _check_sources(model: onnx.ModelProto, path: Path) -> None:
@@ -311,12 +435,12 @@ def _fills(model: onnx.ModelProto, name: str) -> bool:
     return all(node.op_type == "Pad" and list(node.input).index(name) == 2 for node in readers)
 
 
-def _check_finite(model: onnx.ModelProto, path: Path) -> None:
+def _check_finite(model: onnx.ModelProto, path: Path, weights: Constants) -> None:
     if model.graph.sparse_initializer:
         raise UserError(f"{path}: sparse initialisers are not supported; store the weights densely")
     for tensor in model.graph.initializer:
         try:
-            values = numpy_helper.to_array(tensor)
+            values = weights[tensor.name] if tensor.name in weights else numpy_helper.to_array(tensor)
         except (ValueError, TypeError, KeyError, RuntimeError) as error:
             raise UserError(
                 f"{path}: initialiser {shorten(tensor.name)!r} is unreadable: {first_line(error)}"

@@ -9,8 +9,8 @@ The nodes they make are in the domain `cgap`:
     Pooling(data)                                        mode, kernel, stride, pad, dilation, divisor
     Concatenation(data, ...)                             parts: input, first channel, channels of each (concatenate.py)
 
-Folded weights are float64. `pad` is (top, left, bottom, right). An activation is `relu` (0 or 1), and `ceiling` and
-`leak` where there are such.
+Weights that something was folded into are float64; others may stay the file's own float32. `pad` is (top, left, bottom,
+right). An activation is `relu` (0 or 1), and `ceiling` and `leak` where there are such.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def lower_convolutions(network: Network) -> Network:
     def match(network: Network, node: Node) -> Edit | None:
         if not node.is_a("Conv"):
             return None
-        weights = network.constants[node.inputs[1]].astype(np.float64)
+        weights = _exact(network.constants[node.inputs[1]])
         bias = network.constant(node, 2)
         strides = node.attributes.get("strides", [1, 1])
         weights = spread(weights, node.attributes.get("dilations", [1, 1]))
@@ -48,6 +48,11 @@ def lower_convolutions(network: Network) -> Network:
         return _weighted(network, node, "Convolution", weights, values, settings)
 
     return rewrite(network, match)
+
+
+def _exact(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Weights such that folding float64 numbers into them makes float64 numbers; those of most files are so as read."""
+    return weights if weights.dtype in (np.float32, np.float64) else weights.astype(np.float64)
 
 
 def spread(weights: npt.NDArray[Any], dilations: list[int]) -> npt.NDArray[Any]:
@@ -79,13 +84,15 @@ def lower_fully_connected(network: Network) -> Network:
     def match(network: Network, node: Node) -> Edit | None:
         if not node.is_a("Gemm", "MatMul"):
             return None
-        weights = network.constants[node.inputs[1]].astype(np.float64) * node.attributes.get("alpha", 1.0)
+        weights, alpha = _exact(network.constants[node.inputs[1]]), node.attributes.get("alpha", 1.0)
+        if alpha != 1:
+            weights = weights * np.float64(alpha)
         rows = weights if node.attributes.get("transB", 0) else weights.T
         bias = network.constant(node, 2)
         values = np.zeros(len(rows))
         if bias is not None:
             values = values + bias.astype(np.float64).reshape(-1) * node.attributes.get("beta", 1.0)
-        return _weighted(network, node, "FullyConnected", np.ascontiguousarray(rows), values, {"relu": 0})
+        return _weighted(network, node, "FullyConnected", rows, values, {"relu": 0})
 
     return rewrite(network, match)
 
@@ -265,7 +272,7 @@ def fold_divisions(network: Network) -> Network:
                 constants.update(added)
         elif divisor != 1:
             name = network.fresh(f"{node.output}.divided")
-            constants[name] = constants[node.inputs[1]] / divisor
+            constants[name] = constants[node.inputs[1]] / np.float64(divisor)
             node = replace(node, inputs=(data, name, *node.inputs[2:]))
         nodes.append(node)
     return prune(replace(network, nodes=tuple(nodes), constants=constants))

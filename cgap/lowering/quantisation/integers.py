@@ -126,7 +126,7 @@ def to_integers(
             fractions[layer.name] = forms[layer.name].frac
     weights = {
         name: _Weights(given, weight_fractions(given.weights, forms[name].bits, together), together)
-        for name, given in model.parameters.items()
+        for name, given in exact_parameters(model).items()
     }
     settle(graph.layers, weights, fractions)
     numbers: dict[str, LayerNumbers] = {}
@@ -144,6 +144,14 @@ def to_integers(
         if correction is not None:
             correction.advance(layer, made)
     return FixedGraph(graph, numbers)
+
+
+def exact_parameters(model: ImportedModel) -> dict[str, FloatParameters]:
+    """Weights and biases of the layers that have some, all in float64."""
+    return {
+        name: FloatParameters(given.weights.astype(np.float64, copy=False), given.bias)
+        for name, given in model.parameters.items()
+    }
 
 
 def settle(layers: Sequence[Layer], weights: Mapping[str, _Weights], fractions: dict[str, int]) -> None:
