@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from cgap.app import models
-from cgap.app.target_file import read_target
 from cgap.boundary.names import safe_name
 from cgap.lowering import ImportedModel, ImportOptions, import_onnx
 from fpga_model.errors import UserError
@@ -53,6 +52,8 @@ class Target:
         if specialise and capabilities:
             raise UserError("--specialise builds for what the network needs: leave out --capability")
         if config is not None:
+            from cgap.app.target_file import read_target
+
             target = cls(*read_target(config).parts(), declared, config)
         else:
             kinds = [kind.value for kind in Kind]

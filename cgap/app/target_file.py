@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cgap.boundary.files import MIB, read_text
 from fpga_model.errors import UserError
-from fpga_model.explore.space import Configuration
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.platform import Platform, load_platform
 from fpga_model.schedule.plan import Kind
+
+if TYPE_CHECKING:
+    from fpga_model.explore.space import Configuration
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph, LayerGraph
@@ -13,13 +14,14 @@ from fpga_model.machine.capability import Capability, needs
 from fpga_model.machine.hazards import with_waits
 from fpga_model.machine.operations import Operation
 from fpga_model.machine.platform import Platform
-from fpga_model.machine.program import Program, Regions, make_program
 from fpga_model.machine.tiles import FeatureTile
-from fpga_model.schedule.document import ScheduleDocument
 from fpga_model.schedule.dram import DramImage, ParameterLayout
 from fpga_model.schedule.plan import Kind, Plan, make_plan
 from fpga_model.schedule.sequence import make_operations
 from fpga_model.schedule.tiling import Tiling
+
+if TYPE_CHECKING:
+    from fpga_model.machine.program import Program
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,8 @@ class Schedule:
     @cached_property
     def program(self) -> Program:
         """The commands of the three units."""
+        from fpga_model.machine.program import Regions, make_program
+
         _ = self.fixed
         sizes = self.dram.sizes
         regions = Regions(sizes["parameters"], sizes["input"], sizes["output"], sizes["feature"])
@@ -112,6 +116,8 @@ class Schedule:
 
     def to_json(self) -> str:
         """`schedule.json`: a stable text, which `ScheduleDocument.from_json` reads back."""
+        from fpga_model.schedule.document import ScheduleDocument
+
         return ScheduleDocument.of(self).to_json()
 
 

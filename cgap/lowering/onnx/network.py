@@ -136,6 +136,11 @@ class Network:
                 readers[tensor].append(node)
         return readers
 
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """The place of each node in `nodes`, by its output."""
+        return {node.output: index for index, node in enumerate(self.nodes)}
+
     def producer(self, tensor: str) -> Node | None:
         """The node that makes `tensor`; None for the input and constants."""
         return self._producers.get(tensor)
@@ -229,7 +234,7 @@ def _apply(network: Network, edits: Iterable[Edit]) -> Network:
     replaced: dict[str, Node | None] = {}
     rename: dict[str, str] = {}
     constants = dict(network.constants)
-    position = {node.output: index for index, node in enumerate(network.nodes)}
+    position = network.positions
     for edit in edits:
         ordered = sorted(edit.removed, key=lambda node: position[node.output])
         replaced.update(dict.fromkeys((node.output for node in ordered), None))

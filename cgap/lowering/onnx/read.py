@@ -222,13 +222,16 @@ def check_node_count(model: onnx.ModelProto, path: Path) -> None:
 def _tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto]:
     for node in nodes:
         for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                yield from (sparse.values, sparse.indices)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _graph_tensors(inner)
+            # Whatever its type says: of a hostile file any field may be set.
+            for field, value in attribute.ListFields():
+                if field.name in ("t", "tensors"):
+                    yield from (value,) if field.name == "t" else value
+                elif field.name in ("sparse_tensor", "sparse_tensors"):
+                    for sparse in (value,) if field.name == "sparse_tensor" else value:
+                        yield from (sparse.values, sparse.indices)
+                elif field.name in ("g", "graphs"):
+                    for inner in (value,) if field.name == "g" else value:
+                        yield from _graph_tensors(inner)
 
 
 def _graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:

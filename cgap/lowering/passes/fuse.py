@@ -119,12 +119,11 @@ def fuse_shortcuts(network: Network) -> Network:
     def match(network: Network, node: Node) -> Edit | None:
         if not node.is_a("Add"):
             return None
-        order = {made.output: index for index, made in enumerate(network.nodes)}
         candidates = []
         for data, other in (node.inputs, node.inputs[::-1]):
             layer = plain_layer(network, data)
             if layer is not None and layer.is_a("Convolution", domain=DOMAIN):
-                candidates.append((order[layer.output], layer, other))
+                candidates.append((network.positions[layer.output], layer, other))
         for _, layer, other in sorted(candidates, key=lambda item: -item[0]):
             traced = _trace_shortcut(network, other)
             if traced is not None:
