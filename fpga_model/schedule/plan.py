@@ -180,7 +180,7 @@ DOUBLINGS = 8
 def enough_buffers(
     graph: LayerGraph, accelerator: Accelerator, platform: Platform, sharing: Sharing | None = None
 ) -> Accelerator | None:
-    """The accelerator with the buffers doubled that must be, until they hold every layer; None if they never do.
+    """The accelerator with each buffer doubled as often as it must be to hold every layer; None if none is deep enough.
 
     They hold a layer where some tile of it fits while all that it reads and makes travels: where that is so, a plan of
     either kind is found, if need be with every tensor in DRAM. The platform's blocks are not counted.
@@ -197,8 +197,8 @@ def enough_buffers(
         depths = {name: getattr(accelerator, name) << times for name in BUFFERS}
         if holds(depths):
             for name in BUFFERS:
-                spared = depths | {name: getattr(accelerator, name)}
-                depths = spared if holds(spared) else depths
+                spared = (depths | {name: getattr(accelerator, name) << less} for less in range(times))
+                depths = next(filter(holds, spared), depths)
             return dataclasses.replace(accelerator, **depths)
     return None
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from fpga_model.errors import UserError
@@ -22,6 +22,7 @@ from fpga_model.machine.timeline import execute, port_conflicts
 from fpga_model.models.simulator import simulate
 from fpga_model.numerics.tensors import Shape
 from fpga_model.schedule.document import ScheduleDocument
+from fpga_model.schedule.plan import BUFFERS, BuffersTooSmall, enough_buffers, make_plan
 from fpga_model.schedule.schedule import Kind, Schedule, build_schedule
 from tests.fpga_model import stepper
 from tests.fpga_model.networks import ROOMY, Network, conv, fitting, mobilenet, networks, resnet, schedules
@@ -55,6 +56,21 @@ def test_commands_of_a_layer_are_contiguous(schedule: Schedule):
     """Fails if a layer could not be synthesised, or timed, by itself."""
     names = [name for name, _ in groupby(command.layer for command in schedule.operations)]
     assert names == [layer.name for layer in schedule.graph.layers[1:]]
+
+
+@settings(RANDOM, max_examples=25)
+@given(networks(), st.sampled_from([(4, 4, 4), (2, 3, 8), (8, 1, 2)]), st.sampled_from(Kind), st.integers(1, 6))
+def test_the_buffers_that_would_do_do(network: FixedGraph, array: tuple[int, int, int], kind: Kind, depth: int):
+    """Fails if the depth that a refusal names is refused in turn, or one half as deep would do for any network."""
+    small = Accelerator(*array, page_depth=depth, weight_depth=4 * depth, parameter_depth=2)
+    enough = enough_buffers(network.graph, small, ROOMY)
+    assume(enough is not None)
+    make_plan(network.graph, enough, ROOMY, kind)
+    for name in BUFFERS:
+        if getattr(enough, name) > getattr(small, name):
+            half = replace(enough, **{name: getattr(enough, name) // 2})
+            with pytest.raises(BuffersTooSmall):
+                make_plan(network.graph, half, ROOMY, Kind.LAYERWISE)
 
 
 @settings(RANDOM, max_examples=15)

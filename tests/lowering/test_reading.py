@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import resource
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from cgap.app.build import BuildRequest, build_accelerator
 from cgap.app.plan import Target
@@ -72,6 +73,48 @@ def test_what_lies_beside_a_model_is_part_of_its_hash(external: Path) -> None:
     data[3] ^= 1
     (external.parent / "net.bin").write_bytes(data)
     assert import_onnx(external).sha256 != before
+
+
+def test_weights_are_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if what only asks for shapes converts, checks or serialises weights again: they are most of a file."""
+    net = Builder((1, 3, 8, 8))
+    path = net.save(net.node("Relu", net.conv(net.conv("image", 3, 64, bias=True), 64, 64, 5)), tmp_path / "net.onnx")
+    monkeypatch.setattr(read.checker, "check_model", lambda model: sizes.append(model.ByteSize()))
+    sizes: list[int] = []
+    model = import_onnx(path)
+    assert sizes[0] < 1 << 14 < path.stat().st_size
+    kernels = [initialiser for initialiser in net.initialisers if len(initialiser.dims) == 4]
+    for initialiser, given in zip(kernels, model.parameters.values(), strict=True):
+        weights = given.weights
+        assert weights.dtype == np.float32
+        assert not weights.flags.owndata
+        assert np.array_equal(weights, numpy_helper.to_array(initialiser))
+
+
+def test_an_opened_file_is_good_for_one_import(tmp_path: Path) -> None:
+    opened = read.open_model(residual_net(tmp_path / "net.onnx", (4, 6)))
+    assert (opened.opset, opened.operators["Relu"]) == (17, 5)
+    import_onnx(opened)
+    with pytest.raises(ValueError, match="open it again"):
+        import_onnx(opened)
+
+
+def test_large_weights_are_checked_as_small_ones(tmp_path: Path) -> None:
+    """They leave the model before the checker sees it."""
+    net = Builder((1, 3, 8, 8))
+    model = net.model(net.conv("image", 3, 64))
+    (weights,) = model.graph.initializer
+    for change, reason in (
+        (lambda tensor: tensor.ClearField("dims"), "do not fill its shape|not a valid ONNX model"),
+        (lambda tensor: setattr(tensor, "raw_data", tensor.raw_data[:-4]), "do not fill its shape"),
+        (lambda tensor: setattr(tensor, "raw_data", np.full(1728, np.nan, np.float32).tobytes()), "NaN or infinity"),
+    ):
+        broken = onnx.ModelProto()
+        broken.CopyFrom(model)
+        change(broken.graph.initializer[0])
+        assert re.search(reason, refused(save(broken, tmp_path / "broken.onnx")))
+    model.graph.initializer.append(weights)
+    assert "not a valid ONNX model" in refused(save(model, tmp_path / "twice.onnx"))
 
 
 def test_a_file_that_changes_meanwhile_is_not_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -349,9 +349,11 @@ def take_weights(model: onnx.ModelProto, path: Path) -> Constants:
         UserError: the data of one do not fill its shape.
     """
     taken: Constants = {}
+    names = Counter(tensor.name for tensor in model.graph.initializer)
     for tensor in model.graph.initializer:
         count = _elements(tensor, path)
-        if count <= LARGE or not tensor.HasField("raw_data") or tensor.name in taken:
+        plain = tensor.HasField("raw_data") and not tensor.HasField("segment") and names[tensor.name] == 1
+        if count <= LARGE or not plain:  # what is odd is left for the checker to say
             continue
         kind = _kind(tensor, path)
         if kind.kind in "fiu" and kind.isbuiltin == 1:
@@ -370,14 +372,12 @@ def _without(model: onnx.ModelProto, weights: Constants) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     given = {info.name for info in copy.graph.input}
-    kept, gone = [], set()
-    for tensor in copy.graph.initializer:
-        if tensor.name not in weights or tensor.name in gone:
-            kept.append(tensor)
-            continue
-        gone.add(tensor.name)
-        if tensor.name not in given:
-            copy.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    kept = [tensor for tensor in copy.graph.initializer if tensor.name not in weights]
+    copy.graph.input.extend(
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in copy.graph.initializer
+        if tensor.name in weights and tensor.name not in given
+    )
     copy.graph.ClearField("initializer")
     copy.graph.initializer.extend(kept)
     return copy
