@@ -63,7 +63,7 @@ def main() -> None:
         c = best.configuration
         print(
             f"| {name} | {sum(map(len, pieces)):,} | {seconds:.1f} | {len(found)} | {c.array}, {c.kind.value}, "
-            f"pages of {c.page_depth}, {c.weight_depth} weights | {best.latency_ms:.3f} | {error:+.2%} "
+            f"{c.pages} pages of {c.page_depth}, {c.weight_depth} weights | {best.latency_ms:.3f} | {error:+.2%} "
             f"| {best.dsp:,} of {platform.dsp:,} | {best.blocks:,} of {platform.block.count:,} {platform.block.name} |",
             flush=True,
         )

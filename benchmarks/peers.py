@@ -1,11 +1,12 @@
-"""SCALE-Sim and ZigZag beside this project's models, on the same network, in one go.
+"""SCALE-Sim, ZigZag and hls4ml beside this project, on the same network, in one go.
 
-    python benchmarks/peers.py [MODEL] [--tools scale-sim,zigzag] [--folder build/peers]
+    python benchmarks/peers.py [MODEL] [--tools scale-sim,zigzag,hls4ml] [--folder build/peers]
 
-Each tool runs in an environment of its own, made on first use below the folder, on the workload that `cgap workload`
-writes. SCALE-Sim simulates a 16x16 output-stationary array, ZigZag costs its TPU-like accelerator of 32x32 units; here
-it is arrays of as many units. They are different machines: what is compared is what the tools cover and what they cost.
-CPU seconds, of the tool's own process.
+Each tool runs in an environment of its own, made on first use below the folder; the first two on the workload that
+`cgap workload` writes, hls4ml on the network in PyTorch with its integers (hls4ml_peer.py). SCALE-Sim simulates a
+16x16 output-stationary array, ZigZag costs its TPU-like accelerator of 32x32 units; here it is arrays of as many units.
+They are different machines: what is compared is what the tools cover and what they cost. CPU seconds, of the tool's own
+process and its children.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import hls4ml_peer
 
 from cgap.app.plan import Planned, Target, plan_model
 from cgap.app.workload import scale_sim, zigzag
@@ -30,9 +33,15 @@ from fpga_model.models.analytic import estimate
 from fpga_model.models.simulator import simulate
 from fpga_model.schedule.schedule import schedule_plan
 
-PACKAGES = {"scale-sim": ["scalesim==3.0.0", "numpy<2.4"], "zigzag": ["zigzag-dse==3.9.1", "six"]}
+PACKAGES = {
+    "scale-sim": ["scalesim==3.0.0", "numpy<2.4"],
+    "zigzag": ["zigzag-dse==3.9.1", "six"],
+    "hls4ml": ["hls4ml==1.3.0", "torch==2.13.0"],
+}
 ARRAYS = {"scale-sim": "8x8x4", "zigzag": "8x8x16"}
 """Arrays here with as many units as the tool's has."""
+EMULATED = 20
+"""Images that the emitted C++ of hls4ml and of this project runs."""
 SECTIONS = {
     "general": {"run_name": "cgap"},
     "architecture_presets": {
@@ -190,24 +199,47 @@ def ours(model: str, array: str) -> list[Row]:
     return rows
 
 
+def cycle_table(model: str, tools: list[str], folder: Path) -> Iterator[str]:
+    """Rows of the tools that have a model of cycles, each with this project's on as many units."""
+    planned = plan_model(model, Target.parse("zcu104", "8x8x4", "resident"))
+    run = {"scale-sim": run_scale_sim, "zigzag": run_zigzag}
+    yield from ("| tool | machine | cycles | units at work | covers | CPU s |", "|---|---|---|---|---|---|")
+    for tool in tools:
+        for row in [run[tool](planned, folder), *ours(model, ARRAYS[tool])]:
+            yield (
+                f"| {row.tool} | {row.machine} | {row.cycles:,} | {row.macs_per_unit_cycle:.1%} | {row.covers} "
+                f"| {row.seconds:.2f} |"
+            )
+
+
+def emission_table(model: str, folder: Path) -> Iterator[str]:
+    """Rows of hls4ml and of `cgap hls`: what is emitted, and what a host compiler makes of it."""
+    schedule = plan_model(model, Target.parse("zcu104", "8x8x4", "resident")).schedule
+    title = f"{PACKAGES['hls4ml'][0].replace('==', ' ')}, a pipeline of layers"
+    yield from (hls4ml_peer.row(*hls4ml_peer.HEADINGS), "|" + "---|" * len(hls4ml_peer.HEADINGS))
+    yield hls4ml_peer.run_hls4ml(model, EMULATED, folder, python_of, title)
+    yield hls4ml_peer.run_cgap(model, EMULATED, folder, schedule, simulate(schedule).cycles, "cgap, 8x8x4, resident")
+
+
 def main() -> None:
-    """Run the tools and print the table as Markdown."""
+    """Run the tools and print the tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default="resnet20")
     parser.add_argument("--tools", default=",".join(PACKAGES))
     parser.add_argument("--folder", type=Path, default=Path("build/peers"))
     arguments = parser.parse_args()
-    folder = arguments.folder.resolve()
-    planned = plan_model(arguments.model, Target.parse("zcu104", "8x8x4", "resident"))
-    run = {"scale-sim": run_scale_sim, "zigzag": run_zigzag}
-    print("| tool | machine | cycles | units at work | covers | CPU s |\n|---|---|---|---|---|---|")
-    for tool in arguments.tools.split(","):
-        for row in [run[tool](planned, folder), *ours(arguments.model, ARRAYS[tool])]:
-            print(
-                f"| {row.tool} | {row.machine} | {row.cycles:,} | {row.macs_per_unit_cycle:.1%} | {row.covers} "
-                f"| {row.seconds:.2f} |",
-                flush=True,
-            )
+    folder, tools = arguments.folder.resolve(), arguments.tools.split(",")
+    unknown = [tool for tool in tools if tool not in PACKAGES]
+    if unknown:
+        parser.error(f"no tool {unknown[0]!r}: choose of {', '.join(PACKAGES)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    if measured := [tool for tool in tools if tool in ARRAYS]:
+        for line in cycle_table(arguments.model, measured, folder):
+            print(line, flush=True)
+    if "hls4ml" in tools:
+        print()
+        for line in emission_table(arguments.model, folder):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -65,10 +65,10 @@ def _table(found: Exploration, designs: list[Design]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("array", no_wrap=True)
     table.add_column("schedule", no_wrap=True)
-    for heading in ("page", "weights", "port", "ms", "model", "kB", "mJ", "kLUT", "DSP"):
+    for heading in ("pages", "weights", "port", "ms", "model", "kB", "mJ", "kLUT", "DSP"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(platform.block.name, justify="right", no_wrap=True)
-    table.caption = "page, weights: words; model: its cycles against the simulator's; kB: of DRAM"
+    table.caption = "pages: their number x words; weights: words; model: its cycles against the simulator's; kB: of DRAM"
     table.caption_justify = "left"
     for design in designs:
         c = design.configuration
@@ -77,7 +77,7 @@ def _table(found: Exploration, designs: list[Design]) -> Table:
         table.add_row(
             c.array,
             c.kind.value,
-            str(c.page_depth),
+            f"{c.pages}x{c.page_depth}",
             str(c.weight_depth),
             str(c.port_bits),
             f"{design.latency_ms:.3f}",

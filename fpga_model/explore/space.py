@@ -71,6 +71,7 @@ class Space:
     Attributes:
         Pox, Poy, Pof: of the array.
         page_depths, weight_depths: words of the buffers; a memory block is used whole from 512 words on.
+        pages: feature pages. Three are a step between a depth and its double; four are on no front.
         port_bits: widths of the port; those wider than the platform's are skipped.
         kinds: schedules.
         least_share: arrays with a smaller share than this of the multipliers of the largest that fits are skipped.
@@ -81,6 +82,7 @@ class Space:
     Pof: Sequence[int] = _powers(1, 128)
     page_depths: Sequence[int] = _powers(512, 8192)
     weight_depths: Sequence[int] = (2048, 8192, 32768)
+    pages: Sequence[int] = (2, 3)
     port_bits: Sequence[int] = (64, 128, 256, 512)
     kinds: Sequence[Kind] = field(default_factory=lambda: tuple(Kind))
     least_share: float = 1 / 16
@@ -100,7 +102,7 @@ class Space:
         if not fitting:
             raise UserError(
                 f"platform {platform.name} holds no array of those that are explored, each with the least buffers "
-                f"({min(self.page_depths)} words a page, {min(self.weight_depths)} weight words)"
+                f"({min(self.pages)} pages of {min(self.page_depths)} words, {min(self.weight_depths)} weight words)"
             )
         most = max(Pox * Poy * Pof for Pox, Poy, Pof in fitting)
         chosen = [array for array in fitting if array[0] * array[1] * array[2] >= most * self.least_share]
@@ -109,17 +111,19 @@ class Space:
 
     def _holds(self, platform: Platform, array: tuple[int, int, int], records: int) -> bool:
         depths = min(self.page_depths), min(self.weight_depths)
-        return _fits(platform, Configuration(*array, *depths, records, platform.axi_bits, Kind.RESIDENT))
+        return _fits(
+            platform, Configuration(*array, *depths, records, platform.axi_bits, Kind.RESIDENT, min(self.pages))
+        )
 
     def _of(self, platform: Platform, array: tuple[int, int, int], records: int) -> Iterator[Configuration]:
         """All configurations of an array. Wider ports than a feature word are the same port."""
         word = 16 * array[0]
         ports = sorted({min(port, word) for port in (*self.port_bits, platform.axi_bits) if port <= platform.axi_bits})
-        for page_depth, weight_depth in product(self.page_depths, self.weight_depths):
+        for page_depth, weight_depth, pages in product(self.page_depths, self.weight_depths, self.pages):
             sizes = (*array, page_depth, weight_depth, records)
-            if _fits(platform, Configuration(*sizes, platform.axi_bits, Kind.RESIDENT)):
+            if _fits(platform, Configuration(*sizes, platform.axi_bits, Kind.RESIDENT, pages)):
                 for port, kind in product(ports, self.kinds):
-                    yield Configuration(*sizes, port, kind)
+                    yield Configuration(*sizes, port, kind, pages)
 
 
 def _fits(platform: Platform, configuration: Configuration) -> bool:

@@ -10,18 +10,25 @@ import pytest
 from rich.console import Console
 
 from cgap.app import explore as app
+from cgap.app import models
 from cgap.app.explore import Exploration, ExploreRequest, Wishes, choose, explore
 from cgap.app.explore_table import draw_front, print_exploration
 from cgap.app.plan import Target, plan_model
 from cgap.app.target_file import read_target, target_text
+from cgap.lowering import import_onnx
 from fpga_model.errors import UserError
-from fpga_model.explore.space import Space
+from fpga_model.explore.design import confirm, evaluate_group, groups
+from fpga_model.explore.front import Band, front
+from fpga_model.explore.space import Configuration, Space
+from fpga_model.graph import LayerGraph
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.platform import load_platform
+from fpga_model.machine.platform import load_platform, platform_names
 from fpga_model.models.simulator import simulate
 from fpga_model.schedule.plan import Kind
 
-FEW = Space(Pox=(8,), Poy=(4, 8), Pof=(2, 4), page_depths=(512,), weight_depths=(8192, 32768), port_bits=(64, 128))
+FEW = Space(
+    Pox=(8,), Poy=(4, 8), Pof=(2, 4), page_depths=(512,), weight_depths=(8192, 32768), port_bits=(64, 128), pages=(2,)
+)
 REQUEST = ExploreRequest("resnet20", "zcu104", space=replace(FEW, least_share=0), confirm=2)
 
 
@@ -60,6 +67,35 @@ def test_stopped_exploration_goes_on(found: Exploration, tmp_path: Path, monkeyp
     assert not worked, "all is known, also what came after the line that was cut short"
     explore(replace(REQUEST, platform="kv260", out=tmp_path))
     assert len(worked) == len(lines), "designs of another platform are none of this one's"
+
+
+def shares(platform: str, graph: LayerGraph, count: int) -> list[list[Configuration]]:
+    """Configurations of a platform that share an array and a port, every so many of them; 0: all."""
+    pieces = list(groups(Space().configurations(graph, load_platform(platform))))
+    return pieces[:: max(1, len(pieces) * 5 // count)] if count else pieces
+
+
+def confirmed_best(name: str, count: int) -> None:
+    """The explorer's best of a platform for ResNet-110 as it ships, by model and by simulator."""
+    graph, platform, band = import_onnx(models.resolve("resnet110")).graph, load_platform(name), Band()
+    pieces = shares(name, graph, count)
+    best = front([design for piece in pieces for design in evaluate_group(graph, platform, piece)[0]])[0]
+    exact = confirm(graph, platform, best).simulated_cycles
+    assert exact is not None
+    assert abs(best.cycles - exact) <= band.share * exact, f"{name}: {best}, {exact} by the simulator"
+
+
+@pytest.mark.parametrize("name", platform_names())
+def test_the_best_of_some_designs_is_confirmed(name: str):
+    """Fails if the model's best of a share of a platform's designs is further from the simulator than is stated."""
+    confirmed_best(name, 60)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", platform_names())
+def test_the_best_of_all_designs_is_confirmed(name: str):
+    """Fails if that of all designs is: 600 to 17,000 a platform."""
+    confirmed_best(name, 0)
 
 
 def test_several_processes_find_the_same(found: Exploration, tmp_path: Path):

@@ -24,7 +24,7 @@ from tests.fpga_model.networks import Network as Builder
 
 SMALL = Space(
     Pox=(2, 4, 8),
-    Poy=(2, 3, 5, 8),
+    Poy=(3, 8),
     Pof=(1, 4, 16),
     page_depths=(128, 512),
     weight_depths=(512, 4096),
