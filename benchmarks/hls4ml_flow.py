@@ -35,7 +35,7 @@ class Network(nn.Module):
             arguments = {name: tuple(v) if isinstance(v, list) else v for name, v in layer["arguments"].items()}
             module = getattr(nn, layer["module"])(**arguments)
             for parameter, value in module.named_parameters():
-                value.data = torch.from_numpy(arrays[f"{layer['weights']}.{parameter}"])
+                value.data = torch.from_numpy(arrays[f"{layer['name']}.{parameter}"])
             self.add_module(layer["name"], module)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

@@ -108,12 +108,12 @@ def simulated(graph: LayerGraph, array: str, kind: Kind) -> Figures:
 
 def lost(graph: LayerGraph, name: str, cost: LayerCost, array: Accelerator) -> Lost:
     """What the cycles of a layer went into; the parts sum to them."""
-    operator, (first, *_) = graph.layer(name).operator, graph.input_shapes(name)
+    operator = graph.layer(name).operator
     busy = cost.busy[Unit.COMPUTE]
     if not isinstance(operator, Convolution):
         return Lost(fill=busy, dram=cost.cycles - busy)
     shape = graph.shape(name)
-    needed = operator.macs([first]) / array.macs
+    needed = operator.macs(graph.input_shapes(name)) / array.macs
     maps = needed * ceil_div(shape.channels, array.Pof) * array.Pof / shape.channels
     drain = max(0, cost.drains - cost.sums)
     return Lost(needed, maps - needed, cost.sums - maps, drain, busy - cost.sums - drain, cost.cycles - busy)
@@ -134,7 +134,7 @@ def layer_table(dense: LayerGraph, shipped: LayerGraph, array: str, before: Figu
 
     parts = {title: summed(names, shipped, after) for title, names in rows.items()}
     order = sorted(parts, key=lambda title: parts[title].needed - parts[title].cycles)
-    shown = [title for title in order if parts[title].cycles - parts[title].needed >= 0.01 * after.cycles]
+    shown = [title for title in order if parts[title].cycles - parts[title].needed >= 0.02 * after.cycles]
     lines = []
     for title in shown:
         wide = summed(rows[title], dense, before)

@@ -68,7 +68,7 @@ def _table(found: Exploration, designs: list[Design]) -> Table:
     for heading in ("pages", "weights", "port", "ms", "model", "kB", "mJ", "kLUT", "DSP"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(platform.block.name, justify="right", no_wrap=True)
-    table.caption = "pages: their number x words; weights: words; model: its cycles against the simulator's; kB: of DRAM"
+    table.caption = "pages: number x words; weights: words; model: its cycles against the simulator's; kB: of DRAM"
     table.caption_justify = "left"
     for design in designs:
         c = design.configuration

@@ -93,13 +93,16 @@ def test_words_name_the_slowest_layer_and_why(resnet110, slow):
     for report, _ in (resnet110, slow):
         most = max(layer.cycles["simulated"] for layer in report.layers)
         layer = next(layer for layer in report.layers if layer.cycles["simulated"] == most)
-        words = verdict(report)
+        words, limits = verdict(report), report.limits
         assert layer.name in words.slowest
         assert f"{most:,} cycles" in words.slowest
         reason = {"array": "bound by multiplications", "drain": "bound by the drain"}.get(layer.bound, "bound by DRAM")
         assert reason in words.why
         assert words.help.startswith("What would help: ")
         text = report_page(report)
+        assert ("cycles beyond the multiplications" in words.whole) == (
+            report.totals.latency_ms > 1.1 * limits.latency_ms
+        )
         assert text.index("In words") < text.index("Four numbers") < text.index('id="latency"')
 
 

@@ -85,7 +85,7 @@ def _help(report: Report, layer: LayerReport) -> str:
             cause = "; ".join(reasons) or "tiles are ragged"
             return (
                 f"What would help: a width or an array that fit one another ({cause}), "
-                f"or an array of another shape: cgap explore finds it."
+                f"or an array of another shape, if other layers do not lose by it: cgap explore weighs them."
             )
         return (
             "What would help: fewer multiplications in it (prune its maps, in steps of "
@@ -103,17 +103,45 @@ def _help(report: Report, layer: LayerReport) -> str:
     return "What would help: fewer weights in it, a deeper weight buffer, so that they load earlier, or a wider port."
 
 
+LOST = {
+    "array": "where maps do not fill the array",
+    "drain": "where the array waits for the drain",
+    "dram read": "where it waits for DRAM reads",
+    "dram write": "where it waits for DRAM writes",
+}
+"""What the cycles beyond a layer's multiplications are lost to, by what bounds the layer."""
+
+
 def _whole(report: Report, total: int) -> str:
     by_bound: Counter[str] = Counter()
     for layer in report.layers:
         by_bound[layer.bound] += cycles_of(layer)
     parts = ", ".join(
-        f"{cycles / total:.0%} in layers bound by {BOUNDS[name]}" for name, cycles in by_bound.most_common()
+        f"{_percent(cycles / total)} to layers bound by {BOUNDS[name]}" for name, cycles in by_bound.most_common()
     )
     over = report.totals.latency_ms / report.limits.latency_ms
-    nearness = (
-        "no schedule on this array can be much faster"
-        if over < 1.1
-        else f"{over - 1:.0%} above what the array and the port allow"
+    if over < 1.1:
+        nearness = "no schedule on this array can be much faster"
+    else:
+        nearness = f"{over - 1:.0%} above what the array and the port allow. {_lost(report)}"
+    return f"Of the time go {parts}. The image takes {over:.3f} of its limit: {nearness}."
+
+
+def _lost(report: Report) -> str:
+    """What the cycles beyond the multiplications go to, and the layer in which most do."""
+    units = report.accelerator.macs_per_cycle
+    lost = {layer.name: max(0.0, cycles_of(layer) - layer.macs / units) for layer in report.layers}
+    everything = sum(lost.values()) or 1.0
+    causes: Counter[str] = Counter()
+    for layer in report.layers:
+        causes[layer.bound] += round(lost[layer.name])
+    shares = ", ".join(f"{_percent(cycles / everything)} {LOST[name]}" for name, cycles in causes.most_common())
+    worst = max(lost, key=lambda name: lost[name])
+    return (
+        f"The {everything:,.0f} cycles beyond the multiplications are lost: {shares}; "
+        f"{worst} loses most, {lost[worst]:,.0f}"
     )
-    return f"Of the time, {parts}. The whole takes {over:.3f} of its limit: {nearness}."
+
+
+def _percent(share: float) -> str:
+    return "under 1%" if 0 < share < 0.01 else f"{share:.0%}"
