@@ -58,6 +58,8 @@ def test_two_builds_side_by_side(reports: tuple[Path, Path], tmp_path: Path):
         assert f"<td>{cycles:,}</td>" in text
     assert f"{figures[1] / figures[0] - 1:+.2%}" in text
     assert "differs" in text
+    assert text.index(f"The second is {figures[1] / figures[0]:.2f} times as slow as the first") < text.index("Figures")
+    assert "The other 6 layers" in text
 
 
 def test_workloads_are_written(tmp_path: Path):

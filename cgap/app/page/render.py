@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from cgap.app.page import charts
-from cgap.app.page.words import BOUNDS, cycles_of, verdict
+from cgap.app.page.words import BOUNDS, cycles_of, difference, verdict
 from cgap.app.report import ANALYTIC, C_SIMULATION, RTL, SIMULATED, Beside, Report
 from cgap.boundary.files import read_json, write_atomic
 from cgap.boundary.names import printable
@@ -67,7 +67,12 @@ def compare_page(first: Report, second: Report) -> str:
     return (
         _environment()
         .get_template("compare.html.j2")
-        .render(builds=contexts, rows=_compared(first, second), layers=_layers_compared(first, second))
+        .render(
+            builds=contexts,
+            words=difference(first, second),
+            rows=_compared(first, second),
+            layers=_layers_compared(first, second),
+        )
     )
 
 
@@ -253,6 +258,7 @@ def _compared(first: Report, second: Report) -> list[tuple[str, str, str, str]]:
         ("platform", "platform"),
         ("array", "array"),
         ("schedule", "schedule"),
+        ("feature pages", "pages"),
         ("page depth", "page_depth"),
     ):
         a, b = getattr(first.accelerator, key), getattr(second.accelerator, key)

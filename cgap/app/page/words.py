@@ -145,3 +145,42 @@ def _lost(report: Report) -> str:
 
 def _percent(share: float) -> str:
     return "under 1%" if 0 < share < 0.01 else f"{share:.0%}"
+
+
+def difference(first: Report, second: Report) -> list[str]:
+    """How the second of two builds differs from the first: time and bytes, what it takes of the part, which layers."""
+    before, after = first.totals.latency_ms, second.totals.latency_ms
+    bytes_before, bytes_after = (
+        (totals.dram_read_bytes[SIMULATED] or 0) + (totals.dram_write_bytes[SIMULATED] or 0)
+        for totals in (first.totals, second.totals)
+    )
+    times = f"{before / after:.2f} times as fast as" if after < before else f"{after / before:.2f} times as slow as"
+    if after == before:
+        times = "as fast as"
+    told = [
+        f"The second is {times} the first: {after:.3f} ms an image beside {before:.3f}, "
+        f"and {_more(bytes_before, bytes_after)} DRAM bytes."
+    ]
+    shared = [key for key in first.resources if key in second.resources and first.resources[key].needed]
+    taken = ", ".join(
+        f"{_more(first.resources[key].needed, second.resources[key].needed)} {second.resources[key].unit}"
+        for key in shared
+    )
+    if taken:
+        told.append(f"It takes {taken}.")
+    sides = [{layer.name: cycles_of(layer) for layer in report.layers} for report in (first, second)]
+    changes = {name: sides[1][name] - sides[0][name] for name in sides[0] if name in sides[1]}
+    if changes:
+        most = max(changes, key=lambda name: abs(changes[name]))
+        faster, slower = (sum(sign * change > 0 for change in changes.values()) for sign in (-1, 1))
+        told.append(
+            f"Of the {len(changes)} layers that both have, {faster} take fewer cycles and {slower} more; {most} "
+            f"changes most, from {sides[0][most]:,} to {sides[1][most]:,}."
+        )
+    return told
+
+
+def _more(before: float, after: float) -> str:
+    if before == after or not before:
+        return "as many" if before == after else f"{after:,.0f}"
+    return f"{abs(after / before - 1):.1%} {'more' if after > before else 'fewer'}"
