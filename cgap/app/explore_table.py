@@ -65,10 +65,10 @@ def _table(found: Exploration, designs: list[Design]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("array", no_wrap=True)
     table.add_column("schedule", no_wrap=True)
-    for heading in ("pages", "weights", "port", "ms", "model", "kB", "mJ", "kLUT", "DSP"):
+    for heading in ("buffers", "port", "ms", "model", "kB", "mJ", "kLUT", "DSP"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(platform.block.name, justify="right", no_wrap=True)
-    table.caption = "pages: number x words; weights: words; model: its cycles against the simulator's; kB: of DRAM"
+    table.caption = "buffers: pages x words + weight words, k: 1,024; model: its cycles against the simulator's"
     table.caption_justify = "left"
     for design in designs:
         c = design.configuration
@@ -77,8 +77,7 @@ def _table(found: Exploration, designs: list[Design]) -> Table:
         table.add_row(
             c.array,
             c.kind.value,
-            f"{c.pages}x{c.page_depth}",
-            str(c.weight_depth),
+            f"{c.pages}x{_words(c.page_depth)}+{_words(c.weight_depth)}",
             str(c.port_bits),
             f"{design.latency_ms:.3f}",
             error,
@@ -89,6 +88,10 @@ def _table(found: Exploration, designs: list[Design]) -> Table:
             f"{design.blocks:,}",
         )
     return table
+
+
+def _words(depth: int) -> str:
+    return f"{depth >> 10}k" if depth % 1024 == 0 else str(depth)
 
 
 def draw_front(found: Exploration, path: Path) -> None:

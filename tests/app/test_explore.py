@@ -17,7 +17,7 @@ from cgap.app.plan import Target, plan_model
 from cgap.app.target_file import read_target, target_text
 from cgap.lowering import import_onnx
 from fpga_model.errors import UserError
-from fpga_model.explore.design import confirm, evaluate_group, groups
+from fpga_model.explore.design import Design, confirm, evaluate_group, groups
 from fpga_model.explore.front import Band, front
 from fpga_model.explore.space import Configuration, Space
 from fpga_model.graph import LayerGraph
@@ -151,6 +151,21 @@ def test_wishes_that_nothing_keeps_to(tmp_path: Path, capsys: pytest.CaptureFixt
         text.split()
     )
     assert "…" not in text, "figures are whole on a terminal of 80 columns"
+
+
+@pytest.mark.parametrize("name", platform_names())
+def test_the_widest_figures_fit_a_terminal(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Fails if a figure is cut off on a terminal of 80 columns: with the longest names and all that the part has."""
+    platform, space = load_platform(name), Space()
+    sizes = (max(space.page_depths), max(space.weight_depths), 1024, max(space.port_bits), Kind.LAYERWISE)
+    design = Design(
+        Configuration(16, 16, 128, *sizes, max(space.pages)),
+        *(2_805_000, 14.025, 4_000_000, 0.123, platform.dsp, platform.block.count),
+        lut=999_000,
+        simulated_cycles=2_810_000,
+    )
+    print_exploration(Exploration("x", platform, 9, 0, 0, 1.0, [design], design, None, tmp_path), Console(width=80))
+    assert "…" not in capsys.readouterr().out
 
 
 def test_figure(found: Exploration, tmp_path: Path):
