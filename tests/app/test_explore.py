@@ -88,7 +88,7 @@ def confirmed_best(name: str, count: int) -> None:
 @pytest.mark.parametrize("name", platform_names())
 def test_the_best_of_some_designs_is_confirmed(name: str):
     """Fails if the model's best of a share of a platform's designs is further from the simulator than is stated."""
-    confirmed_best(name, 60)
+    confirmed_best(name, 20)
 
 
 @pytest.mark.long

@@ -161,11 +161,8 @@ def difference(first: Report, second: Report) -> list[str]:
         f"The second is {times} the first: {after:.3f} ms an image beside {before:.3f}, "
         f"and {_more(bytes_before, bytes_after)} DRAM bytes."
     ]
-    shared = [key for key in first.resources if key in second.resources and first.resources[key].needed]
-    taken = ", ".join(
-        f"{_more(first.resources[key].needed, second.resources[key].needed)} {second.resources[key].unit}"
-        for key in shared
-    )
+    pairs = [(first.resources[key], second.resources[key]) for key in first.resources if key in second.resources]
+    taken = ", ".join(f"{_more(a.needed, b.needed)} {b.unit}" for a, b in pairs if a.needed and b.needed is not None)
     if taken:
         told.append(f"It takes {taken}.")
     sides = [{layer.name: cycles_of(layer) for layer in report.layers} for report in (first, second)]
