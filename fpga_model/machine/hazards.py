@@ -12,14 +12,21 @@ from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.operations import Operation
 from fpga_model.machine.tiles import Footprint, Port, Span, Unit, Waits
 
+FEW = 256
+"""So many ranges of a memory are not worth going through to forget some of them."""
+
 
 @dataclass
 class Touches:
-    """For every word of one memory, the number of the last operation that touched it: sorted, disjoint intervals."""
+    """For every word of one memory, the number of the last operation that touched it: sorted, disjoint intervals.
+
+    `limit`: of intervals, beyond which those that nobody asks for are forgotten.
+    """
 
     begins: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
+    limit: int = field(default_factory=lambda: FEW)
 
     def latest(self, begin: int, end: int) -> int:
         """The highest number in a range; 0 for none."""
@@ -39,10 +46,17 @@ class Touches:
         self.ends[low:high] = [piece[1] for piece in pieces]
         self.numbers[low:high] = [piece[2] for piece in pieces]
 
+    def forget(self, number: int) -> None:
+        """Drop what operations up to `number` touched last."""
+        kept = [index for index, last in enumerate(self.numbers) if last > number]
+        self.begins = [self.begins[index] for index in kept]
+        self.ends = [self.ends[index] for index in kept]
+        self.numbers = [self.numbers[index] for index in kept]
+
 
 @dataclass
 class _History:
-    """What the operations of one unit have touched so far."""
+    """What the operations of one unit have touched so far, as far as those of others do not wait for it anyway."""
 
     count: int = 0
     reads: dict[str, Touches] = field(default_factory=lambda: defaultdict(Touches))
@@ -57,11 +71,21 @@ class _History:
             numbers += [_latest(self.reads, span), _latest(self.writes, span)]
         return max(numbers, default=0)
 
-    def add(self, footprint: Footprint) -> None:
+    def add(self, footprint: Footprint, awaited: int) -> None:
+        """Add an operation; of those up to `awaited` nobody needs to know any more what they touched.
+
+        Ranges are forgotten whenever there are twice as many as were left the last time. So a network as deep as it may
+        be leaves short lists, and forgetting takes time in proportion to the operations.
+        """
         self.count += 1
         for touched, spans in ((self.reads, footprint.reads), (self.writes, footprint.writes)):
             for memory, begin, end in spans:
                 touched[memory].touch(begin, end, self.count)
+            for memory in {span[0] for span in spans}:
+                ranges = touched[memory]
+                if len(ranges.begins) > ranges.limit:
+                    ranges.forget(awaited)
+                    ranges.limit = max(FEW, 2 * len(ranges.begins))
         self.ports.update(dict.fromkeys(footprint.ports, self.count))
 
 
@@ -85,6 +109,7 @@ def with_waits(operations: Iterable[Operation], accelerator: Accelerator) -> tup
         for unit, history in histories.items():
             if unit is not operation.unit:
                 found[unit.value] = max(found[unit.value], history.needed(mine))
-        histories[operation.unit].add(mine)
+        awaited = min(waits[unit][operation.unit.value] for unit in Unit if unit is not operation.unit)
+        histories[operation.unit].add(mine, awaited)
         ordered.append(replace(operation, waits=Waits(**found)))
     return tuple(ordered)

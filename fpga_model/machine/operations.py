@@ -37,7 +37,7 @@ from fpga_model.machine.timing import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LoadOp:
     """DRAM to a buffer. A feature load fills `tile`, map by map and row by row; others words from `address` on."""
 
@@ -70,7 +70,7 @@ class LoadOp:
         return stalls.load_cycles(self.dram, platform, start)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoreOp:
     """A feature tile to DRAM, map by map and row by row."""
 
@@ -97,7 +97,7 @@ class StoreOp:
         return stalls.store_cycles(self.dram, platform, start)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConvolveOp:
     """One tile of a convolution or a fully connected layer: output rows `oy ... oy+Toy-1`, maps `of ... of+Tof-1`.
 
@@ -178,7 +178,7 @@ class ConvolveOp:
         return cost.cycles
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PoolOp:
     """One tile of a pooling layer, done by the drain: maps `of ... of+Tof-1`, output rows `oy ... oy+Toy-1`.
 

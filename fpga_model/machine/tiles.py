@@ -35,7 +35,7 @@ class PoolMode(str, Enum):
     MAX = "max"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Waits:
     """How many operations of each unit must have completed before one may start."""
 
@@ -44,7 +44,7 @@ class Waits:
     store: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FeatureTile:
     """Where `rows` rows from `first_row` on and `maps` maps from `first_map` on of a tensor lie in a page.
 
@@ -79,7 +79,7 @@ class FeatureTile:
         return ceil_div(self.maps, word_pixels) if self.packed else self.maps * self.rows * self.row_words
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DramRuns:
     """A DRAM access: `count` runs of `bytes` bytes, `stride` bytes apart, the first at `address` of `region`."""
 
@@ -95,7 +95,7 @@ class DramRuns:
         return self.count * self.bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Window:
     """The window of a convolution or pooling over a tensor of `height x width` pixels, zero outside.
 
@@ -124,7 +124,7 @@ class Window:
         return (self.Nkx - 1) * self.dilation_x + 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShortcutRead:
     """The tensor added in the accumulator: its map c goes to output map `c + map_offset`.
 
@@ -146,7 +146,7 @@ Port = tuple[str, int]
 """A port of a page that several units use: ("write" or "read B", page)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Footprint:
     """The spans an operation reads and writes, and the shared ports that it uses."""
 
@@ -155,7 +155,7 @@ class Footprint:
     ports: tuple[Port, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What an operation costs: cycles, of these the array's and the drain's busy ones, groups, bytes on the bus."""
 
@@ -167,7 +167,7 @@ class Cost:
     write_bytes: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BufferWords:
     """Accesses of buffer words by COMPUTE: both copies of feature pages, weights, records.
 

@@ -14,7 +14,7 @@ from fpga_model.machine.stalls import Stalls
 from fpga_model.machine.tiles import Cost, Port, Unit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """An operation's life: it starts in cycle `start` and completes in cycle `done`."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, product
 from typing import Any
 
 import pytest
@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
+from fpga_model.machine import hazards
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.operations import LoadOp
 from fpga_model.machine.platform import load_platform
-from fpga_model.machine.tiles import Buffer, FeatureTile, Unit
+from fpga_model.machine.tiles import Buffer, FeatureTile, Footprint, Unit
 from fpga_model.machine.timeline import execute, port_conflicts
 from fpga_model.models.simulator import simulate
 from fpga_model.numerics.tensors import Shape
@@ -56,6 +57,34 @@ def test_commands_of_a_layer_are_contiguous(schedule: Schedule):
     """Fails if a layer could not be synthesised, or timed, by itself."""
     names = [name for name, _ in groupby(command.layer for command in schedule.operations)]
     assert names == [layer.name for layer in schedule.graph.layers[1:]]
+
+
+@settings(RANDOM, max_examples=20)
+@given(schedules)
+def test_waits_are_for_the_last_operation_of_each_unit_that_conflicts(schedule: Schedule):
+    """Fails if what is forgotten of the past was still needed: all earlier operations are gone through instead."""
+    prints = [operation.footprint(schedule.accelerator) for operation in schedule.operations]
+    counts, waits = [dict.fromkeys(Unit, 0)], {unit: dict.fromkeys(Unit, 0) for unit in Unit}
+    for index, (operation, mine) in enumerate(zip(schedule.operations, prints, strict=True)):
+        for earlier, other in zip(range(index), prints, strict=False):
+            unit = schedule.operations[earlier].unit
+            if unit is not operation.unit and conflict(other, mine):
+                waits[operation.unit][unit] = max(waits[operation.unit][unit], counts[earlier][unit] + 1)
+        assert {unit: getattr(operation.waits, unit.value) for unit in Unit} == waits[operation.unit]
+        counts.append({**counts[-1], operation.unit: counts[-1][operation.unit] + 1})
+
+
+def conflict(one: Footprint, other: Footprint) -> bool:
+    """Whether two operations may not overlap: one writes what the other touches, or they share a port."""
+    pairs = [*product(one.writes, other.reads + other.writes), *product(one.reads, other.writes)]
+    overlap = any(a[0] == b[0] and a[1] < b[2] and b[1] < a[2] for a, b in pairs)
+    return overlap or not set(one.ports).isdisjoint(other.ports)
+
+
+@pytest.fixture(autouse=True)
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small networks forget what large ones would."""
+    monkeypatch.setattr(hazards, "FEW", 3)
 
 
 @settings(RANDOM, max_examples=25)
