@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hls4ml
 import numpy as np
 import torch
 from torch import nn
@@ -50,6 +49,8 @@ class Network(nn.Module):
 
 def configure(network: Network, description: dict[str, Any]) -> dict[str, Any]:
     """Its configuration with the given number formats; what has none is as wide as hls4ml infers that it must be."""
+    import hls4ml  # here, so that a test without it can use the network
+
     config: dict[str, Any] = hls4ml.utils.config_from_pytorch_model(
         network,
         tuple(description["image"]),
@@ -130,6 +131,8 @@ def main() -> None:
     project = folder / "project"
 
     def emit() -> Any:
+        import hls4ml
+
         model = hls4ml.converters.convert_from_pytorch_model(
             network,
             hls_config=configure(network, description),

@@ -94,7 +94,7 @@ def test_the_best_of_some_designs_is_confirmed(name: str):
 @pytest.mark.long
 @pytest.mark.parametrize("name", platform_names())
 def test_the_best_of_all_designs_is_confirmed(name: str):
-    """Fails if that of all designs is: 600 to 17,000 a platform."""
+    """Fails if that of all designs is: 1,000 to 20,000 a platform."""
     confirmed_best(name, 0)
 
 
