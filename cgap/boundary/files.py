@@ -24,6 +24,11 @@ MIB = 1 << 20
 _LONGEST_STEM = 200
 
 
+def cache_folder(kind: str) -> Path:
+    """Where programs that were built once are kept: `$XDG_CACHE_HOME/cgap/KIND`, by default `~/.cache/cgap/KIND`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgap" / kind
+
+
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write a whole file (text as UTF-8 with \\n line ends), making its folder when needed.
 

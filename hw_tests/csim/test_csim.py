@@ -3,6 +3,7 @@
 Every test compiles with warnings as errors, against the vendor's ap_int.h.
 """
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from cgap.lowering import import_onnx, quantise
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.isa import COMMANDS, OPCODE, layout, unpack, value_of
+from fpga_model.machine.isa import COMMANDS, OPCODE, Command, layout, unpack, value_of
 from fpga_model.machine.operations import ConvolveOp
 from fpga_model.numerics.fixed_point import requantise
 from fpga_model.schedule.schedule import Kind
@@ -262,12 +263,13 @@ def test_more_images_than_vectors_stop_the_bench(residual):
 
 def test_decoders_are_the_inverse_of_the_encoder(residual, tmp_path):
     """Commands of random bits: every field that the C++ decodes is the one that the table says."""
-    lines = []
+    lines, head = [], {"opcode", *(field.name for field in dataclasses.fields(Command))}
     for index, kind in enumerate(COMMANDS):
         fields = [".".join(slot.path) or "opcode" for slot in layout(kind)]
+        fields = [f"head.{field}" if field in head else field for field in fields]
         body = " ".join(f'std::printf("%lld ", (long long)c.{field});' for field in fields)
         name = kind.__name__
-        lines.append(f"if (kind == {index}) {{ const {name} c = decode_{name.lower()}(words); {body} }}")
+        lines.append(f"if (kind == {index}) {{ const {name} c = decode<{name}>(words); {body} }}")
     source, binary = tmp_path / "decode.cpp", tmp_path / "decode"
     source.write_text(
         '#include <cstdio>\n#include "command.h"\nint main() { int kind = 0; uint64_t words[16]; '

@@ -25,7 +25,7 @@ def test_the_emitted_code_keeps_the_rules(build, tmp_path, tool, source):
     assert check(build.folder / "hls", tool, tmp_path, source) == []
 
 
-ENTER = "  enter_loop();\nconvolve_cycles:"
+ENTER = "  loop_entered();\nconvolve_cycles:"
 HOST = "#include <stdint.h>\n#include <stdlib.h>\ninline int of_host(int x) { return abs(x); }\n"
 FAULTS = {
     "heap": ("convolve.h", ENTER, "  delete new int;\n" + ENTER, "heap"),
@@ -74,7 +74,7 @@ def test_pragmas_of_the_other_tool_are_found(build, tmp_path):
     folder, include = tmp_path / "hls", tmp_path / "include"
     shutil.copytree(build.folder / "hls", folder)
     include.mkdir()
-    path = folder / "control.h"
+    path = folder / "sequential.h"
     path.write_text(
         re.sub("#pragma HLS RESOURCE.*", "#pragma HLS BIND_STORAGE variable=weights type=RAM_S2P", path.read_text())
     )

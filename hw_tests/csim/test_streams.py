@@ -96,7 +96,7 @@ def test_trip_counts_are_true(build):
     """What LOOP_TRIPCOUNT tells a report of the two computations is what their loops take at most."""
     result = run_bench(build.compile(options=CHECKED), build.folder, build.fixed.graph, timed=True)
     assert result.timing is not None
-    config = (build.folder / "hls" / "config.h").read_text()
+    config = (build.folder / "hls" / "trips.h").read_text()
     kinds = {kind.__name__: 0 for kind in (Convolve, Pool)}
     for (_, start, done), command in zip(
         result.timing.commands[1], build.schedule.program.commands["compute"], strict=True

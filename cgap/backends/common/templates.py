@@ -54,6 +54,11 @@ def figure(value: object) -> str:
     return f"{value:,}" if isinstance(value, (int, float)) else plain(value)
 
 
+def template_text(folder: str, name: str) -> str:
+    """A file of `hls_templates/` as it is."""
+    return resources.files("hls_templates").joinpath(folder, *name.split("/")).read_text("utf-8")
+
+
 def environment(folder: str) -> jinja2.Environment:
     """Templates of one folder of `hls_templates`. A name that a template uses and is not given is an error."""
     root = resources.files("hls_templates").joinpath(folder)

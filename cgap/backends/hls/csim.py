@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
+import platform
+import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cgap.boundary.files import cache_folder
 from cgap.boundary.locks import scratch
 from cgap.boundary.processes import ToolError, run_tool, run_tools
 from fpga_model.errors import UserError
@@ -185,6 +189,51 @@ def compile_bench(
         raise ToolError(f"{failed}: it made no program", 0, printed)
 
 
+def cached_bench(
+    hls: Path, work: Path, bench: str = "accelerator", ap_include: Path | None = None, options: Sequence[str] | None = None
+) -> Path:
+    """`compile_bench`, or what an earlier call made of the same sources: networks are data, so many share a program.
+
+    `work` is where the program is put when the cache cannot be written.
+    """
+    state = Path(shutil.which(find_compiler()[0]) or "").stat()
+    digest = hashlib.sha256()
+    chosen = find_compiler() + list(options or (*OPTIMISE, *OPTIMISE_GNU)) + [*FLAGS, _processor(), str(ap_include)]
+    for part in (*chosen, str(state.st_size), str(state.st_mtime_ns)):
+        digest.update(part.encode() + b"\0")
+    for name, text in _sources(hls, bench, options or ()):
+        digest.update(name.encode() + b"\0" + text + b"\0")
+    binary = cache_folder("csim") / digest.hexdigest()[:24] / bench
+    if binary.is_file():
+        return binary
+    made = work / bench
+    compile_bench(hls, made, bench, ap_include, options)
+    try:
+        binary.parent.mkdir(parents=True, exist_ok=True)
+        # Under a name of its own first: another process may build the same.
+        part = binary.with_name(f".{bench}.{os.getpid()}.part")
+        shutil.copy2(made, part)
+        part.replace(binary)
+    except OSError:
+        return made
+    return binary
+
+
+def _processor() -> str:
+    """What `-march=native` makes code for."""
+    info = Path("/proc/cpuinfo")
+    flags = re.search(r"^(?:flags|Features)\s*:.*$", info.read_text("utf-8"), re.MULTILINE) if info.is_file() else None
+    return flags[0] if flags else platform.processor() or platform.machine()
+
+
+def _sources(hls: Path, bench: str, options: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """What the compiler reads for a test bench, without the comments that name the network."""
+    patterns = ["*.h", "*.cpp", "bench/*.h", *(["tops/*"] if bench == "layers" else [])]
+    unread = {"trips.h"} if "-DPROGRAM_ROM" in options else {"trips.h", "program_rom.h"}
+    for path in sorted(path for pattern in patterns for path in hls.glob(pattern) if path.name not in unread):
+        yield path.relative_to(hls).as_posix(), re.sub(rb"(?m)^//.*\n", b"", path.read_bytes())
+
+
 def _has_wide_words(hls: Path) -> bool:
     config = hls / "config.h"
     return config.is_file() and "define WIDE_WORDS 1" in config.read_text("ascii")
@@ -255,7 +304,7 @@ def run_csim(
     optimise: Sequence[str] | None = None,
     vectors: Path | None = None,
 ) -> CsimResult:
-    """Compile and run a test bench of a build.
+    """Compile and run a test bench of a build; one that was compiled before is taken from the cache.
 
     Args:
         build: folder with `hls/`, `program.bin`, `weights.bin` and `vectors/`.
@@ -271,9 +320,8 @@ def run_csim(
         UserError: compiler, headers or vectors are missing, or a program fails.
     """
     with scratch() as folder:
-        binary = folder / bench
         start = time.perf_counter()
-        compile_bench(build / "hls", binary, bench, ap_include, optimise)
+        binary = cached_bench(build / "hls", folder, bench, ap_include, optimise)
         compile_seconds = time.perf_counter() - start
         whole = bench == "accelerator"
         result = run_bench(binary, build, graph, images, workers, vectors=vectors, timed=whole)

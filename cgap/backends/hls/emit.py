@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cgap.backends.common.names import layer_ids
-from cgap.backends.common.templates import Header, environment, render
+from cgap.backends.common.templates import Header, environment, render, template_text
 from cgap.backends.hls.bench import describe, describe_timing, dram_bytes
 from cgap.backends.hls.checks import check_alignment, check_port
 from cgap.backends.hls.commands import constants, records
@@ -27,39 +27,24 @@ from fpga_model.schedule.schedule import Schedule
 Figures = Mapping[str, Mapping[str, object]]
 """By layer: what the head of its file says besides its plan, such as cycles and DRAM bytes. None: not measured."""
 
-ENGINE_FILES = (
-    "config.h",
-    "types.h",
-    "pages.h",
-    "command.h",
-    "walk.h",
-    "moved.h",
-    "load.h",
-    "store.h",
-    "array.h",
-    "drain.h",
-    "convolve.h",
-    "pool.h",
-    "stream.h",
-    "transfer.h",
-    "fetch.h",
-    "write.h",
-    "engine.h",
-    "control.h",
-    "program.h",
-    "program_rom.h",
-    "accelerator.h",
-    "accelerator.cpp",
-    "tb.h",
-    "tb.cpp",
-    "tb_layers.cpp",
-    "network.txt",
-    "timing.txt",
-    "run_hls.tcl",
-    "hls_config.cfg",
-    "block_design.tcl",
-    "Makefile",
+LIBRARY = (
+    *("types.h", "hooks.h", "stream.h", "pages.h", "walk.h", "moved.h", "load.h", "store.h", "array.h", "drain.h"),
+    *("convolve.h", "pool.h", "transfer.h", "fetch.h", "write.h", "engine.h", "control.h", "sequential.h"),
+    *("program.h", "accelerator.h"),
 )
+"""The synthesisable library: the same files for every network, array and platform."""
+MADE = ("config.h", "command.h", "accelerator.cpp")
+"""What belongs to it and is made: sizes, the table of commands, the top."""
+BENCH = (
+    *("tb.cpp", "tb_layers.cpp", "bench/simulation.h", "bench/processes.h", "bench/arguments.h", "bench/network.h"),
+    *("bench/files.h", "bench/dram.h", "bench/checker.h", "bench/timing.h", "bench/bench.h"),
+)
+"""The test benches and what C simulation puts in the place of streams, ports and DRAM; copied, too."""
+BUILD = (
+    *("trips.h", "program_rom.h", "network.txt", "timing.txt"),
+    *("run_hls.tcl", "hls_config.cfg", "block_design.tcl", "Makefile"),
+)
+"""Made for the build's network and platform."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +107,9 @@ def emit_hls(
     context = _context(schedule, layerwise, simulation, capability.joined(alone))
     context |= {"header": header, "layers": views}
     templates = environment("hls")
-    for name in ENGINE_FILES:
+    for name in (*LIBRARY, *BENCH):
+        write_atomic(out / name, template_text("hls", name))
+    for name in (*MADE, *BUILD):
         write_atomic(out / name, render(templates, f"{name}.j2", context))
     for layer in views:
         write_atomic(out / "layers" / f"{layer.id}.h", render(templates, "layer.h.j2", {**context, "layer": layer}))

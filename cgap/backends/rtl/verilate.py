@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
+from cgap.boundary import files
 from cgap.boundary.locks import scratch
 from cgap.boundary.processes import ToolError, run_tool
 from fpga_model.errors import UserError
@@ -99,7 +100,7 @@ def find_verilator() -> tuple[Path, dict[str, str]]:
 
 def cache_folder() -> Path:
     """Where built simulations are kept: `$XDG_CACHE_HOME/cgap/rtl`, by default `~/.cache/cgap/rtl`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgap" / "rtl"
+    return files.cache_folder("rtl")
 
 
 def build_simulation(

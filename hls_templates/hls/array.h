@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "The array: the line fetch that feeds it, and POX x POY x POF multiply-accumulate units.") }}
+// The array: the line fetch that feeds it, and POX x POY x POF multiply-accumulate units.
 #ifndef ARRAY_H
 #define ARRAY_H
 
@@ -99,10 +98,10 @@ struct LineFetch {
     step.live = step.opens = first_ky = true;
     step.lane = 0;
     describe();
-    map = group_map = command.source.address;
+    map = group_map = address_t(command.source.address);
     row = group_row = after_row = first_row(command.source);
     left.start(command.columns);
-    top = group_top = command.rows.top;
+    top = group_top = row_t(command.rows.top);
     row_t offset = 0;
   offsets:
     for (int y = 0; y < POY; ++y) {
@@ -123,15 +122,13 @@ struct LineFetch {
     const bool column_inside = column < command.columns.row_words;
     const uint8_t bank = pass_row.bank;
     const address_t address = map + pass_row.address + address_t(column);
-    const address_t beyond = address + address_t(one_by_one ? 0 : command.source.group_words);
+    const address_t beyond = address + address_t(one_by_one ? 0U : command.source.group_words);
     // Row y lies in bank y + turn, counted in a circle.
     const uint8_t turn = uint8_t(!one_by_one ? bank : bank >= pass ? bank - pass : bank + POY - pass);
 
     half_word_t in_banks[2][POY];
 #pragma HLS ARRAY_PARTITION variable=in_banks complete dim=0
-  banks:
     for (int b = 0; b < POY; ++b) {
-#pragma HLS UNROLL
       const int y = b >= turn ? b - turn : b + POY - turn;
       const bool enable = column_inside && inside[y] && (!one_by_one || y == pass);
       const address_t at = b < bank ? beyond : address;
@@ -141,9 +138,7 @@ struct LineFetch {
         in_banks[1][b] = read_half(features, COPY_A, command.source.page, b, 1, at);
       }
     }
-  lines:
     for (int y = 0; y < POY; ++y) {
-#pragma HLS UNROLL
       const int b = y + turn < POY ? y + turn : y + turn - POY;
       if (!one_by_one || y == pass) {
         next_line[2 * word][y] = in_banks[0][b];
@@ -178,7 +173,7 @@ struct LineFetch {
     // Rows: the kernel's next, back for the next input map, on for the next group of rows, back for the next maps.
     if (array_on) {
       row = group_row = first_row(command.source);
-      top = group_top = command.rows.top;
+      top = group_top = row_t(command.rows.top);
     } else if (row_on) {
       if (one_by_one) {
         group_row = after_row;
@@ -281,11 +276,8 @@ inline void swap_lines(int offset, half_word_t next_line[NEXT_HALVES][POY], half
 #pragma HLS INLINE
   const int half = offset >> POX_BITS & 1;
   const int pixels = offset & (POX - 1);
-halves:
   for (int i = 0; i < LINE_HALVES; ++i) {
-#pragma HLS UNROLL
     for (int y = 0; y < POY; ++y) {
-#pragma HLS UNROLL
       const half_word_t low = half != 0 ? next_line[min_of(i + 1, NEXT_HALVES - 1)][y] : next_line[i][y];
       const half_word_t high =
           half != 0 ? next_line[min_of(i + 2, NEXT_HALVES - 1)][y] : next_line[min_of(i + 1, NEXT_HALVES - 1)][y];
@@ -297,21 +289,13 @@ halves:
 // The pixels under the array: in every row, every `stride`-th.
 inline void pixels_under(int stride, half_word_t line[LINE_HALVES][POY], pixel_t pixels[POY * POX]) {
 #pragma HLS INLINE
-rows:
   for (int y = 0; y < POY; ++y) {
-#pragma HLS UNROLL
     pixels_of(line[0][y], pixels + y * POX);
   }
-strides:
   for (int s = 2; s <= STRIDE_COLUMNS; ++s) {
-#pragma HLS UNROLL
     if (stride == s) {
-    strided_rows:
       for (int y = 0; y < POY; ++y) {
-#pragma HLS UNROLL
-      columns:
         for (int x = 0; x < POX; ++x) {
-#pragma HLS UNROLL
           pixels[y * POX + x] = pixel_of(line[x * s / POX][y], x * s % POX);
         }
       }
@@ -328,27 +312,19 @@ inline void wave(int stride, bool first, weight_address_t weight, Weights weight
 #pragma HLS ARRAY_PARTITION variable=pixels complete
   pixels_under(stride, line, pixels);
   const sum_t kept = first ? 0 : -1; // mask of the sums that go on
-maps:
   for (int p = 0; p < POF; ++p) {
-#pragma HLS UNROLL
     const weight_t w = weight_t(low_byte(weight_word_t(word >> (8 * p))));
-  units:
     for (int i = 0; i < POY * POX; ++i) {
-#pragma HLS UNROLL
       const product_t product = product_t(w * pixels[i]);
       sums[p][i] = (sums[p][i] & kept) + product;
     }
   }
-shift:
   for (int i = 0; i + 1 < LINE_HALVES; ++i) {
-#pragma HLS UNROLL
     for (int y = 0; y < POY; ++y) {
-#pragma HLS UNROLL
       line[i][y] = joined(line[i][y], line[i + 1][y], 1);
     }
   }
   for (int y = 0; y < POY; ++y) {
-#pragma HLS UNROLL
     line[LINE_HALVES - 1][y] = half_word_t(line[LINE_HALVES - 1][y] >> 8);
   }
 }

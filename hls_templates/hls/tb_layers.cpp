@@ -1,6 +1,5 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "Test bench of the layers' own tops: each is given its golden input in DRAM, and its output is compared.") }}
-#include "tb.h"
+// Test bench of the layers' own tops: each is given its golden input in DRAM, and its output is compared.
+#include "bench/bench.h"
 
 #include "tops/tops.h"
 

@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "The words of a tile in the order in which DRAM holds them, as LOAD and STORE walk through them.") }}
+// The words of a tile in the order in which DRAM holds them, as LOAD and STORE walk through them.
 #ifndef MOVED_H
 #define MOVED_H
 
@@ -19,7 +18,7 @@ struct TileWords {
     part = 0;
     words.start(tile.row_words);
     rows.start(tile.rows);
-    map = tile.place.address;
+    map = address_t(tile.place.address);
     word = 0;
     row = first_row(tile.place);
   }

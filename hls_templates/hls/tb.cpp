@@ -1,6 +1,5 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "Test bench of the whole network: every stored tensor of every layer, and the outputs in DRAM, against golden values.") }}
-#include "tb.h"
+// Test bench of the whole network: every stored tensor of every layer, and the outputs in DRAM, against golden values.
+#include "bench/bench.h"
 
 #include "accelerator.h"
 

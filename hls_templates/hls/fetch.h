@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "LOAD, outside: a process that reads DRAM for the LOAD commands and sends on what arrives.") }}
+// LOAD, outside: a process that reads DRAM for the LOAD commands and sends on what arrives.
 #ifndef FETCH_H
 #define FETCH_H
 
@@ -29,9 +28,6 @@ struct Fetch {
   Bursts taken; // the burst that arrives
   uint16_t beat; // of it
   uint8_t open; // bursts requested and not complete
-#ifndef __SYNTHESIS__
-  ReadTiming timing;
-#endif
 
   void start(uint32_t commands, const Counters &before) {
 #pragma HLS INLINE
@@ -58,7 +54,7 @@ struct Fetch {
     if (active) {
       transfer(port, beats);
     } else if (staged.ready && starts() && !loads.full()) {
-      command = decode_load(staged.words);
+      command = decode<Load>(staged.words);
       loads.write(command);
       asked.start(command.dram, bases);
       taken.start(command.dram, bases);
@@ -67,16 +63,14 @@ struct Fetch {
       beat = 0;
       open = 0;
       staged.take();
-#ifndef __SYNTHESIS__
-      simulation.started(0, command.layer);
-#endif
+      command_started(UNIT_LOAD, command.head.layer);
     }
   }
 
 private:
   bool starts() const {
 #pragma HLS INLINE
-    const Head head = decode_head(staged.words); // its wait for LOAD is met: commands are executed in order
+    const Head head = decode<Head>(staged.words); // its wait for LOAD is met: commands are executed in order
     return done.compute >= head.wait_compute && done.store >= head.wait_store;
   }
 
@@ -85,25 +79,17 @@ private:
     const bool more = asked.live && open < OUTSTANDING;
     if (more) {
       port.read_request(asked.first, asked.beats);
-#ifndef __SYNTHESIS__
-      timing.request(asked.beats);
-#endif
+      read_requested(asked.beats);
       asked.next(command.dram);
       ++open;
     }
     if (!reading) {
       reading = !more;
     }
-    if (!reading || beats.full()) {
+    if (!reading || beats.full() || !read_ready()) {
       return;
     }
-#ifndef __SYNTHESIS__
-    if (!timing.ready()) {
-      return; // hardware stalls in the read
-    }
-    timing.take();
-    ++simulation.events[0].back().beats;
-#endif
+    read_taken();
     beats.write(beat_of(port.read()));
     if (++beat == taken.beats) {
       beat = 0;

@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "The accelerator's interface.") }}
+// The accelerator's interface.
 #ifndef ACCELERATOR_H
 #define ACCELERATOR_H
 

@@ -1,9 +1,8 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "Feature pages and their ports: one read of each copy and one write of a page in a cycle.") }}
+// Feature pages and their ports: one read of each copy and one write of a page in a cycle.
 #ifndef PAGES_H
 #define PAGES_H
 
-#include "types.h"
+#include "hooks.h"
 
 // Feature pages, twice: the array reads copy A, the drain and STORE read copy B, and every write goes to both. So each
 // is a memory with one read and one write port, which every tool can make. The two halves of a word are memories of
@@ -57,51 +56,17 @@ inline PageWrite no_write() {
   return none;
 }
 
-#ifdef CHECK_PORTS
-// C simulation's proof of what ports and DEPENDENCE pragmas claim: two units never want one port in a cycle, and nothing
-// that is read inside a loop was written inside the same run of it.
-#include <cstdio>
-#include <cstdlib>
-struct PortCheck {
-  uint32_t loop = 1;
-  uint32_t written[PAGES][POY][2][PAGE_DEPTH] = {};
-
-  static void expect(bool holds, const char *what) {
-    if (!holds) {
-      std::fprintf(stderr, "ports: %s\n", what);
-      std::abort();
-    }
-  }
-};
-static PortCheck port_check;
-#endif
-
-// What a loop over cycles begins with: words written before are there.
-inline void enter_loop() {
-#pragma HLS INLINE
-#ifdef CHECK_PORTS
-  ++port_check.loop;
-#endif
-}
-
 inline half_word_t read_half(Features features, int copy, int page, int bank, int half, address_t address) {
 #pragma HLS INLINE
-#ifdef CHECK_PORTS
-  PortCheck::expect(port_check.written[page][bank][half][address] != port_check.loop,
-                    "a word is read in the loop that wrote it");
-#endif
+  half_read(page, bank, half, address);
   return features[copy][page][bank][half][address];
 }
 
 // The read ports of copy B: the drain's word and STORE's, which lie in different pages.
 inline void read_copy_b(Features features, const PageRead &drain, const PageRead &store, Word &drained, Word &stored) {
 #pragma HLS INLINE
-#ifdef CHECK_PORTS
-  PortCheck::expect(!drain.live || !store.live || drain.page != store.page, "drain and STORE read one page");
-#endif
-pages:
+  ports_wanted(drain.live, drain.page, store.live, store.page);
   for (int page = 0; page < PAGES; ++page) {
-#pragma HLS UNROLL
     const bool stores = store.live && store.page == page;
     const bool drains = drain.live && drain.page == page;
     if (stores || drains) {
@@ -121,29 +86,19 @@ inline void write_pages(Features features, const PageWrite &drain, const PageWri
 #pragma HLS INLINE
   const bool drains = drain.live[0] || drain.live[1];
   const bool loads = load.live[0] || load.live[1];
-#ifdef CHECK_PORTS
-  PortCheck::expect(!drains || !loads || drain.page != load.page, "drain and LOAD write one page");
-#endif
-pages:
+  ports_wanted(drains, drain.page, loads, load.page);
   for (int page = 0; page < PAGES; ++page) {
-#pragma HLS UNROLL
     const bool by_load = loads && load.page == page;
     if (by_load || (drains && drain.page == page)) {
       const uint8_t bank = by_load ? load.bank : drain.bank;
       const address_t address = by_load ? load.address : drain.address;
-    halves:
       for (int half = 0; half < 2; ++half) {
-#pragma HLS UNROLL
         if (by_load ? load.live[half] : drain.live[half]) {
           const half_word_t word = by_load ? load.word.half[half] : drain.word.half[half];
-        copies:
           for (int copy = 0; copy < COPIES; ++copy) {
-#pragma HLS UNROLL
             features[copy][page][bank][half][address] = word;
           }
-#ifdef CHECK_PORTS
-          port_check.written[page][bank][half][address] = port_check.loop;
-#endif
+          half_written(page, bank, half, address);
         }
       }
     }

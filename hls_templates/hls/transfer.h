@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "What both AXI processes need: commands staged from program memory, and transfers cut into bursts.") }}
+// What both AXI processes need: commands staged from program memory, and transfers cut into bursts.
 #ifndef TRANSFER_H
 #define TRANSFER_H
 
@@ -43,9 +42,7 @@ template <int WORDS> struct Staging {
 #pragma HLS INLINE
     if (!ready && next != end) {
       const uint64_t word = memory[next];
-    shift:
       for (int i = 0; i + 1 < WORDS; ++i) {
-#pragma HLS UNROLL
         words[i] = words[i + 1];
       }
       words[WORDS - 1] = word;

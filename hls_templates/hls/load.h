@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "LOAD, on chip: the beats of its commands to the feature pages, the weight buffer and the parameter buffer.") }}
+// LOAD, on chip: the beats of its commands to the feature pages, the weight buffer and the parameter buffer.
 #ifndef LOAD_H
 #define LOAD_H
 
@@ -53,9 +52,7 @@ struct Loader {
     } else if (command.buffer == TO_WEIGHTS) {
       take_weights(beat, weights);
     } else {
-    records:
       for (int bank = 0; bank < RECORDS_PER_BEAT; ++bank) {
-#pragma HLS UNROLL
         parameters[bank][record] = record_t(beat.chunks[32 * bank / CHUNK_BITS] >> (32 * bank % CHUNK_BITS));
       }
       ++record;
@@ -72,9 +69,7 @@ private:
     const bool complete = part == BEATS_PER_WEIGHT - 1;
     part = uint8_t(complete ? 0 : part + 1);
     if (complete) {
-    banks:
       for (int bank = 0; bank < WEIGHTS_PER_BEAT; ++bank) {
-#pragma HLS UNROLL
         weights[bank][row] = WeightChunks::take(weight, 8 * POF * bank);
       }
       ++row;

@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "STORE, on chip: the words of a feature tile, beat by beat.") }}
+// STORE, on chip: the words of a feature tile, beat by beat.
 #ifndef STORE_H
 #define STORE_H
 
@@ -36,9 +35,7 @@ struct Storer {
   Beat give(const Word &word) {
 #pragma HLS INLINE
     uint64_t chunks[WORD_CHUNKS];
-  clear_chunks:
     for (int i = 0; i < WORD_CHUNKS; ++i) {
-#pragma HLS UNROLL
       chunks[i] = 0;
     }
     HalfChunks::put(word.half[0], chunks, 0);

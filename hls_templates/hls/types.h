@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "Number types and memories.") }}
+// Number types and memories.
 #ifndef TYPES_H
 #define TYPES_H
 
@@ -38,6 +37,7 @@ template <int BITS> struct Modulo {
 
   Modulo() : value(0) {}
   Modulo(uint32_t number) : value(number & ((uint32_t(1) << BITS) - 1)) {}
+  Modulo(int32_t number) : Modulo(uint32_t(number)) {}
   operator uint32_t() const { return value; }
   Modulo &operator+=(uint32_t by) { return *this = Modulo(value + by); }
   Modulo &operator++() { return *this += 1; }
@@ -80,17 +80,13 @@ template <typename Number, int BITS> struct Chunked {
 template <int WIDTH, int BITS> struct Chunked<ap_uint<WIDTH>, BITS> {
   static ap_uint<WIDTH> take(const uint64_t *chunks, int low) {
     ap_uint<WIDTH> word = 0;
-  chunks:
     for (int i = 0; i < BITS / CHUNK_BITS; ++i) {
-#pragma HLS UNROLL
       word.range(CHUNK_BITS * i + CHUNK_BITS - 1, CHUNK_BITS * i) = chunks[low / CHUNK_BITS + i];
     }
     return word;
   }
   static void put(const ap_uint<WIDTH> &word, uint64_t *chunks, int low) {
-  chunks:
     for (int i = 0; i < BITS / CHUNK_BITS; ++i) {
-#pragma HLS UNROLL
       chunks[low / CHUNK_BITS + i] = word.range(CHUNK_BITS * i + CHUNK_BITS - 1, CHUNK_BITS * i).to_uint64();
     }
   }
@@ -102,12 +98,9 @@ typedef Chunked<weight_word_t, 8 * POF> WeightChunks;
 // Put a beat into a word that is PARTS beats long, as its part `part`.
 template <int CHUNKS, int PARTS> inline void put_beat(uint64_t chunks[CHUNKS], const Beat &beat, int part) {
 #pragma HLS INLINE
-parts:
   for (int p = 0; p < PARTS; ++p) {
-#pragma HLS UNROLL
     if (p == part && AXI_BITS >= CHUNK_BITS) {
       for (int i = 0; i < BEAT_CHUNKS; ++i) {
-#pragma HLS UNROLL
         chunks[p * BEAT_CHUNKS + i] = beat.chunks[i];
       }
     } else if (p == part) {
@@ -123,15 +116,11 @@ template <int CHUNKS, int PARTS> inline Beat get_beat(const uint64_t chunks[CHUN
 #pragma HLS INLINE
   Beat beat;
   for (int i = 0; i < BEAT_CHUNKS; ++i) {
-#pragma HLS UNROLL
     beat.chunks[i] = 0;
   }
-parts:
   for (int p = 0; p < PARTS; ++p) {
-#pragma HLS UNROLL
     if (p == part && AXI_BITS >= CHUNK_BITS) {
       for (int i = 0; i < BEAT_CHUNKS; ++i) {
-#pragma HLS UNROLL
         beat.chunks[i] = chunks[p * BEAT_CHUNKS + i];
       }
     } else if (p == part) {
@@ -151,9 +140,7 @@ typedef ap_uint<AXI_BITS> beat_t;
 inline Beat beat_of(const beat_t &bits) {
 #pragma HLS INLINE
   Beat beat;
-chunks:
   for (int i = 0; i < BEAT_CHUNKS; ++i) {
-#pragma HLS UNROLL
     beat.chunks[i] = bits.range(min_of(CHUNK_BITS * (i + 1), AXI_BITS) - 1, CHUNK_BITS * i).to_uint64();
   }
   return beat;
@@ -162,9 +149,7 @@ chunks:
 inline beat_t bits_of(const Beat &beat) {
 #pragma HLS INLINE
   beat_t bits = 0;
-chunks:
   for (int i = 0; i < BEAT_CHUNKS; ++i) {
-#pragma HLS UNROLL
     bits.range(min_of(CHUNK_BITS * (i + 1), AXI_BITS) - 1, CHUNK_BITS * i) = beat.chunks[i];
   }
   return bits;
@@ -186,7 +171,6 @@ inline void pixels_of(const half_word_t &word, pixel_t pixels[POX]) {
 #pragma HLS INLINE
 #pragma GCC unroll 64
   for (int x = 0; x < POX; ++x) {
-#pragma HLS UNROLL
     pixels[x] = pixel_of(word, x);
   }
 }
@@ -197,7 +181,6 @@ inline half_word_t half_word_of(const pixel_t pixels[POX]) {
   half_word_t word = 0;
 #pragma GCC unroll 64
   for (int x = 0; x < POX; ++x) {
-#pragma HLS UNROLL
     word |= half_word_t(half_word_t(uint8_t(pixels[x])) << (8 * x));
   }
   return word;

@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "The drain: bias, shortcut, rounding, activation, saturation, and the write of finished outputs.") }}
+// The drain: bias, shortcut, rounding, activation, saturation, and the write of finished outputs.
 #ifndef DRAIN_H
 #define DRAIN_H
 
@@ -29,9 +28,7 @@ struct Output {
     const int lane = pixel & (POX - 1);
     pixel_t pixels[POX];
 #pragma HLS ARRAY_PARTITION variable=pixels complete
-  lanes:
     for (int x = 0; x < POX; ++x) {
-#pragma HLS UNROLL
       pixels[x] = x < there ? outputs[x] : pixel_t(0);
     }
     const half_word_t before = lane == 0 ? half_word_t(0) : kept;
@@ -101,16 +98,11 @@ struct ShortcutRead {
   // Keep the pixels of word `read` that the group's columns need.
   void keep(const Shortcut &shortcut, int read, const Word &word) {
 #pragma HLS INLINE
-  columns:
     for (int x = 0; x < POX; ++x) {
-#pragma HLS UNROLL
       bool take = read == 0; // a single column has pixel 0 alone, whatever its stride
       pixel_t pixel = pixel_of(word.half[0], x);
-    strides:
       for (int s = 1; s <= SHORTCUT_STRIDE; ++s) {
-#pragma HLS UNROLL
         for (int half = 0; half < 2; ++half) {
-#pragma HLS UNROLL
           if (shortcut.stride == s && (column & 1) == half) {
             const int at = half * POX + x * s; // a constant
             take = read == at / WORD_PIXELS;
@@ -163,7 +155,7 @@ struct Drain {
   void begin(const Convolve &command) {
 #pragma HLS INLINE
     live = false;
-    record = group_record = command.parameters;
+    record = group_record = record_address_t(command.parameters);
     output.start(command.destination);
     shortcut.start(command.shortcut);
   }
@@ -206,18 +198,14 @@ struct Drain {
       const int left = (shift - command.shortcut.delta) & 31;
       sum_t values[POX];
 #pragma HLS ARRAY_PARTITION variable=values complete
-    columns:
       for (int x = 0; x < POX; ++x) {
-#pragma HLS UNROLL
         // Shifted as an unsigned number: C++14 leaves the left shift of a negative one undefined.
         values[x] = sum_t(uint32_t(sum_t(shortcut.pixels[x])) << left & present);
       }
       for (int x = 0; x < POX; ++x) {
-#pragma HLS UNROLL
         results[x] = requantise(sums[lane][row * POX + x] + bias + values[x], shift, low, high, leak);
       }
       for (int x = 0; x < POX; ++x) {
-#pragma HLS UNROLL
         outputs[x] = pixel_t(results[x]);
       }
       write = output.write(command.destination, outputs, command.Nox, group.columns_end);

@@ -1,52 +1,8 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "Control: one image, by the three processes at once or, with SEQUENTIAL, by one whose units take turns.") }}
-#ifndef CONTROL_H
-#define CONTROL_H
+// One image where units take turns: for Vivado HLS, which has no manual bursts. Time is the sum of the commands' times.
+#ifndef SEQUENTIAL_H
+#define SEQUENTIAL_H
 
 #include "engine.h"
-
-#ifndef SEQUENTIAL
-
-// Run the commands of three units, from the counters `before` on: a command waits for as many commands of an image.
-//
-//   fetch --loads, beats--> engine --orders, beats--> write
-//     ^--computed------------'  ^--------stored---------'|
-//     '--------------------------------------stored------'
-inline void run(const uint64_t *load_memory, uint32_t load_commands, const uint64_t *compute_memory, uint32_t computes,
-                const uint64_t *store_memory, uint32_t store_commands, Counters before, Bases bases, ReadPort dram_read,
-                WritePort dram_write, uint32_t &error) {
-#pragma HLS INLINE off
-#pragma HLS DATAFLOW
-  LoadStream loads;
-  BeatStream arriving;
-  ProgressStream computed;
-  OrderStream orders;
-  BeatStream leaving;
-  CountStream stored;     // to the fetch
-  CountStream stored_too; // to the engine
-#ifdef __SYNTHESIS__
-  fetch(load_memory, load_commands, before, bases, dram_read, computed, stored, loads, arriving);
-  engine(compute_memory, computes, store_memory, store_commands, load_commands, before, loads, arriving, computed, orders,
-         leaving, stored_too, error);
-  write(before, bases, dram_write, orders, leaving, stored, stored_too);
-#else
-  Neighbours both = {Fetch(),  Writer(), load_memory, bases,  dram_read, dram_write, computed,
-                     stored,   loads,    arriving,    orders, leaving,   stored_too};
-  both.fetch.start(load_commands, before);
-  both.writer.start(before);
-  neighbours = &both;
-  simulation.begin_image();
-  engine(compute_memory, computes, store_memory, store_commands, load_commands, before, loads, arriving, computed, orders,
-         leaving, stored_too, error);
-  for (int cycle = 0; !both.fetch.stopped || !both.writer.stopped; ++cycle) {
-    Simulation::expect(cycle < 1000000, "the AXI processes do not end");
-    pass_cycle();
-  }
-  neighbours = nullptr;
-#endif
-}
-
-#else
 
 // LOAD and STORE where units take turns: nothing moves while COMPUTE runs.
 struct NoMovers {
@@ -70,7 +26,7 @@ inline void load_tile(const Load &command, const beat_t *run, Weights weights, P
 #pragma HLS ARRAY_PARTITION variable=loader.word complete
 #pragma HLS ARRAY_PARTITION variable=loader.weight complete
   loader.start(command);
-  enter_loop();
+  loop_entered();
 load_runs:
   for (int i = 0; i < command.dram.runs; ++i) {
 #pragma HLS LOOP_TRIPCOUNT max=TRIP_RUNS
@@ -90,7 +46,7 @@ inline void store_tile(const Store &command, beat_t *run, Features features) {
 #pragma HLS INLINE off
   Storer storer;
   storer.start(command);
-  enter_loop();
+  loop_entered();
 store_runs:
   for (int i = 0; i < command.dram.runs; ++i) {
 #pragma HLS LOOP_TRIPCOUNT max=TRIP_RUNS
@@ -107,6 +63,7 @@ store_runs:
   }
 }
 
+// The next command of a unit.
 template <int WORDS> inline void take_command(const uint64_t *memory, uint32_t command, uint64_t words[WORDS]) {
 #pragma HLS INLINE
 command_words:
@@ -124,7 +81,15 @@ inline void run(const uint64_t *load_memory, uint32_t load_commands, const uint6
   static Features features;
   static Weights weights;
   static Parameters parameters;
-{% include "memories.j2" %}
+#pragma HLS ARRAY_PARTITION variable=features complete dim=1
+#pragma HLS ARRAY_PARTITION variable=features complete dim=2
+#pragma HLS ARRAY_PARTITION variable=features complete dim=3
+#pragma HLS ARRAY_PARTITION variable=features complete dim=4
+#pragma HLS ARRAY_PARTITION variable=weights complete dim=1
+#pragma HLS ARRAY_PARTITION variable=parameters complete dim=1
+#pragma HLS RESOURCE variable=features core=RAM_S2P_BRAM
+#pragma HLS RESOURCE variable=weights core=RAM_S2P_BRAM
+#pragma HLS RESOURCE variable=parameters core=RAM_S2P_BRAM
   NoMovers nobody;
   Counters done = before;
   const uint32_t all_loads = before.load + load_commands;
@@ -140,27 +105,21 @@ commands:
     const uint32_t load = done.load - before.load;
     const uint32_t compute_command = done.compute - before.compute;
     const uint32_t store = done.store - before.store;
-    if (load != load_commands && may_start(decode_head(load_memory + load * LOAD_WORDS), done)) {
+    if (load != load_commands && may_start(decode<Head>(load_memory + load * LOAD_WORDS), done)) {
       take_command<LOAD_WORDS>(load_memory, load, load_words);
-      const Load command = decode_load(load_words);
+      const Load command = decode<Load>(load_words);
       load_tile(command, dram_read + first_beat(command.dram, bases), weights, parameters, features);
       ++done.load;
-    } else if (compute_command != computes && may_start(decode_head(compute_memory + compute_command * COMPUTE_WORDS), done)) {
+    } else if (compute_command != computes && may_start(decode<Head>(compute_memory + compute_command * COMPUTE_WORDS), done)) {
       take_command<COMPUTE_WORDS>(compute_memory, compute_command, words);
       compute(words, weights, parameters, features, nobody);
-#ifndef __SYNTHESIS__
-      const Destination made = decode_head(words).opcode == CONVOLVE_OPCODE ? decode_convolve(words).destination
-                                                                            : decode_pool(words).destination;
-      show(decode_head(words).layer, done.compute, &made, features);
-#endif
+      look_at_pages(words, done.compute, features);
       ++done.compute;
-    } else if (store != store_commands && may_start(decode_head(store_memory + store * STORE_WORDS), done)) {
+    } else if (store != store_commands && may_start(decode<Head>(store_memory + store * STORE_WORDS), done)) {
       take_command<STORE_WORDS>(store_memory, store, store_words);
-      const Store command = decode_store(store_words);
+      const Store command = decode<Store>(store_words);
       store_tile(command, dram_write + first_beat(command.dram, bases), features);
-#ifndef __SYNTHESIS__
-      show(command.layer, done.store, nullptr, nullptr);
-#endif
+      look_at_dram(command.head.layer, done.store);
       ++done.store;
     } else {
       error = ERROR_WATCHDOG;
@@ -168,5 +127,4 @@ commands:
   }
 }
 
-#endif
 #endif

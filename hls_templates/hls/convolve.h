@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "A convolution command: the array sums group g+1 while the drain writes group g.") }}
+// A convolution command: the array sums group g+1 while the drain writes group g.
 #ifndef CONVOLVE_H
 #define CONVOLVE_H
 
@@ -27,11 +26,9 @@ clear:
   for (int y = 0; y < POY; ++y) {
 #pragma HLS UNROLL
     for (int i = 0; i < NEXT_HALVES; ++i) {
-#pragma HLS UNROLL
       next_line[i][y] = 0;
     }
     for (int i = 0; i < LINE_HALVES; ++i) {
-#pragma HLS UNROLL
       line[i][y] = 0;
     }
   }
@@ -48,12 +45,12 @@ clear:
   cycles.start(command.fetch);
   uint16_t waves_left = 0;                         // of the step
   bool first_wave = false;                         // of the group
-  weight_address_t weight = command.weights;       // of the wave
-  weight_address_t group_weight = command.weights; // first of the array group's weight word
+  weight_address_t weight(command.weights);       // of the wave
+  weight_address_t group_weight(command.weights); // first of the array group's weight word
   uint8_t least = 0; // cycles that the group must take at least from here on
   bool held = false; // the array's sums are complete, but cannot be handed over yet
 
-  enter_loop();
+  loop_entered();
 convolve_cycles:
   while (fetch.step.live || summed.live || drain.live) {
 #pragma HLS PIPELINE II=1
@@ -91,11 +88,8 @@ convolve_cycles:
     least = uint8_t(least != 0 ? least - 1 : 0);
     if (group_ends && !held) {
       drain.start(summed);
-    hand_over:
       for (int p = 0; p < POF; ++p) {
-#pragma HLS UNROLL
         for (int i = 0; i < POY * POX; ++i) {
-#pragma HLS UNROLL
           drained[p][i] = sums[p][i];
         }
       }

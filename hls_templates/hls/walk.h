@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "Walks through a tile's rows: hardware adds and compares, and never multiplies or divides.") }}
+// Walks through a tile's rows: hardware adds and compares, and never multiplies or divides.
 #ifndef WALK_H
 #define WALK_H
 
@@ -26,8 +25,8 @@ inline Row next_row(const Row &row, const Walk &walk, const RowStep &step) {
   const bool bank_carry = remainder >= walk.interleave;
   const uint16_t bank = uint16_t(row.bank + step.bank + (bank_carry ? 1 : 0));
   const bool group_carry = bank >= POY;
-  const address_t on = step.address;
-  const address_t group = walk.group_words;
+  const address_t on(step.address);
+  const address_t group(walk.group_words);
   Row next;
   next.remainder = uint8_t(bank_carry ? remainder - walk.interleave : remainder);
   next.bank = uint8_t(group_carry ? bank - POY : bank);
@@ -46,7 +45,7 @@ struct TileWalk {
 
   void start(const Walk &walk) {
 #pragma HLS INLINE
-    map = group_map = walk.address;
+    map = group_map = address_t(walk.address);
     row = group_row = first_row(walk);
   }
 

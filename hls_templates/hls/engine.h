@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "The engine: the one process that owns all buffers. It computes, and moves a beat in and out in every cycle.") }}
+// The engine: the one process that owns all buffers. It computes, and moves a beat in and out in every cycle.
 #ifndef ENGINE_H
 #define ENGINE_H
 
@@ -21,16 +20,12 @@ constexpr uint32_t ERROR_NO_PROGRAM = 7;
 constexpr uint32_t ERROR_WATCHDOG = 8; // no unit can go on
 
 #ifndef __SYNTHESIS__
-// Lets a test bench see the pages after the `index`-th command of COMPUTE, with its destination, or of STORE, with null.
-// Null: nobody looks.
-typedef void (*Probe)(uint32_t layer, uint32_t index, const Destination *destination, Features features);
-extern Probe probe;
-
-inline void show(uint32_t layer, uint32_t index, const Destination *destination, Features features) {
-  if (probe != nullptr) {
-    probe(layer, index, destination, features);
-  }
-}
+#include "bench/processes.h"
+#else
+inline void pass_cycle() {}
+inline void fill_pipeline() {}
+inline void look_at_pages(const uint64_t *, uint32_t, Features) {}
+inline void look_at_dram(uint32_t, uint32_t) {}
 #endif
 
 // A command of COMPUTE.
@@ -38,11 +33,11 @@ template <typename Movers>
 inline void compute(const uint64_t words[COMPUTE_WORDS], Weights weights, Parameters parameters, Features features,
                     Movers &movers) {
 #pragma HLS INLINE
-  if (decode_head(words).opcode == CONVOLVE_OPCODE) {
-    const Convolve command = decode_convolve(words);
+  if (decode<Head>(words).opcode == CONVOLVE_OPCODE) {
+    const Convolve command = decode<Convolve>(words);
     convolve(command, weights, parameters, features, movers);
   } else {
-    const Pool command = decode_pool(words);
+    const Pool command = decode<Pool>(words);
     pool(command, weights, parameters, features, movers);
   }
 }
@@ -51,40 +46,6 @@ inline void compute(const uint64_t words[COMPUTE_WORDS], Weights weights, Parame
 
 // Cycles without a beat or a command after which the engine gives up.
 constexpr uint32_t WATCHDOG = 1 << 20;
-
-#ifndef __SYNTHESIS__
-// The other two processes, which C simulation lets take a step in every cycle of the engine.
-struct Neighbours {
-  Fetch fetch;
-  Writer writer;
-  const uint64_t *load_memory;
-  Bases bases;
-  ReadPort &read_port;
-  WritePort &write_port;
-  ProgressStream &computed;
-  CountStream &stored;
-  LoadStream &loads;
-  BeatStream &arriving;
-  OrderStream &orders;
-  BeatStream &leaving;
-  CountStream &stored_too;
-
-  void step() {
-    fetch.step(load_memory, bases, read_port, computed, stored, loads, arriving);
-    writer.step(bases, write_port, orders, leaving, stored, stored_too);
-  }
-};
-static Neighbours *neighbours = nullptr;
-#endif
-
-// A cycle of the engine is over.
-inline void pass_cycle() {
-#pragma HLS INLINE
-#ifndef __SYNTHESIS__
-  neighbours->step();
-  ++simulation.now;
-#endif
-}
 
 // LOAD and STORE inside the engine: in every cycle a beat that has arrived is written to its buffer, and a beat of a tile
 // that is stored leaves. Nothing here ever waits, so no depth of the streams can stop the engine.
@@ -125,6 +86,12 @@ struct Movers {
     giving = moved = false;
   }
 
+  // Whether the next command of COMPUTE may start or, without one, everything is done.
+  bool may_compute(bool another, uint32_t all_loads, uint32_t all_stores) const {
+    return another ? next_compute.ready && may_start(decode<Head>(next_compute.words), done)
+                   : done.load == all_loads && done.store == all_stores;
+  }
+
   // The first half of a cycle: what arrives, and which word of copy B leaves.
   void begin(Weights weights, Parameters parameters, PageRead &asked, PageWrite &loaded) {
 #pragma HLS INLINE
@@ -142,19 +109,15 @@ struct Movers {
       loader.take(arriving.read(), weights, parameters, loaded);
       moved = true;
       if (!loader.live) {
-#ifndef __SYNTHESIS__
-        simulation.completed(0, done.load - before.load);
-#endif
+        command_completed(UNIT_LOAD, done.load - before.load);
         ++done.load;
       }
     }
     if (!stored.empty()) {
       done.store = stored.read();
       moved = true;
-#ifndef __SYNTHESIS__
-      simulation.completed(2, done.store - before.store - 1);
-      show(storer.command.layer, done.store - 1, nullptr, nullptr);
-#endif
+      command_completed(UNIT_STORE, done.store - before.store - 1);
+      look_at_dram(storer.command.head.layer, done.store - 1);
     }
     giving = false;
     if (storer.live) {
@@ -162,14 +125,12 @@ struct Movers {
       if (giving) {
         asked = storer.ask();
       }
-    } else if (next_store.ready && stores == done.store && may_start(decode_head(next_store.words), done) &&
+    } else if (next_store.ready && stores == done.store && may_start(decode<Head>(next_store.words), done) &&
                !orders.full()) {
-      storer.start(decode_store(next_store.words));
+      storer.start(decode<Store>(next_store.words));
       const Order order = {storer.command.dram, false};
       orders.write(order);
-#ifndef __SYNTHESIS__
-      simulation.started(2, storer.command.layer);
-#endif
+      command_started(UNIT_STORE, storer.command.head.layer);
       next_store.take();
       ++stores;
       moved = true;
@@ -203,7 +164,15 @@ inline void engine(const uint64_t compute_memory[COMPUTE_COMMANDS * COMPUTE_WORD
   static Features features;
   static Weights weights;
   static Parameters parameters;
-{% include "memories.j2" %}
+#pragma HLS ARRAY_PARTITION variable=features complete dim=1
+#pragma HLS ARRAY_PARTITION variable=features complete dim=2
+#pragma HLS ARRAY_PARTITION variable=features complete dim=3
+#pragma HLS ARRAY_PARTITION variable=features complete dim=4
+#pragma HLS ARRAY_PARTITION variable=weights complete dim=1
+#pragma HLS ARRAY_PARTITION variable=parameters complete dim=1
+#pragma HLS BIND_STORAGE variable=features type=RAM_S2P impl=BRAM
+#pragma HLS BIND_STORAGE variable=weights type=RAM_S2P impl=BRAM
+#pragma HLS BIND_STORAGE variable=parameters type=RAM_S2P impl=BRAM
   const uint32_t all_loads = before.load + load_commands;
   const uint32_t all_stores = before.store + store_commands;
   Movers movers(compute_memory, store_memory, loads, arriving, computed, orders, leaving, stored);
@@ -217,9 +186,8 @@ commands:
   for (uint32_t i = 0; i <= computes; ++i) {
 #pragma HLS LOOP_TRIPCOUNT max=TRIP_COMPUTES
     const bool computes_next = i != computes;
-    bool ready = computes_next ? movers.next_compute.ready && may_start(decode_head(movers.next_compute.words), movers.done)
-                               : movers.done.load == all_loads && movers.done.store == all_stores;
-    enter_loop();
+    bool ready = movers.may_compute(computes_next, all_loads, all_stores);
+    loop_entered();
   wait_cycles:
     while (!ready && idle != WATCHDOG) {
 #pragma HLS PIPELINE II=1
@@ -234,8 +202,7 @@ commands:
       write_pages(features, no_write(), loaded);
       movers.end(word);
       idle = movers.moved ? 0 : idle + 1;
-      ready = computes_next ? movers.next_compute.ready && may_start(decode_head(movers.next_compute.words), movers.done)
-                            : movers.done.load == all_loads && movers.done.store == all_stores;
+      ready = movers.may_compute(computes_next, all_loads, all_stores);
     }
     if (computes_next && ready) {
       uint64_t words[COMPUTE_WORDS];
@@ -246,19 +213,11 @@ commands:
         words[w] = movers.next_compute.words[w];
       }
       movers.next_compute.take();
-#ifndef __SYNTHESIS__
-      simulation.started(1, decode_head(words).layer);
-#endif
+      command_started(UNIT_COMPUTE, decode<Head>(words).layer);
       compute(words, weights, parameters, features, movers);
-#ifndef __SYNTHESIS__
-      for (int cycle = 0; cycle < LOOP_CYCLES; ++cycle) {
-        pass_cycle();
-      }
-      simulation.completed(1, i, simulation.now - 1);
-      const Destination made = decode_head(words).opcode == CONVOLVE_OPCODE ? decode_convolve(words).destination
-                                                                            : decode_pool(words).destination;
-      show(decode_head(words).layer, movers.done.compute, &made, features);
-#endif
+      fill_pipeline();
+      command_completed(UNIT_COMPUTE, i);
+      look_at_pages(words, movers.done.compute, features);
       ++movers.done.compute;
       idle = 0;
     }

@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "Program memory, and how program.bin gets there.") }}
+// Program memory, and how program.bin gets there.
 #ifndef PROGRAM_H
 #define PROGRAM_H
 
@@ -19,13 +18,9 @@ struct Program {
 // CRC-32 (IEEE 802.3) of one more word.
 inline uint32_t crc_of(uint32_t crc, uint64_t word) {
 #pragma HLS INLINE
-halves:
   for (int half = 0; half < 2; ++half) {
-#pragma HLS UNROLL
     crc ^= uint32_t(word >> (32 * half));
-  bits:
     for (int bit = 0; bit < 32; ++bit) {
-#pragma HLS UNROLL
       crc = (crc >> 1) ^ ((crc & 1) != 0 ? uint32_t(0xedb88320) : 0);
     }
   }
@@ -68,27 +63,26 @@ inline uint32_t load_program(const uint64_t *words, Program &program) {
 #pragma HLS INLINE off
   uint64_t head[HEADER_WORDS];
   Reading reading = {0xffffffff, true};
-header:
+head_words:
   for (int i = 0; i < HEADER_WORDS; ++i) {
 #pragma HLS PIPELINE II=1
     const uint64_t word = words[i];
     head[i] = word;
     reading.crc = crc_of(reading.crc, i == 1 ? word & 0xffffffff : word); // the checksum itself, in the upper half, counts as zero
   }
-  const Header header = decode_header(head);
   program.loaded = false;
-  if (header.magic != PROGRAM_MAGIC || header.version != PROGRAM_VERSION || !executes(header)) {
+  if (!executes(head)) {
     return ERROR_HEADER;
   }
-  program.loads = header.needs.load_commands;
-  program.computes = header.needs.compute_commands;
-  program.stores = header.needs.store_commands;
+  program.loads = field<HEADER_LOAD_COMMANDS, 32>(head);
+  program.computes = field<HEADER_COMPUTE_COMMANDS, 32>(head);
+  program.stores = field<HEADER_STORE_COMMANDS, 32>(head);
   uint32_t at = HEADER_WORDS;
   at += load_section<LOAD_COMMANDS, LOAD_WORDS>(words + at, program.loads, LOAD_OPCODE, LOAD_OPCODE, program.load, reading);
   at += load_section<COMPUTE_COMMANDS, COMPUTE_WORDS>(words + at, program.computes, CONVOLVE_OPCODE, POOL_OPCODE,
                                                       program.compute, reading);
   load_section<STORE_COMMANDS, STORE_WORDS>(words + at, program.stores, STORE_OPCODE, STORE_OPCODE, program.store, reading);
-  if (~reading.crc != header.crc) {
+  if (~reading.crc != field<HEADER_CRC, 32>(head)) {
     return ERROR_CHECKSUM;
   }
   if (!reading.known) {

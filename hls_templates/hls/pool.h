@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "Pooling and copies: done by the drain alone, one row of one map at a time.") }}
+// Pooling and copies: done by the drain alone, one row of one map at a time.
 #ifndef POOL_H
 #define POOL_H
 
@@ -18,9 +17,7 @@ struct PoolGroup {
 template <int LIMIT, typename T> inline T strided(const T *line, int x, int stride) {
 #pragma HLS INLINE
   T pixel = line[x];
-strides:
   for (int s = 2; s <= LIMIT; ++s) {
-#pragma HLS UNROLL
     if (stride == s) {
       pixel = line[x * s];
     }
@@ -31,13 +28,9 @@ strides:
 // Move the line `offset` pixels down, by one power of two after the other.
 template <int PIXELS, typename T> inline void move_down(T line[PIXELS], int offset) {
 #pragma HLS INLINE
-levels:
   for (int level = WORD_BITS - 1; level >= 0; --level) {
-#pragma HLS UNROLL
     if (offset >> level & 1) {
-    pixels:
       for (int i = 0; i + (1 << level) < PIXELS; ++i) {
-#pragma HLS UNROLL
         line[i] = line[i + (1 << level)];
       }
     }
@@ -70,9 +63,9 @@ struct PoolRead {
     column_groups.start(command.column_groups);
     rows.start(command.Toy);
     maps.start(command.Tof);
-    map = command.source.address;
+    map = address_t(command.source.address);
     output_row = first_row(command.source);
-    top = command.rows.top;
+    top = row_t(command.rows.top);
     left.start(command.columns);
     start_group(command);
   }
@@ -100,9 +93,7 @@ struct PoolRead {
     // Pixels of the word that lie inside the tensor.
     const int pixels = int(command.width) - int(column) * WORD_PIXELS;
     const sum_t nothing = command.maximum ? LOWEST : 0;
-  columns:
     for (int x = 0; x < WORD_PIXELS; ++x) {
-#pragma HLS UNROLL
       const sum_t pixel = pixel_of(word_read.half[x / POX], x % POX);
       sum_t &sum = line[word * WORD_PIXELS + x];
       const sum_t before = first ? nothing : sum;
@@ -134,7 +125,7 @@ struct PoolRead {
       rows.start(command.Toy);
       map += address_t(command.source.map_words);
       output_row = first_row(command.source);
-      top = command.rows.top;
+      top = row_t(command.rows.top);
     } else if (row_ends) {
       rows.next();
       output_row = next_row(output_row, command.source, command.source_stride);
@@ -186,7 +177,6 @@ clear:
     line[i] = taken[i] = 0;
   }
   for (int x = 0; x < POX; ++x) {
-#pragma HLS UNROLL
     results[x] = 0;
   }
 
@@ -203,7 +193,7 @@ clear:
   bool first = false; // column of the windows
   const int stride = command.columns.stride;
 
-  enter_loop();
+  loop_entered();
 pool_cycles:
   while (read.live || combines) {
 #pragma HLS PIPELINE II=1
@@ -221,9 +211,7 @@ pool_cycles:
     if (combines) {
       pixel_t outputs[POX];
 #pragma HLS ARRAY_PARTITION variable=outputs complete
-    combine:
       for (int x = 0; x < POX; ++x) {
-#pragma HLS UNROLL
         const sum_t value = strided<POOL_STRIDE>(taken, x, stride);
         const sum_t before = results[x];
         const sum_t larger = value > before ? value : before;
@@ -231,12 +219,9 @@ pool_cycles:
         outputs[x] = pixel_t(requantise(results[x], command.shift, -128, 127, 0));
       }
       first = false;
-    shift:
       for (int i = 0; i + 1 < POOL_PIXELS; ++i) {
-#pragma HLS UNROLL
         sum_t next = taken[i + 1];
         for (int d = 2; d <= POOL_DILATION; ++d) {
-#pragma HLS UNROLL
           if (command.dilation == d) {
             next = taken[min_of(i + d, POOL_PIXELS - 1)];
           }
@@ -256,7 +241,6 @@ pool_cycles:
       }
       if (cycles.last) {
         for (int i = 0; i < POOL_PIXELS; ++i) {
-#pragma HLS UNROLL
           taken[i] = line[i];
         }
         move_down<POOL_PIXELS>(taken, read.left.offset(command.columns));

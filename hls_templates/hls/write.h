@@ -1,5 +1,4 @@
-{% from "banner.j2" import banner -%}
-{{ banner(header, "STORE, outside: a process that writes to DRAM what the engine sends, and says when it is there.") }}
+// STORE, outside: a process that writes to DRAM what the engine sends, and says when it is there.
 #ifndef WRITE_H
 #define WRITE_H
 
@@ -27,9 +26,6 @@ struct Writer {
   uint32_t done; // STORE commands of this image
   uint32_t told_fetch;
   uint32_t told_engine;
-#ifndef __SYNTHESIS__
-  WriteTiming timing;
-#endif
 
   void start(const Counters &before) {
 #pragma HLS INLINE
@@ -70,12 +66,10 @@ struct Writer {
 private:
   void answer(WritePort &port) {
 #pragma HLS INLINE
-#ifndef __SYNTHESIS__
-    if (!timing.answered()) {
-      return; // hardware stalls
+    if (!write_answered()) {
+      return;
     }
-    timing.answer();
-#endif
+    answer_taken();
     port.write_response();
     --open;
     if (open == 0 && !given.live) {
@@ -88,23 +82,15 @@ private:
 #pragma HLS INLINE
     if (asked.live && ahead < 2 && open < OUTSTANDING) {
       port.write_request(asked.first, asked.beats);
-#ifndef __SYNTHESIS__
-      timing.request(asked.beats);
-#endif
+      write_requested(asked.beats);
       asked.next(dram);
       ++ahead;
       ++open;
     }
-    if (beats.empty()) {
+    if (beats.empty() || !write_ready()) {
       return;
     }
-#ifndef __SYNTHESIS__
-    if (!timing.ready()) {
-      return; // hardware stalls
-    }
-    timing.take();
-    ++simulation.events[2].back().beats;
-#endif
+    write_taken();
     port.write(bits_of(beats.read()));
     if (++beat == given.beats) {
       beat = 0;
