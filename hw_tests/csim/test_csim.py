@@ -4,7 +4,6 @@ Every test compiles with warnings as errors, against the vendor's ap_int.h.
 """
 
 import dataclasses
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -289,34 +288,6 @@ def test_decoders_are_the_inverse_of_the_encoder(residual, tmp_path):
         command = unpack(COMMANDS[index], bits)
         expected = [value_of(command, slot) if slot.path else bits & OPCODE.high for slot in layout(COMMANDS[index])]
         assert found == expected
-
-
-def test_only_the_array_multiplies(residual, tmp_path):
-    """In what the engine is compiled to before optimisation, one product is of two values that are no constants,
-    counters of unrolled loops (x, s) aside; and nothing is divided by such a value."""
-    source, dump = tmp_path / "convolve.cpp", tmp_path / "gimple.txt"
-    source.write_text(
-        '#include "engine.h"\nvoid go(const uint64_t *words, Weights w, Parameters p, Features f, Movers &m) '
-        "{ compute(words, w, p, f, m); }\n"
-    )
-    compiler = find_compiler()
-    if "g++" not in compiler[0]:
-        pytest.skip("the dump is g++'s")
-    include = ["-isystem", str(find_ap_include()), "-I", str(residual.folder / "hls")]
-    command = [*compiler, "-std=c++14", f"-fdump-tree-gimple={dump}", *include, "-c", str(source)]
-    subprocess.run([*command, "-o", str(tmp_path / "convolve.o")], check=True)
-    found: dict[str, list[str]] = {}
-    function = ""
-    for line in dump.read_text().splitlines():
-        if line and not line[0].isspace() and "(" in line:
-            function = line
-        operation = re.search(r" = ([\w.>-]+) ([*/%]) ([\w.>-]+);", line)
-        if operation and not re.search(r"\bap_|ssdm", function) and not operation[3].isdigit():
-            found.setdefault(operation[2], []).append(line.strip())
-    products = [line for line in found.pop("*") if not re.search(r"= x \* s;", line)]
-    assert len(products) == 1, products
-    assert products[0].startswith("product = "), products
-    assert not found
 
 
 def test_rounding_is_the_reference_s_rounding(grouped, tmp_path):

@@ -1,11 +1,11 @@
-"""C++ made from the tables that also make the encoder: the records of commands, and what a program's header must say."""
+"""C++ made from the tables that also make the encoder: records of commands, and what a program's header must say."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 from fpga_model.machine.capability import Capability
 from fpga_model.machine.isa import COMMANDS, OPCODE, UNITS, WORD_BITS, Command, Width, bits, layout
@@ -47,8 +47,8 @@ def _members(record: type) -> Iterator[tuple[str, str, str, int]]:
         kind, *notes = get_args(hints[field.name])
         if field.name in inherited:
             continue
-        if is_dataclass(kind):
-            yield field.name, str(getattr(kind, "__name__", kind)), notes[-1], bits(kind)
+        if is_dataclass(kind) and isinstance(kind, type):
+            yield field.name, kind.__name__, notes[-1], bits(kind)
         else:
             yield field.name, _type(notes[0]), notes[-1], notes[0].bits
 
@@ -100,8 +100,8 @@ def _header() -> list[str]:
     return [
         *places,
         "",
-        "// Whether this accelerator can execute the program of a header: what addresses and word orders depend on is equal,",
-        "// memories and needs are not exceeded.",
+        "// Whether this accelerator can execute the program of a header: what addresses and word orders depend on is",
+        "// equal, memories and needs are not exceeded.",
         "inline bool executes(const uint64_t *words) {",
         "#pragma HLS INLINE",
         f"  return {lines[0]}",

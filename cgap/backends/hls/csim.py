@@ -190,7 +190,11 @@ def compile_bench(
 
 
 def cached_bench(
-    hls: Path, work: Path, bench: str = "accelerator", ap_include: Path | None = None, options: Sequence[str] | None = None
+    hls: Path,
+    work: Path,
+    bench: str = "accelerator",
+    ap_include: Path | None = None,
+    options: Sequence[str] | None = None,
 ) -> Path:
     """`compile_bench`, or what an earlier call made of the same sources: networks are data, so many share a program.
 
@@ -211,9 +215,9 @@ def cached_bench(
     try:
         binary.parent.mkdir(parents=True, exist_ok=True)
         # Under a name of its own first: another process may build the same.
-        part = binary.with_name(f".{bench}.{os.getpid()}.part")
-        shutil.copy2(made, part)
-        part.replace(binary)
+        copy = binary.with_name(f".{bench}.{os.getpid()}.part")
+        shutil.copy2(made, copy)
+        copy.replace(binary)
     except OSError:
         return made
     return binary

@@ -221,7 +221,10 @@ inline void command_started(Unit unit, uint32_t layer) {
   const Event event = {layer, simulation.now, 0, 0};
   simulation.events[unit].push_back(event);
 }
-inline void command_completed(Unit unit, uint32_t index) { simulation.events[unit][index].done = simulation.now; }
+// A transfer completes in a cycle that is still going on, a computation with the cycle before.
+inline void command_completed(Unit unit, uint32_t index) {
+  simulation.events[unit][index].done = unit == UNIT_COMPUTE ? simulation.now - 1 : simulation.now;
+}
 
 #ifdef CHECK_PORTS
 // Proof of what ports and DEPENDENCE pragmas claim: two units never want one port in a cycle, and nothing that is read inside
