@@ -201,8 +201,9 @@ def run_hls4ml(model: str, images: int, folder: Path, python_of: Callable[[str, 
 
 def lines_of(hls: Path) -> tuple[int, int]:
     """Lines of the C++ that are of this network alone, and of the accelerator; test benches left out."""
-    mine = {*hls.glob("layers/*.h"), *hls.glob("tops/*"), hls / "config.h", hls / "program_rom.h"}
-    files = [path for path in hls.rglob("*") if path.suffix in (".h", ".cpp") and not path.name.startswith("tb")]
+    mine = {*hls.glob("layers/*.h"), *hls.glob("tops/*"), hls / "config.h", hls / "trips.h", hls / "program_rom.h"}
+    files = [path for path in hls.rglob("*") if path.suffix in (".h", ".cpp")]
+    files = [path for path in files if not path.name.startswith("tb") and path.parent.name != "bench"]
     counts = {path: len(path.read_text().splitlines()) for path in files}
     own = sum(count for path, count in counts.items() if path in mine)
     return own, sum(counts.values()) - own
