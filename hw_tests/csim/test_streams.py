@@ -174,12 +174,31 @@ def try_network(engine: Engine, fixed: FixedGraph, kind: Kind, options: list[str
     return schedule, result.timing
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(fixed=networks())
-def test_random_networks(engine, fixed):
-    """On one compiled accelerator: exact in both schedules, timed as the simulator says, exact under starvation."""
+STARVED = [["--fifo", fifo, "--starvation", "97"] for fifo in ("1", "2", "512")]
+
+
+def check_network(engine: Engine, fixed: FixedGraph) -> None:
     fixed = number(fixed.graph, seed=len(fixed.graph.layers))
     for kind in Kind:
         schedule, timing = try_network(engine, fixed, kind, [])
         assert_timed(timing, schedule)
-    try_network(engine, fixed, Kind.LAYERWISE, ["--fifo", "2", "--starvation", "90"])
+    for options in STARVED:
+        try_network(engine, fixed, Kind.LAYERWISE, options)
+
+
+QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@settings(max_examples=10, suppress_health_check=QUIET)
+@given(fixed=networks())
+def test_random_networks(engine, fixed):
+    """On one compiled accelerator: exact in both schedules, timed as the simulator says, exact under starvation."""
+    check_network(engine, fixed)
+
+
+@pytest.mark.long
+@settings(max_examples=50, suppress_health_check=QUIET)
+@given(fixed=networks())
+def test_a_hundred_random_networks(engine, fixed):
+    """Fifty on each of two arrays."""
+    check_network(engine, fixed)

@@ -169,6 +169,36 @@ def words_in(text):
     return b"".join(int(word, 16).to_bytes(8, "little") for word in found)
 
 
+CFG_KEYS = {
+    "": {"part", "platform"},
+    "hls": {
+        *("clock", "clock_uncertainty", "flow_target", "syn.top", "syn.file", "syn.cflags", "tb.file", "tb.cflags"),
+        *("csim.argv", "cosim.argv", "package.output.format", "package.ip.vendor", "package.ip.library"),
+        "package.ip.version",
+    },
+}
+"""What AMD's UG1702 and UG1399 (2025.1) document for `v++ -c --mode hls`, by section; no tool has read the file."""
+
+
+def test_hls_config_cfg_has_documented_keys_only(tmp_path):
+    lines = emitted(residual_network(), tmp_path)["hls_config.cfg"].decode().splitlines()
+    section, found = "", {"": {}, "hls": {}}
+    for line in (line for line in lines if line and not line.startswith("#")):
+        if line.startswith("["):
+            section = line.strip("[]")
+        else:
+            key, _, value = line.partition("=")
+            assert key in CFG_KEYS[section], f"[{section}] {key}"
+            assert value, line
+            assert key not in found[section], line
+            found[section][key] = value
+    assert found[""] == {"part": load_platform("zcu104").part}
+    assert found["hls"]["flow_target"] == "vivado"
+    assert found["hls"]["package.output.format"] == "ip_catalog"
+    assert re.fullmatch(r"\d+\.\d+ns", found["hls"]["clock_uncertainty"])
+    assert all((tmp_path / found["hls"][key]).is_file() for key in ("syn.file", "tb.file"))
+
+
 def test_a_layer_s_file_lists_its_commands(tmp_path):
     text = emitted(residual_network(), tmp_path)["layers/block_0_conv2.h"].decode()
     for expected in ("COMPUTE 3: Convolve", " Tof=5 Toy=13 Nox=17 ", " shortcut_present=1 shortcut_maps=5 "):
