@@ -57,6 +57,14 @@ test-base: compiler $(VENV)/.rtl $(VENV)/.dev ## The tests that need no PyTorch,
 	@echo "==> pytest, what needs no PyTorch"
 	@$(PY) -m pytest -q -n 2 -m "not slow" tests/fpga_model tests/app $(PYTEST_ARGS)
 
+SHARE := tests/test_modules.py $(addprefix tests/fpga_model/test_,graph.py fixed_point.py operators.py platform.py \
+  resources.py contract_example.py) $(addprefix tests/lowering/test_,reading.py import.py interface.py import_errors.py) \
+  $(addprefix tests/app/test_,check.py plan.py models.py disassembly.py report.py)
+
+test-share: $(VENV)/.pytest ## A minute of test-base, and the import of every module: PYTHON=python3.13 VENV=.venv313
+	@echo "==> pytest, a share of what needs no PyTorch, on $$($(PY) --version)"
+	@$(PY) -m pytest -q -m "not slow and not long" $(SHARE) $(PYTEST_ARGS)
+
 test-long: compiler $(VENV)/.test ## In full what make test only samples: 2,000 damaged files, 500 networks, DenseNet-121
 	@echo "==> pytest -m long"
 	@$(PY) -m pytest -q -n 2 -m long $(PYTEST_ARGS)
@@ -124,6 +132,11 @@ $(VENV)/.train: $(VENV)/.base
 $(VENV)/.dev: $(VENV)/.base
 	@echo "==> adding pytest, ruff and mypy to $(VENV) (once)"
 	@$(PIP) --no-build-isolation -e '.[dev]'
+	@touch $@
+
+$(VENV)/.pytest: $(VENV)/.base
+	@echo "==> adding pytest to $(VENV) (once)"
+	@$(PIP) pytest hypothesis
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.train $(VENV)/.dev

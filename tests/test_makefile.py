@@ -41,7 +41,8 @@ def assert_one_sentence(result: subprocess.CompletedProcess[str], *parts: str) -
 
 def test_help_is_the_default_and_lists_every_target(make):
     listed = make().stdout
-    for target in ("hls", "sim", "synth", "train", "test", "test-base", "lint", "format", "docs", "clean"):
+    tests = ("test", "test-base", "test-share", "test-long")
+    for target in ("hls", "sim", "synth", "train", *tests, "lint", "format", "docs", "clean"):
         assert f"\n  {target} " in listed
 
 
