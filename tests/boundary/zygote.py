@@ -14,7 +14,11 @@ import tempfile
 from cgap.boundary.terminal import run_command
 from cgap.cli import app
 
-for name in ("cgap.app.build", "cgap.app.lower", "cgap.training.run", "rich.table", "onnxruntime"):
+MODULES = (
+    *("cgap.app.build", "cgap.app.lower", "cgap.backends.hls.backend", "cgap.training.run", "cgap.training.plot"),
+    *("matplotlib.figure", "matplotlib.backends.backend_agg", "onnxruntime", "rich.table", "torch._dynamo"),
+)
+for name in MODULES:
     importlib.import_module(name)
 
 
