@@ -178,6 +178,6 @@ def print_lowering(report: LoweringReport, console: Console) -> None:
         console.print(accuracy_line(report.accuracy))
     for entry in report.file.requantised:
         snr = decibels(entry.snr_db)
-        console.print(f"{entry.layer}: stored otherwise than in the file, {snr} dB from its values")
+        console.print(f"{entry.layer}: stored in another format than the file asks for, {snr} dB from its values")
     for tensor in report.file.not_stored:
         console.print(f"{tensor}: rounded in the file, and not by the accelerator")

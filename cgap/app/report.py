@@ -294,7 +294,7 @@ class StoredLayer(Document):
 
 
 class Requantised(Document):
-    """A tensor that is stored otherwise than the file says."""
+    """A tensor that is stored in another format than the file asks for."""
 
     layer: str
     snr_db: float | None

@@ -319,7 +319,7 @@ def _by_pattern(network: Network, node: Node) -> str | None:
 
 
 _KNOWN = "of maps [N, C, H, W] or rows [N, C] of known size"
-_CONSTANT_ARITHMETIC = f"arithmetic with one constant per channel, {_KNOWN}, is supported; this is something else"
+_CONSTANT_ARITHMETIC = f"only arithmetic with one constant per channel, {_KNOWN}, is supported"
 LEFTOVER: dict[str, str] = {
     "Add": "sums of stored tensors, one of them subsampled and padded with zero channels at most, are supported; or "
     "the addition of a constant for each channel",
