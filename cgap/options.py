@@ -98,11 +98,6 @@ class ReadingOptions:
 
         return ImportOptions.parse(self.shape, self.inputs, self.outputs, self.image_range)
 
-    def words(self) -> str:
-        """The options as the user wrote them, each with a space before it."""
-        named = ((f"--{field.name.replace('_', '-')}", getattr(self, field.name)) for field in fields(self))
-        return "".join(f" {name} {value}" for name, value in named if value)
-
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameters that are groups of options are their fields for the command line and for callers."""

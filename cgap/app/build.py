@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,10 +39,21 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Compiled(Planned):
-    """A network that is lowered to integers, too, with the images that it was calibrated with."""
+    """A network that is lowered to integers, too, with the images that it was calibrated with.
+
+    Attributes:
+        images: the user's file of those images; None: they are CIFAR-10's.
+    """
 
     fixed: FixedGraph
     inputs: Inputs
+    images: Path | None
+
+    def command(self, name: str) -> str:
+        """The command line of `cgap NAME` that repeats the build."""
+        return " ".join(
+            [super().command(name), *(["--images-file", shlex.quote(str(self.images))] if self.images else [])]
+        )
 
 
 def origin(onnx: Path, imported: ImportedModel) -> Origin:
@@ -56,12 +68,13 @@ def compile_model(
     """Import, quantise and schedule. Raises UserError for whatever is wrong with the input."""
     onnx = models.resolve(model)
     record = models.record_of(onnx)
+    options = options or ImportOptions()
     imported = import_onnx(onnx, options=options)
     inputs = load_inputs(imported.image, images)
     plan = plan_on(target, imported.graph)  # before anything is calibrated for an accelerator that is too small
     fixed = quantise(imported, inputs.calibration().images)
     schedule = schedule_plan(plan, fixed)
-    compiled = Compiled(build_name(model), onnx, record, imported, target, schedule, fixed, inputs)
+    compiled = Compiled(build_name(model), onnx, record, imported, options, target, schedule, fixed, inputs, images)
     _ = compiled.capability
     return compiled
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -67,18 +68,18 @@ class CheckReport:
         return {"runs": not self.blocks, **asdict(self)}
 
 
-def check_model(model: str, options: ImportOptions, words: str = "") -> CheckReport:
+def check_model(model: str, options: ImportOptions) -> CheckReport:
     """Look at a network without quantising it.
 
     Args:
         model: a shipped network or a path.
         options: as the other commands take them.
-        words: the options as the user wrote them, for the commands that the report proposes.
 
     Raises:
         UserError: there is no such file.
     """
     path, file = models.resolve(model), {}
+    read = shlex.join([model, *options.words()])
     try:
         opened = open_model(path)
         file = _file(opened)
@@ -90,19 +91,19 @@ def check_model(model: str, options: ImportOptions, words: str = "") -> CheckRep
         blocks = [Block(op, nodes, reason) for (op, reason), nodes in groups.items()]
         way = "change the network as the reasons say"
         if error.cut:
-            way += f", or leave the rest to the host: cgap check {model}{words} --outputs {','.join(error.cut)}"
+            way += f", or leave the rest to the host: cgap check {read} --outputs {','.join(error.cut)}"
         return CheckReport(model, **file, blocks=blocks, todo=way)
     except UserError as error:
         reason = str(error)
         example = next((part for part in reason.split("such as ")[1:] if part.startswith("--shape")), "")
-        todo = f"cgap check {model}{words} {example.split(';')[0]}" if example else "mend what the reason says"
+        todo = f"cgap check {read} {example.split(';')[0]}" if example else "mend what the reason says"
         return CheckReport(model, **file, blocks=[Block(None, [], reason)], todo=todo)
     network = {**file, **_network(imported)}
     try:
         needed, unbuilt = _build_options(imported.graph)
     except UserError as error:
         return CheckReport(model, **network, blocks=[Block(None, [], str(error))], todo="mend what the reason says")
-    command = " ".join((f"cgap hls {model}{words}", *needed))
+    command = " ".join((f"cgap hls {read}", *needed))
     images = "" if imported.image.maps == (3, 32, 32) else " --images-file IMAGES.npy"
     return CheckReport(model, **network, unbuilt=unbuilt, todo=command + images)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -103,6 +104,7 @@ class Planned:
         onnx: path of its file.
         record: the training record of a shipped model, otherwise empty.
         imported: the network as it was read.
+        reading: the settings that it was read with.
         target: what it is built for.
         schedule: the network on that target.
     """
@@ -111,6 +113,7 @@ class Planned:
     onnx: Path
     record: dict[str, Any]
     imported: ImportedModel
+    reading: ImportOptions
     target: Target
     schedule: Schedule
 
@@ -122,7 +125,7 @@ class Planned:
     def command(self, name: str) -> str:
         """The command line of `cgap NAME` that repeats the build."""
         model = self.name if self.record else self.onnx.name
-        return " ".join(["cgap", name, model, *self.target.options()])
+        return shlex.join(["cgap", name, model, *self.reading.words(), *self.target.options()])
 
 
 def build_name(model: str) -> str:
@@ -166,8 +169,9 @@ def plan_model(model: str, target: Target, options: ImportOptions | None = None)
     """Import and schedule a network, without integers: its costs do not depend on them. Raises UserError."""
     onnx = models.resolve(model)
     record = models.record_of(onnx)
+    options = options or ImportOptions()
     imported = import_onnx(onnx, options=options)
     schedule = schedule_plan(plan_on(target, imported.graph))
-    planned = Planned(build_name(model), onnx, record, imported, target, schedule)
+    planned = Planned(build_name(model), onnx, record, imported, options, target, schedule)
     _ = planned.capability
     return planned

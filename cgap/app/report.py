@@ -233,7 +233,7 @@ class Report(Document):
     kind: Literal["accelerator"] = "accelerator"
     version: Literal[1] = VERSION
     tool: str
-    command: str = Field(description="makes it again, beside options that read the network and files of the user's own")
+    command: str = Field(description="makes it again")
     model: str
     dataset: str | None
     onnx_sha256: str

@@ -64,7 +64,7 @@ def check(
 
     from cgap.app.check import check_model, print_check
 
-    report = check_model(model, reading.parse(), reading.words())
+    report = check_model(model, reading.parse())
     if as_json:
         say_json(report.to_json())
     else:

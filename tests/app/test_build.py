@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -310,6 +311,25 @@ def test_the_command_prints_the_table_and_the_json(network):
     assert max(map(len, shown.stdout.splitlines())) <= 80
     report = json.loads(run("sim", str(network), "--json").stdout)
     assert report["model"] == "small_net"
+
+
+def test_the_command_in_the_report_makes_it_again(network, tmp_path, monkeypatch):
+    """Fails if it leaves out an option without which the file is read, calibrated or built otherwise."""
+    monkeypatch.chdir(network.parent)
+    images = np.random.default_rng(0).uniform(0, 255, (3, 3, 32, 32)).astype("float32")
+    np.save(network.parent / "my images.npy", images)
+    given = ["--image-range", "0,255", "--outputs", "t29", "--images-file", "my images.npy", "--page-depth", "2048"]
+    command = ["cgap", "hls", network.name, *given]
+    reports = []
+    for number in range(2):
+        out = tmp_path / f"out{number}"
+        monkeypatch.setattr(sys, "argv", [*command, "--no-csim", "--out", str(out)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        reports.append(read_report(out))
+        command = shlex.split(reports[-1].command)
+    assert reports[0] == reports[1]
 
 
 @pytest.mark.parametrize("command", ["hls", "sim"])

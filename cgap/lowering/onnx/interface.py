@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,16 @@ class ImportOptions:
         if len(bounds) not in (0, 2):
             raise UserError(f"--image-range {image_range}: give two numbers, such as 0,255")
         return cls(sizes, _parts(inputs), _parts(outputs), (bounds[0], bounds[1]) if bounds else None)
+
+    def words(self) -> list[str]:
+        """The command line's options that say the same."""
+        values: dict[str, Iterable[object]] = {
+            "--shape": self.shape,
+            "--inputs": self.inputs,
+            "--outputs": self.outputs,
+            "--image-range": [int(bound) if bound.is_integer() else bound for bound in self.image_range or ()],
+        }
+        return [word for name, given in values.items() if given for word in (name, ",".join(map(str, given)))]
 
 
 def _parts(text: str) -> tuple[str, ...]:
