@@ -11,11 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cgap.backends.rtl.routing import route
+from cgap.backends.rtl.routing import LOG, NETLIST, route
 from cgap.backends.rtl.synthesis import FAMILIES, KINDS, Synthesis, family_of, synthesise, version
 from cgap.backends.rtl.verilate import parameters
-from cgap.boundary.files import write_atomic
-from cgap.boundary.locks import scratch
+from cgap.boundary.files import write_atomic, writing
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.capability import Capability
@@ -53,13 +52,18 @@ def synthesise_accelerator(request: SynthRequest, out: Path, say: Callable[[str]
         "tools": tools,
     }
     say(f"Yosys: {accelerator.array} for {platform.name}")
-    with scratch() as work:
-        netlist = work / "netlist.json" if request.routed else None
-        result |= _figures(synthesise(values, family, netlist))
-        if netlist:
-            say(f"nextpnr: placing and routing on {platform.part}")
-            result["routed"] = asdict(route(netlist, platform.part, platform.clock_mhz))
-    write_atomic(out / f"{accelerator.array}_{platform.name}.json", json.dumps(result, indent=1) + "\n")
+    name = f"{accelerator.array}_{platform.name}"
+    folder = out / name
+    if request.routed:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    result |= _figures(synthesise(values, family, folder / NETLIST if request.routed else None))
+    # Routing takes longest, and may fail: what synthesis found is there before.
+    write_atomic(out / f"{name}.json", json.dumps(result, indent=1) + "\n")
+    if request.routed:
+        say(f"nextpnr: placing and routing on {platform.part}; its log is {folder / LOG}")
+        result["routed"] = asdict(route(folder / NETLIST, platform.part, platform.clock_mhz, folder, say))
+        write_atomic(out / f"{name}.json", json.dumps(result, indent=1) + "\n")
     return result
 
 
@@ -94,4 +98,6 @@ def print_synthesis(result: dict[str, Any], console: Console) -> None:
         console.print(f"longest path before routing, without wires: {result['longest_path_ns']:.2f} ns")
     if result["routed"]:
         routed = result["routed"]
-        console.print(f"routed on {routed['part']}: {routed['fmax_mhz']:.1f} MHz")
+        console.print(
+            f"routed on {routed['part']}: {routed['fmax_mhz']:.1f} MHz; bitstream of {routed['bitstream_bytes']:,} bytes"
+        )

@@ -124,6 +124,7 @@ module line_fetch #(
     .Poy(Poy),
     .AddressWidth(AddressWidth)
   ) u_walk_line (
+    .clk_i,
     .bank_i(bank_line_q),
     .remainder_i(rest_line_q),
     .address_i(row_line_q),
@@ -173,6 +174,7 @@ module line_fetch #(
       .Poy(Poy),
       .AddressWidth(AddressWidth)
     ) u_walk_pass (
+      .clk_i,
       .bank_i(bank_pass_q),
       .remainder_i(rest_pass_q),
       .address_i(row_pass_q),

@@ -170,6 +170,7 @@ module pool #(
     .Poy(Poy),
     .AddressWidth(AddressWidth)
   ) u_walk_window (
+    .clk_i,
     .bank_i(bank_q),
     .remainder_i(rest_q),
     .address_i(row_q),
@@ -187,6 +188,7 @@ module pool #(
     .Poy(Poy),
     .AddressWidth(AddressWidth)
   ) u_walk_output (
+    .clk_i,
     .bank_i(bank_out_q),
     .remainder_i(rest_out_q),
     .address_i(row_out_q),

@@ -120,15 +120,15 @@ module program_loader #(
     return sum;
   endfunction
 
-  // Words of a unit's commands.
-  function automatic logic [31:0] words_of(logic [1:0] unit, logic [2:0][31:0] commands);
-    unique case (unit)
-      2'd0: return times(commands[0], LoadWords);
-      2'd1: return times(commands[1], ComputeWords);
-      2'd2: return times(commands[2], StoreWords);
-      default: return '0;
-    endcase
-  endfunction
+  // Words of each unit's commands, long before they are asked for; the fourth unit is the end.
+  logic [3:0][31:0] words_q;
+
+  always_ff @(posedge clk_i) begin
+    words_q[0] <= times(commands_q[0], LoadWords);
+    words_q[1] <= times(commands_q[1], ComputeWords);
+    words_q[2] <= times(commands_q[2], StoreWords);
+    words_q[3] <= '0;
+  end
 
   assign bad_checksum = state_q == StNext && unit_q == 2'd3 && !bad_header && ~crc_q != crc_expected_q;
 
@@ -208,11 +208,11 @@ module program_loader #(
         // To the next unit, when this one has all its words; a unit may have none.
         if (header_q) begin
           header_q <= 1'b0;
-          left_q <= words_of(2'd0, commands_q);
+          left_q <= words_q[0];
           address_q <= '0;
         end else if (left_q == '0 && unit_q != 2'd3) begin
           unit_q <= unit_q + 2'd1;
-          left_q <= words_of(unit_q + 2'd1, commands_q);
+          left_q <= words_q[unit_q+2'd1];
           address_q <= '0;
         end
       end

@@ -33,6 +33,7 @@ module tile_walk #(
     .Poy(Poy),
     .AddressWidth(AddressWidth)
   ) u_walk (
+    .clk_i,
     .bank_i(bank_q),
     .remainder_i(rest_q),
     .address_i(row_q),

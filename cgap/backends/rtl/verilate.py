@@ -29,9 +29,11 @@ FLAGS = (
 WAVES = ("--trace-fst", "--trace-structs")
 MEMORY_BYTES = 1 << 24
 TAIL_LINES = 15
-NO_LZ4 = (
-    "waveforms are compressed by LZ4, whose header lz4.h is missing: install liblz4-dev (Debian, Ubuntu) or lz4-devel"
+NO_ZLIB = (
+    "waveforms are compressed by zlib, whose header zlib.h is missing: install zlib1g-dev (Debian, Ubuntu) or zlib-devel"
 )
+EMPTY_ARCHIVE = b"!<arch>\n"
+"""A library without anything in it."""
 
 
 def parameters(accelerator: Accelerator, capability: Capability, platform: Platform) -> dict[str, int]:
@@ -140,6 +142,8 @@ def build_simulation(
         return binary
     folder.mkdir(parents=True, exist_ok=True)
     with scratch() as work:
+        if waves:
+            flags += _waves_without_lz4(work / "lz4")
         for path, text in sources.items():
             (work / "src" / path).parent.mkdir(parents=True, exist_ok=True)
             (work / "src" / path).write_text(text, "utf-8")
@@ -155,14 +159,23 @@ def build_simulation(
                 environment=environment,
             )
         except ToolError as error:
-            if "lz4.h" in error.output:
-                raise UserError(NO_LZ4) from error
+            if "zlib.h" in error.output or "-lz:" in error.output:
+                raise UserError(NO_ZLIB) from error
             raise UserError(f"Verilator cannot build the RTL:\n{tail(error.output)}") from error
         # Under a name of its own first: another process may build the same.
         made = binary.with_name(f".harness.{os.getpid()}.part")
         shutil.copy2(work / "obj" / "harness", made)
         made.replace(binary)
     return binary
+
+
+def _waves_without_lz4(folder: Path) -> list[str]:
+    """Verilator's options for a header of LZ4 of our own in place of a library that few machines have installed."""
+    folder.mkdir()
+    header = resources.files("hls_templates").joinpath("rtl", "sim", "waves", "lz4.h")
+    (folder / "lz4.h").write_text(header.read_text("utf-8"), "utf-8")
+    (folder / "liblz4.a").write_bytes(EMPTY_ARCHIVE)
+    return ["-CFLAGS", f"-I{folder}", "-LDFLAGS", f"-L{folder}"]
 
 
 def tail(text: str) -> str:

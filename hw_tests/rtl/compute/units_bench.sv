@@ -73,6 +73,7 @@ module units_bench #(
       .Poy(Poys[i]),
       .AddressWidth(AddressWidth)
     ) u_walk (
+      .clk_i(clk),
       .bank_i(step[111:104]),
       .remainder_i(step[103:96]),
       .address_i(step[72+:AddressWidth]),
@@ -112,7 +113,8 @@ module units_bench #(
     end
     for (int unsigned i = 0; i < walk_count; i++) begin
       step = walks[i];
-      #1;
+      #1 clk = 1'b1;
+      #1 clk = 1'b0;
       for (int unsigned k = 0; k < Sizes; k++) begin
         if (step[119:112] == 8'(Poys[k])) walk_results[i] = walked[k];
       end
