@@ -98,6 +98,5 @@ def print_synthesis(result: dict[str, Any], console: Console) -> None:
         console.print(f"longest path before routing, without wires: {result['longest_path_ns']:.2f} ns")
     if result["routed"]:
         routed = result["routed"]
-        console.print(
-            f"routed on {routed['part']}: {routed['fmax_mhz']:.1f} MHz; bitstream of {routed['bitstream_bytes']:,} bytes"
-        )
+        size = routed["bitstream_bytes"]
+        console.print(f"routed on {routed['part']}: {routed['fmax_mhz']:.1f} MHz; bitstream of {size:,} bytes")

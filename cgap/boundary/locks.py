@@ -35,6 +35,20 @@ def locked(path: Path, taken: str, target: Path | None = None) -> Iterator[None]
         lock.release()
 
 
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`, having waited for whoever holds it; the file stays."""
+    from filelock import FileLock
+
+    lock = FileLock(path)
+    with writing(path):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 _PREFIX = "cgap-"
 
 

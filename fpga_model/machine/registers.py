@@ -47,19 +47,19 @@ class Register:
     fields: tuple[Field, ...] = ()
 
 
-ERRORS = (
-    "none",
-    "header: magic, version, geometry or a capability; `command` is the header's 32-bit word",
-    "checksum of the program",
-    "unknown command",
-    "read response",
-    "write response",
-    "RLAST out of place",
-    "start or load without a program or while running",
-    "watchdog",
-    "misaligned base or stride",
-)
-"""What the codes in `ERROR` mean."""
+ERRORS = {
+    "none": "none",
+    "header": "header: magic, version, geometry or a capability; `command` is the header's 32-bit word",
+    "checksum": "checksum of the program",
+    "command": "unknown command",
+    "read": "read response",
+    "write": "write response",
+    "last": "RLAST out of place",
+    "start": "start or load without a program or while running",
+    "watchdog": "watchdog",
+    "base": "misaligned base or stride",
+}
+"""The codes in `ERROR` from 0 on: what the RTL calls each, and what it means."""
 
 _EVENTS = (Field("done", 0, 1, "all images are done"), Field("error", 1, 1, "there was an error"))
 BUILT = tuple(slot.name for record in (Geometry, Sizes, Capability) for slot in layout(record))
@@ -101,7 +101,7 @@ def _table() -> tuple[Register, ...]:
         Access.STATUS,
         "the first error since reset",
         fields=(
-            Field("code", 0, 4, "; ".join(f"{code} {meaning}" for code, meaning in enumerate(ERRORS))),
+            Field("code", 0, 4, "; ".join(f"{code} {meaning}" for code, meaning in enumerate(ERRORS.values()))),
             Field("unit", 4, 2, "0 LOAD, 1 COMPUTE, 2 STORE"),
             Field("command", 8, 24, "commands of that unit that the image had completed"),
         ),

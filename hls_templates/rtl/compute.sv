@@ -14,7 +14,7 @@ module compute #(
   parameter int unsigned KernelColumns = 8,
   parameter int unsigned StrideColumns = 2,
   parameter int unsigned ShortcutStride = 2,
-  parameter int unsigned PoolColumns = 8,
+  parameter int unsigned PoolColumns = 16,
   parameter int unsigned PoolStride = 2,
   parameter int unsigned PoolDilation = 1,
   parameter bit RowByRow = 1'b1,
@@ -34,7 +34,7 @@ module compute #(
 
   input logic start_i,
   // verilator lint_off UNUSEDSIGNAL
-  input logic [1023:0] command_i,  // from `start_i` to `done_o`
+  input logic [command_pkg::ComputeWords*command_pkg::ProgramWordBits-1:0] command_i,  // from `start_i` to `done_o`
   // verilator lint_on UNUSEDSIGNAL
   output logic done_o,
 

@@ -62,6 +62,8 @@ module control #(
   input  logic                   loader_checksum_error_i
 );
 
+  import register_pkg::*;
+
   typedef enum logic [2:0] {
     StIdle,
     StLoad,
@@ -71,17 +73,6 @@ module control #(
     StQuiesce,
     StHalt
   } state_e;
-
-  // Codes of errors; 0 is none.
-  localparam logic [3:0] ErrorHeader = 4'd1;
-  localparam logic [3:0] ErrorChecksum = 4'd2;
-  localparam logic [3:0] ErrorCommand = 4'd3;
-  localparam logic [3:0] ErrorRead = 4'd4;
-  localparam logic [3:0] ErrorWrite = 4'd5;
-  localparam logic [3:0] ErrorLast = 4'd6;
-  localparam logic [3:0] ErrorStart = 4'd7;
-  localparam logic [3:0] ErrorWatchdog = 4'd8;
-  localparam logic [3:0] ErrorBase = 4'd9;
 
   state_e state_q, state_d;
   logic clear, clear_wanted_q;
@@ -100,13 +91,13 @@ module control #(
   // --- errors: the first one counts ---------------------------------------------------------------------------------
 
   logic found;
-  logic [3:0] code;
+  error_e code;
   logic [1:0] unit;
   logic [23:0] command;
 
   always_comb begin
     found = 1'b1;
-    code = '0;
+    code = ErrorNone;
     unit = 2'd0;
     command = completed_q[0];
     if (load_i && active || start_i && (active || !loader_loaded_i)) begin

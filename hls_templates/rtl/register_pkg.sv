@@ -49,6 +49,20 @@ package register_pkg;
   localparam logic [AddressBits-1:0] AddressBuiltComputeCommands = 9'h148;
   localparam logic [AddressBits-1:0] AddressBuiltStoreCommands = 9'h14c;
 
+  // Codes in ERROR.
+  typedef enum logic [3:0] {
+    ErrorNone = 4'd0,
+    ErrorHeader = 4'd1,
+    ErrorChecksum = 4'd2,
+    ErrorCommand = 4'd3,
+    ErrorRead = 4'd4,
+    ErrorWrite = 4'd5,
+    ErrorLast = 4'd6,
+    ErrorStart = 4'd7,
+    ErrorWatchdog = 4'd8,
+    ErrorBase = 4'd9
+  } error_e;
+
   // What the host has written.
   typedef struct packed {
     logic [63:0] output_stride;  // bytes from one image's outputs to the next's, a multiple of 4 KiB

@@ -1,7 +1,9 @@
 """If these fail, the emitted RTL is not what the tables say, or no tool takes it."""
 
 import os
+import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 
 import pytest
@@ -12,7 +14,7 @@ from cgap.backends.rtl.emit import emit_rtl
 from cgap.backends.rtl.packages import constants, packages
 from cgap.backends.rtl.registers import register_header
 from cgap.backends.rtl.twin import build
-from cgap.backends.rtl.verilate import find_verilator
+from cgap.backends.rtl.verilate import build_simulation, find_verilator, parameters, rtl_sources
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.capability import Capability
 from fpga_model.machine.isa import COMMANDS, layout
@@ -65,6 +67,37 @@ def project(tmp_path_factory):
     schedule = build_schedule(residual_network(), Accelerator(), load_platform("zcu104"), Kind.RESIDENT)
     emit_rtl(schedule, Capability(), Header("residual", "0" * 64, "cgap rtl residual"), folder)
     return folder
+
+
+def test_the_modules_parameters_are_by_default_the_accelerators():
+    """Fails if who instantiates it without parameters gets another machine than `cgap rtl` emits."""
+    values = parameters(Accelerator(), Capability(), load_platform("zcu104"))
+    sources = rtl_sources()
+    for name in ("accelerator.sv", "compute.sv", "sim/harness.sv"):
+        stated = re.findall(r"parameter (?:int unsigned|bit) (\w+) = (?:1'b)?(\d+)[,\n ]", sources[name])
+        stated = [(key, value) for key, value in stated if key in values]
+        assert len(stated) > 14
+        assert {key: int(value) for key, value in stated} == {key: values[key] for key, _ in stated}, name
+
+
+def test_two_that_want_one_simulation_build_it_once(tmp_path, monkeypatch):
+    """Fails if parallel tests each compile the same, a minute of a core. A stand-in notes how often it runs."""
+    compiler = tmp_path / "verilator"
+    compiler.write_text(
+        f"""#!/bin/sh
+echo run >> {tmp_path}/runs
+while [ "$1" != "--Mdir" ]; do shift; done
+sleep 1
+mkdir -p "$2" && echo built > "$2/harness"
+"""
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("VERILATOR", str(compiler))
+    with ThreadPoolExecutor() as pool:
+        built = list(pool.map(lambda _: build_simulation({"Pox": 2}, cache=tmp_path / "cache"), range(3)))
+    assert len(set(built)) == 1
+    assert built[0].read_text() == "built\n"
+    assert (tmp_path / "runs").read_text() == "run\n"
 
 
 def lint(folder, *options):

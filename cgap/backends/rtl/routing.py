@@ -59,7 +59,7 @@ def route(
         netlist: of `synthesise(..., "ecp5", netlist)`.
         part: number of an ECP5, as LFE5U-85F-8MG285C.
         clock_mhz: what the placer works towards.
-        folder: where `nextpnr.log`, `report.json`, `design.config` and `design.bit` stay; the log grows as nextpnr goes on.
+        folder: where `nextpnr.log`, `report.json`, `design.config` and `design.bit` stay; the log grows meanwhile.
         say: told twice a minute what nextpnr is at.
         seed: of the placer.
 
@@ -106,7 +106,7 @@ def _run_logged(command: list[str], failed: str, folder: Path, say: Callable[[st
     with (folder / LOG).open("w+b") as log:
         tool = Tool(command, log, cwd=folder)
         try:
-            told, next_s = "", time.monotonic()
+            told, next_s = "", 0.0
             while tool.poll() is None:
                 time.sleep(POLL_S)
                 if time.monotonic() < next_s:

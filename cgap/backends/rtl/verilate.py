@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from cgap.boundary import files
-from cgap.boundary.locks import scratch
+from cgap.boundary.locks import scratch, turn
 from cgap.boundary.processes import ToolError, run_tool
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import Accelerator
@@ -30,7 +30,8 @@ WAVES = ("--trace-fst", "--trace-structs")
 MEMORY_BYTES = 1 << 24
 TAIL_LINES = 15
 NO_ZLIB = (
-    "waveforms are compressed by zlib, whose header zlib.h is missing: install zlib1g-dev (Debian, Ubuntu) or zlib-devel"
+    "waveforms are compressed by zlib, whose header zlib.h is missing: install zlib1g-dev (Debian, Ubuntu) or "
+    "zlib-devel"
 )
 EMPTY_ARCHIVE = b"!<arch>\n"
 """A library without anything in it."""
@@ -141,9 +142,25 @@ def build_simulation(
     if binary.is_file():
         return binary
     folder.mkdir(parents=True, exist_ok=True)
+    # Others that want the same meanwhile wait for it: side by side, each would take as long for it.
+    with turn(folder / "lock"):
+        if not binary.is_file():
+            _build(command, flags, sources, environment, waves, binary)
+    return binary
+
+
+def _build(
+    command: Path,
+    flags: list[str],
+    sources: Mapping[str, str],
+    environment: Mapping[str, str],
+    waves: bool,
+    binary: Path,
+) -> None:
+    """Run Verilator and the C++ compiler; `binary` is there at once and whole."""
     with scratch() as work:
         if waves:
-            flags += _waves_without_lz4(work / "lz4")
+            flags = [*flags, *_waves_without_lz4(work / "lz4")]
         for path, text in sources.items():
             (work / "src" / path).parent.mkdir(parents=True, exist_ok=True)
             (work / "src" / path).write_text(text, "utf-8")
@@ -162,11 +179,9 @@ def build_simulation(
             if "zlib.h" in error.output or "-lz:" in error.output:
                 raise UserError(NO_ZLIB) from error
             raise UserError(f"Verilator cannot build the RTL:\n{tail(error.output)}") from error
-        # Under a name of its own first: another process may build the same.
         made = binary.with_name(f".harness.{os.getpid()}.part")
         shutil.copy2(work / "obj" / "harness", made)
         made.replace(binary)
-    return binary
 
 
 def _waves_without_lz4(folder: Path) -> list[str]:

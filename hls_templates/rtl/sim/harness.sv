@@ -24,7 +24,7 @@ module harness #(
   parameter int unsigned KernelColumns = 8,
   parameter int unsigned StrideColumns = 2,
   parameter int unsigned ShortcutStride = 2,
-  parameter int unsigned PoolColumns = 8,
+  parameter int unsigned PoolColumns = 16,
   parameter int unsigned PoolStride = 2,
   parameter int unsigned PoolDilation = 1,
   parameter bit RowByRow = 1'b1,

@@ -14,7 +14,7 @@ module compute_bench #(
   parameter int unsigned KernelColumns = 8,
   parameter int unsigned StrideColumns = 2,
   parameter int unsigned ShortcutStride = 2,
-  parameter int unsigned PoolColumns = 8,
+  parameter int unsigned PoolColumns = 16,
   parameter int unsigned PoolStride = 2,
   parameter int unsigned PoolDilation = 1
 ) ();

@@ -15,12 +15,13 @@ from hw_tests.rtl.compute.cases import Case, convolution, pooling
 MEMORIES = {"page_depth": 512, "weight_depth": 4096, "parameter_depth": 128}
 WIDE = Capability(stride_columns=3, shortcut_stride=5, pool_stride=3, pool_dilation=4)
 CONFIGURATIONS = {
-    "8x8x4": (Accelerator(8, 8, 4, **MEMORIES), Capability(shortcut_stride=3, pool_dilation=3)),
-    "4x4x4": (Accelerator(4, 4, 4, pages=3, **MEMORIES), Capability()),
+    "4x4x4": (Accelerator(4, 4, 4, pages=3, **MEMORIES), Capability(shortcut_stride=3, pool_dilation=3)),
+    "8x8x4": (Accelerator(8, 8, 4, **MEMORIES), Capability()),
     "8x7x4": (Accelerator(8, 7, 4, **MEMORIES), Capability(kernel_columns=12, pool_columns=12)),
     "2x3x8": (Accelerator(2, 3, 8, **MEMORIES), WIDE),
 }
-QUICK = ("8x8x4", "2x3x8")
+QUICK = ("4x4x4", "2x3x8")
+"""In `make test`, where whole networks run on the 8x8x4: a simulation of the 4x4x4 is compiled in half the time."""
 COMMANDS = 150
 MOST_TRIES = 100
 
@@ -67,7 +68,7 @@ def test_random_commands(array: str, maker: Maker, tmp_path):
 
 def test_every_kind_of_command_is_among_the_random_ones():
     """The random commands are worth something only if the rare kinds are among them."""
-    accelerator, capability = CONFIGURATIONS["8x8x4"]
+    accelerator, capability = CONFIGURATIONS["4x4x4"]
     found: dict[str, int] = {}
     for seed in range(COMMANDS):
         case = made(convolution, seed, accelerator, capability)
@@ -78,7 +79,8 @@ def test_every_kind_of_command_is_among_the_random_ones():
             "saturated": case.saturated > 0,
             "packed": command.destination.packed,
             "row by row": command.Toy > 1 and command.source.interleave != command.window.stride_y,
-            "row by row, several groups": command.Toy > 8 and command.source.interleave != command.window.stride_y,
+            "row by row, several groups": command.Toy > accelerator.Poy
+            and command.source.interleave != command.window.stride_y,
             "grouped": command.Gof < command.Tof,
             "depthwise": command.Nif == command.Gof == 1,
             "shorter than a group's least": command.Nif * command.window.Nky * command.step < 4,
@@ -87,7 +89,7 @@ def test_every_kind_of_command_is_among_the_random_ones():
             "ReLU": command.low == 0,
             "first row below the top": command.oy > 0,
             "one column": command.Nox == 1,
-            "ragged columns": command.Nox % 8 > 0,
+            "ragged columns": command.Nox % accelerator.Pox > 0,
             "interleaved destination": command.destination.interleave > 1,
             "shortcut of some maps": stride > 0 and command.shortcut.maps < command.Tof,
             f"shortcut stride {stride}": True,
