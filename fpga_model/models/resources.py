@@ -335,7 +335,9 @@ def _store(s: _Sizes) -> Usage:
 
 
 def _loader(s: _Sizes) -> Usage:
-    # A beat of 64 bits goes in and out of a shift register; others come and go at different widths.
+    # A beat of 64 bits goes in and out as one word, in shift registers where LUTs have six inputs.
+    if not s.six:
+        return Usage(lut=1459 if s.beat == 64 else 2306, ff=1418)
     if s.beat == 64:
         return Usage(lut=680, lutram=64, ff=458)
     return Usage(lut=1639, ff=1418)
@@ -356,7 +358,6 @@ def _top(s: _Sizes) -> Usage:
 _FOUR_INPUTS: dict[str, tuple[float, int]] = {
     "registers": (4.38, 0),
     "control": (2.32, 0),
-    "loader": (1.83, 960),
     "load_queue": (1.86, 0),
     "compute_queue": (1.57, 0),
     "store_queue": (1.85, 0),
