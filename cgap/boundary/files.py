@@ -12,6 +12,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,8 +26,17 @@ _LONGEST_STEM = 200
 
 
 def cache_folder(kind: str) -> Path:
-    """Where programs that were built once are kept: `$XDG_CACHE_HOME/cgap/KIND`, by default `~/.cache/cgap/KIND`."""
+    """The user's cache of one kind of file: `$XDG_CACHE_HOME/cgap/KIND`, by default `~/.cache/cgap/KIND`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgap" / kind
+
+
+def keep_program(made: Path, kept: Path) -> None:
+    """Copy a built program to `kept`, which is there at once and whole. Raises OSError."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    # Under a name of its own first: another process may build the same.
+    copy = kept.with_name(f".{kept.name}.{os.getpid()}.part")
+    shutil.copy2(made, copy)
+    copy.replace(kept)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

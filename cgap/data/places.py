@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cgap.boundary import files
 from cgap.boundary.files import read_bounded
 from fpga_model.errors import UserError
 
 
 def cache_folder() -> Path:
     """The user's cache folder for data sets: `$XDG_CACHE_HOME/cgap/data`, by default `~/.cache/cgap/data`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgap" / "data"
+    return files.cache_folder("data")
 
 
 def places(folder: str) -> list[Path]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cgap.boundary.files import cache_folder
+from cgap.boundary.files import cache_folder, keep_program
 from cgap.boundary.locks import scratch
 from cgap.boundary.processes import ToolError, run_tool, run_tools
 from fpga_model.errors import UserError
@@ -213,11 +213,7 @@ def cached_bench(
     made = work / bench
     compile_bench(hls, made, bench, ap_include, options)
     try:
-        binary.parent.mkdir(parents=True, exist_ok=True)
-        # Under a name of its own first: another process may build the same.
-        copy = binary.with_name(f".{bench}.{os.getpid()}.part")
-        shutil.copy2(made, copy)
-        copy.replace(binary)
+        keep_program(made, binary)
     except OSError:
         return made
     return binary

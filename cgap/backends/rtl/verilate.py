@@ -179,9 +179,7 @@ def _build(
             if "zlib.h" in error.output or "-lz:" in error.output:
                 raise UserError(NO_ZLIB) from error
             raise UserError(f"Verilator cannot build the RTL:\n{tail(error.output)}") from error
-        made = binary.with_name(f".harness.{os.getpid()}.part")
-        shutil.copy2(work / "obj" / "harness", made)
-        made.replace(binary)
+        files.keep_program(work / "obj" / "harness", binary)
 
 
 def _waves_without_lz4(folder: Path) -> list[str]:
