@@ -17,7 +17,8 @@ from cgap.lowering.onnx.read import OpenedModel, open_model
 from cgap.lowering.passes.refusals import Unlowered
 from fpga_model.errors import UserError
 from fpga_model.graph import LayerGraph
-from fpga_model.schedule.schedule import schedule_plan
+from fpga_model.machine.capability import needs
+from fpga_model.schedule.sequence import make_operations
 from fpga_model.schedule.sharing import Sharing
 
 SHOWN = 12
@@ -114,7 +115,7 @@ def _build_options(graph: LayerGraph) -> tuple[list[str], str | None]:
     unbuilt, sharing = None, Sharing(graph)
     while True:
         try:
-            schedule = schedule_plan(plan_on(target, graph, sharing))
+            plan = plan_on(target, graph, sharing)
         except LargerBuffers as error:
             deeper = error.enough and replace(target.accelerator, page_depth=error.enough.page_depth)
             if deeper is None or deeper != error.enough:  # no option gives the other buffers
@@ -122,7 +123,7 @@ def _build_options(graph: LayerGraph) -> tuple[list[str], str | None]:
             unbuilt, target = unbuilt or str(error), replace(target, accelerator=deeper)
             continue
         try:
-            target.capability_for(schedule)
+            target.capability_for(graph.name, needs(make_operations(plan, None), plan.accelerator))
         except UserError as error:
             unbuilt, target = unbuilt or str(error), replace(target, capability=None)
         return [word for word in target.options() if word not in usual.options()], unbuilt

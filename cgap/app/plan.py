@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -80,17 +79,17 @@ class Target:
         changed = [f for f in fields(usual) if getattr(self.capability, f.name) != getattr(usual, f.name)]
         return words + [w for f in changed for w in ("--capability", f"{f.name}={getattr(self.capability, f.name)}")]
 
-    def capability_for(self, *schedules: Schedule) -> Capability:
-        """The capability set of an accelerator that is to run these schedules.
+    def capability_for(self, network: str, need: Capability) -> Capability:
+        """The capability set of an accelerator that is to run a network whose program needs this.
 
         Raises:
-            UserError: they need more than was declared (the message names all that is missing), or the platform is too
+            UserError: it needs more than was declared (the message names all that is missing), or the platform is too
                 small for an accelerator that can do it.
         """
-        capability = functools.reduce(Capability.joined, (schedule.needs for schedule in schedules))
+        capability = need
         if self.capability is not None:
-            need, capability = capability, self.capability.deepened(capability)
-            capability.check(need, schedules[0].graph.name)
+            capability = self.capability.deepened(need)
+            capability.check(need, network)
         check_fits(self.accelerator, self.platform, capability)
         return capability
 
@@ -120,7 +119,7 @@ class Planned:
     @cached_property
     def capability(self) -> Capability:
         """The capability set of its accelerator. Raises UserError if the network needs more than was declared."""
-        return self.target.capability_for(self.schedule)
+        return self.target.capability_for(self.schedule.graph.name, self.schedule.needs)
 
     def command(self, name: str) -> str:
         """The command line of `cgap NAME` that repeats the build."""

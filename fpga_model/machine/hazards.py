@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from fpga_model.collection import collection_paused
 from fpga_model.machine.accelerator import Accelerator
 from fpga_model.machine.operations import Operation
-from fpga_model.machine.tiles import Footprint, Port, Span, Unit, Waits
+from fpga_model.machine.tiles import Footprint, Port, Unit, Waits
 
 FEW = 256
 """So many ranges of a memory are not worth going through to forget some of them."""
@@ -31,16 +31,26 @@ class Touches:
     def latest(self, begin: int, end: int) -> int:
         """The highest number in a range; 0 for none."""
         low, high = bisect_right(self.ends, begin), bisect_left(self.begins, end)
+        if high - low == 1:  # the usual case
+            return self.numbers[low]
         return max(self.numbers[low:high], default=0)
 
     def touch(self, begin: int, end: int, number: int) -> None:
         """Set a range to a number that is higher than all before."""
         low, high = bisect_right(self.ends, begin), bisect_left(self.begins, end)
+        if low == high:  # a range that nobody touched
+            self.begins.insert(low, begin)
+            self.ends.insert(low, end)
+            self.numbers.insert(low, number)
+            return
+        if high - low == 1 and self.begins[low] == begin and self.ends[low] == end:  # the same range again
+            self.numbers[low] = number
+            return
         pieces = []
-        if low < high and self.begins[low] < begin:
+        if self.begins[low] < begin:
             pieces.append((self.begins[low], begin, self.numbers[low]))
         pieces.append((begin, end, number))
-        if low < high and self.ends[high - 1] > end:
+        if self.ends[high - 1] > end:
             pieces.append((end, self.ends[high - 1], self.numbers[high - 1]))
         self.begins[low:high] = [piece[0] for piece in pieces]
         self.ends[low:high] = [piece[1] for piece in pieces]
@@ -65,11 +75,15 @@ class _History:
 
     def needed(self, later: Footprint) -> int:
         """The last operation that a later one of another unit depends on; 0 for none."""
-        numbers = [self.ports.get(port, 0) for port in later.ports]
-        numbers += [_latest(self.writes, span) for span in later.reads]
-        for span in later.writes:
-            numbers += [_latest(self.reads, span), _latest(self.writes, span)]
-        return max(numbers, default=0)
+        number = 0
+        for port in later.ports:
+            number = max(number, self.ports.get(port, 0))
+        for spans, earlier in ((later.reads, (self.writes,)), (later.writes, (self.reads, self.writes))):
+            for memory, begin, end in spans:
+                for touched in earlier:
+                    if memory in touched:
+                        number = max(number, touched[memory].latest(begin, end))
+        return number
 
     def add(self, footprint: Footprint, awaited: int) -> None:
         """Add an operation; of those up to `awaited` nobody needs to know any more what they touched.
@@ -80,18 +94,12 @@ class _History:
         self.count += 1
         for touched, spans in ((self.reads, footprint.reads), (self.writes, footprint.writes)):
             for memory, begin, end in spans:
-                touched[memory].touch(begin, end, self.count)
-            for memory in {span[0] for span in spans}:
                 ranges = touched[memory]
+                ranges.touch(begin, end, self.count)
                 if len(ranges.begins) > ranges.limit:
                     ranges.forget(awaited)
                     ranges.limit = max(FEW, 2 * len(ranges.begins))
         self.ports.update(dict.fromkeys(footprint.ports, self.count))
-
-
-def _latest(touched: dict[str, Touches], span: Span) -> int:
-    memory, begin, end = span
-    return touched[memory].latest(begin, end) if memory in touched else 0
 
 
 @collection_paused()

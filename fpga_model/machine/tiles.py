@@ -44,6 +44,9 @@ class Waits:
     store: int = 0
 
 
+NO_WAITS = Waits()
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureTile:
     """Where `rows` rows from `first_row` on and `maps` maps from `first_map` on of a tensor lie in a page.

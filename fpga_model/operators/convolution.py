@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fpga_model.errors import UserError
 from fpga_model.machine.operations import ComputeOp, ConvolveOp
-from fpga_model.machine.tiles import BufferWords, Cost, ShortcutRead, Waits, Window
+from fpga_model.machine.tiles import NO_WAITS, BufferWords, Cost, ShortcutRead, Window
 from fpga_model.machine.timing import (
     convolve_costs,
     convolve_words,
@@ -296,7 +296,7 @@ class Convolution(ComputeOperator):
             )
         return ConvolveOp(
             layer=job.layer,
-            waits=Waits(),
+            waits=NO_WAITS,
             source=job.source,
             window=window,
             step=step_cycles(window, job.output.width, job.Toy, job.source.interleave, job.accelerator),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fpga_model.errors import UserError
 from fpga_model.machine.accelerator import ceil_div
 from fpga_model.machine.operations import ComputeOp, PoolOp
-from fpga_model.machine.tiles import BufferWords, Cost, PoolMode, Waits, Window
+from fpga_model.machine.tiles import NO_WAITS, BufferWords, Cost, PoolMode, Window
 from fpga_model.machine.timing import pool_cycles, pool_words
 from fpga_model.numerics.fixed_point import FloatArray, IntArray, per_channel, requantise
 from fpga_model.numerics.tensors import FloatParameters, LayerNumbers, Shape
@@ -129,7 +129,7 @@ def pool_rows(operator: ComputeOperator, mode: PoolMode, job: Job) -> PoolOp:
     """The operation of one tile of an operator that the drain executes."""
     return PoolOp(
         layer=job.layer,
-        waits=Waits(),
+        waits=NO_WAITS,
         mode=mode,
         source=job.source,
         window=operator.window(job.inputs),

@@ -30,18 +30,13 @@ class Schedule:
 
     Attributes:
         plan: residents, tile sizes, DRAM.
-        unordered: all operations, those of one layer contiguous, before it is known what each waits for.
+        operations: all operations with what they wait for, those of one layer contiguous.
         integers: the quantised network; None where only costs are asked for.
     """
 
     plan: Plan
-    unordered: tuple[Operation, ...]
+    operations: tuple[Operation, ...]
     integers: FixedGraph | None
-
-    @cached_property
-    def operations(self) -> tuple[Operation, ...]:
-        """All operations with what they wait for."""
-        return with_waits(self.unordered, self.accelerator)
 
     @property
     def kind(self) -> Kind:
@@ -93,7 +88,7 @@ class Schedule:
     @cached_property
     def needs(self) -> Capability:
         """The least capability set of an accelerator that runs this."""
-        return needs(self.unordered, self.accelerator)
+        return needs(self.operations, self.accelerator)
 
     @cached_property
     def program(self) -> Program:
@@ -148,7 +143,7 @@ def schedule_plan(plan: Plan, fixed: FixedGraph | None = None) -> Schedule:
     """
     if fixed is not None:
         check_numbers(fixed)
-    return Schedule(plan, make_operations(plan, fixed), fixed)
+    return Schedule(plan, with_waits(make_operations(plan, fixed), plan.accelerator), fixed)
 
 
 def build_schedule(fixed: FixedGraph, accelerator: Accelerator, platform: Platform, kind: Kind) -> Schedule:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
-from fpga_model.collection import collection_paused
 from fpga_model.graph import FixedGraph
 from fpga_model.machine.operations import LoadOp, Operation, StoreOp
-from fpga_model.machine.tiles import Buffer, DramRuns, FeatureTile, Waits
+from fpga_model.machine.tiles import NO_WAITS, Buffer, DramRuns, FeatureTile
 from fpga_model.operators.job import Job
 from fpga_model.schedule.dram import FEATURE, INPUT, OUTPUT, PARAMETERS, tile_runs, weight_words
 from fpga_model.schedule.memory import Ring
@@ -15,8 +15,7 @@ from fpga_model.schedule.plan import LayerPlan, Plan
 from fpga_model.schedule.tiling import DESTINATION, SHORTCUT, SOURCE, Extent
 
 
-@collection_paused()
-def make_operations(plan: Plan, fixed: FixedGraph | None) -> tuple[Operation, ...]:
+def make_operations(plan: Plan, fixed: FixedGraph | None) -> Iterator[Operation]:
     """All operations of a plan, those of one layer contiguous; their order is a valid sequential execution.
 
     They do not wait for one another yet (`fpga_model.machine.hazards`). Without the integers (`fixed` is None) shifts
@@ -25,11 +24,12 @@ def make_operations(plan: Plan, fixed: FixedGraph | None) -> tuple[Operation, ..
     emitter = _Emitter(plan, fixed)
     for layer in plan.layers.values():
         emitter.layer(layer)
-    return tuple(emitter.operations)
+        yield from emitter.operations
+        emitter.operations.clear()
 
 
 class _Emitter:
-    """Holds what lasts from layer to layer."""
+    """Holds what lasts from layer to layer, and the operations of one layer."""
 
     def __init__(self, plan: Plan, fixed: FixedGraph | None) -> None:
         self.plan = plan
@@ -71,7 +71,7 @@ class _Emitter:
     def _load_feature(self, layer: str, tensor: str, tile: FeatureTile) -> None:
         place = self.plan.dram.place(tensor, INPUT, FEATURE, OUTPUT)
         runs = tile_runs(place, self.plan.graph.shape(tensor), tile, self.accelerator)
-        self.operations.append(LoadOp(layer, Waits(), Buffer.FEATURE, runs, tile=tile))
+        self.operations.append(LoadOp(layer, NO_WAITS, Buffer.FEATURE, runs, tile=tile))
 
     def _load_parameters(self, plan: LayerPlan, of: int, Tof: int) -> tuple[int, int]:
         """Load records and weights of a tile; returns their addresses on chip (weights, records)."""
@@ -94,7 +94,7 @@ class _Emitter:
             ring, words = self.parameter_ring, size // self.accelerator.record_bytes
         place = ring.take(words)
         runs = DramRuns(PARAMETERS, address, size)
-        self.operations.append(LoadOp(plan.layer.name, Waits(), buffer, runs, address=place, words=words))
+        self.operations.append(LoadOp(plan.layer.name, NO_WAITS, buffer, runs, address=place, words=words))
         return place
 
     def _fetch(
@@ -146,4 +146,4 @@ class _Emitter:
     def _store(self, name: str, tile: FeatureTile) -> None:
         place = self.plan.dram.place(name, OUTPUT, FEATURE)
         runs = tile_runs(place, self.plan.graph.shape(name), tile, self.accelerator)
-        self.operations.append(StoreOp(name, Waits(), runs, tile))
+        self.operations.append(StoreOp(name, NO_WAITS, runs, tile))

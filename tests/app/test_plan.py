@@ -18,7 +18,7 @@ def test_a_network_beyond_the_declared_capabilities_is_refused_with_all_that_is_
 
 def test_specialised_is_what_the_network_needs():
     target = Target.parse("zcu104", "8x8x4", "resident", specialise=True)
-    need = target.capability_for(plan_model("resnet20", target).schedule)
+    need = target.capability_for("resnet20", plan_model("resnet20", target).schedule.needs)
     assert (need.kernel_columns, need.grouped, need.leaky, need.row_by_row, need.pool_stride) == (3, 0, 0, 0, 1)
     with pytest.raises(UserError, match="leave out --capability"):
         Target.parse("zcu104", "8x8x4", "resident", capabilities=["leaky=1"], specialise=True)
@@ -27,7 +27,7 @@ def test_specialised_is_what_the_network_needs():
 def test_program_memories_are_as_deep_as_the_program():
     target = Target.parse("zcu104", "8x8x4", "layerwise")
     schedule = plan_model("resnet110", target).schedule
-    deep = target.capability_for(schedule)
+    deep = target.capability_for("resnet110", schedule.needs)
     assert deep.load_commands >= schedule.needs.load_commands > Capability().load_commands
     assert deep.load_commands & (deep.load_commands - 1) == 0
 
