@@ -40,8 +40,8 @@ def _before(found: Exploration) -> list[str]:
 def _after(found: Exploration) -> list[str]:
     best, closest, platform = found.best, found.closest, found.platform
     if best is None:
-        told = "" if closest is None else f"; the fastest that keeps to the rest takes {closest.latency_ms:.3f} ms"
-        return [f"no design keeps to what was asked for{told}"]
+        told = "" if closest is None else f"; the fastest that meets the others takes {closest.latency_ms:.3f} ms"
+        return [f"no design meets all limits{told}"]
     by = "analytic model" if best.simulated_cycles is None else "simulator"
     return [
         f"best: {best.configuration.array}, {best.configuration.kind.value}, {best.latency_ms:.3f} ms by the {by}, "

@@ -103,7 +103,7 @@ def explore_designs(
     if as_json:
         say_json([found.to_json() for found in results])
     if any(found.best is None for found in results):
-        fail("no design keeps to what was asked for")
+        fail("no design meets all limits")
         raise typer.Exit(2)
 
 

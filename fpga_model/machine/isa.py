@@ -113,7 +113,7 @@ class Tile:
     """Words of feature maps in the order in which DRAM holds them: map by map, row by row."""
 
     place: Annotated[Walk, "place of the first row"]
-    row: Annotated[RowStep, "one row on"]
+    row: Annotated[RowStep, "step to the next row"]
     row_words: Annotated[int, U(12), "words of a row"]
     rows: Annotated[int, U(16), "rows of a map"]
 
@@ -123,7 +123,7 @@ class Destination:
     """Where a COMPUTE command writes its maps."""
 
     place: Annotated[Walk, "place of its first row of its first map"]
-    row: Annotated[RowStep, "one row on"]
+    row: Annotated[RowStep, "step to the next row"]
     packed: Annotated[int, U(1), "1: maps of one pixel, 2 x Pox of them in a word, in bank 0"]
 
 
@@ -134,8 +134,8 @@ class Shortcut:
     present: Annotated[int, U(1), "1: there is one"]
     first: Annotated[int, U(16), "first output map of the tile that gets one"]
     maps: Annotated[int, U(16), "output maps from there on that get one"]
-    place: Annotated[Walk, "place of the first output row's row, in the map of output map `first`"]
-    row: Annotated[RowStep, "on to the next output row's row"]
+    place: Annotated[Walk, "place of the row that the first output row adds, in the map of output map `first`"]
+    row: Annotated[RowStep, "step to the row that the next output row adds"]
     step: Annotated[int, U(16), "pixels from one group of columns to the next: Pox x stride"]
     stride: Annotated[int, U(8), "pixels from one output column to the next"]
     words: Annotated[int, U(4), "words read for one row of a group"]
@@ -154,8 +154,8 @@ class Command:
     layer: Annotated[int, U(16), "index of the layer, the input being 0"]
     last: Annotated[int, U(1), "1: the unit's last command of an image"] = 0
     wait_load: Annotated[int, U(24), "LOAD commands of this image that must have completed"] = 0
-    wait_compute: Annotated[int, U(24), "COMPUTE commands, likewise"] = 0
-    wait_store: Annotated[int, U(24), "STORE commands, likewise"] = 0
+    wait_compute: Annotated[int, U(24), "COMPUTE commands of this image that must have completed"] = 0
+    wait_store: Annotated[int, U(24), "STORE commands of this image that must have completed"] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,8 +210,8 @@ class Convolve(Command):
     high: Annotated[int, S(8), "greatest result"]
     leak: Annotated[int, U(5), "negative sums are shifted right by this much more"]
     source: Annotated[Walk, "place of the first input map's row under the first output row"]
-    source_row: Annotated[RowStep, "one row on, for the kernel's next row"]
-    source_stride: Annotated[RowStep, "on to the next output row, where rows are read one by one"]
+    source_row: Annotated[RowStep, "step to the row under the next row of the kernel"]
+    source_stride: Annotated[RowStep, "step to the row under the next output row, where rows are read one by one"]
     columns: Annotated[Columns, "words under the kernel"]
     rows: Annotated[Rows, "rows under the kernel"]
     destination: Annotated[Destination, "where results go"]
@@ -238,8 +238,8 @@ class Pool(Command):
     dilation: Annotated[int, U(8), "columns from one column of a window to the next"]
     width: Annotated[int, U(16), "columns of the tensor; those beyond count for nothing"]
     source: Annotated[Walk, "place of the first map's row under the first output row"]
-    source_row: Annotated[RowStep, "on to the next row of a window"]
-    source_stride: Annotated[RowStep, "on to the next output row"]
+    source_row: Annotated[RowStep, "step to the next row of a window"]
+    source_stride: Annotated[RowStep, "step to the row under the next output row"]
     columns: Annotated[Columns, "words under the windows"]
     rows: Annotated[Rows, "rows under the windows"]
     destination: Annotated[Destination, "where results go"]
