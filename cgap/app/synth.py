@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cgap.backends.rtl.routing import LOG, NETLIST, route
-from cgap.backends.rtl.synthesis import FAMILIES, KINDS, Synthesis, family_of, synthesise, version
+from cgap.backends.rtl.synthesis import FAMILIES, KINDS, Synthesis, family_of, rtl_digest, synthesise, version
 from cgap.backends.rtl.verilate import parameters
 from cgap.boundary.files import write_atomic, writing
 from fpga_model.errors import UserError
@@ -49,6 +49,7 @@ def synthesise_accelerator(request: SynthRequest, out: Path, say: Callable[[str]
         "platform": platform.name,
         "family": family,
         "parameters": values,
+        "rtl": rtl_digest(),
         "tools": tools,
     }
     say(f"Yosys: {accelerator.array} for {platform.name}")

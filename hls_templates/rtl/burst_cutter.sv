@@ -30,7 +30,16 @@ module burst_cutter #(
   logic [15:0] runs_q;  // runs behind this one
   logic [8:0] beats_q;
 
-  assign run_d = load_i ? {base_i, 12'b0} + 64'(transfer_i.address) : run_q + 64'(transfer_i.stride);
+  // A sum of 64 bits in two halves side by side; the lower one's carry chooses between the upper ones.
+  function automatic logic [63:0] moved(logic [63:0] from, logic [31:0] by);
+    logic [32:0] low;
+    logic [31:0] high_up;
+    low = {1'b0, from[31:0]} + {1'b0, by};
+    high_up = from[63:32] + 32'd1;
+    return {low[32] ? high_up : from[63:32], low[31:0]};
+  endfunction
+
+  assign run_d = load_i ? moved({base_i, 12'b0}, transfer_i.address) : moved(run_q, transfer_i.stride);
 
   // Beats from a run's first to the end of its block, modulo the block: known a run ahead, so that no sum waits for
   // another. A run that goes on has a whole block before it.
@@ -64,7 +73,7 @@ module burst_cutter #(
         run_q <= run_d;
         next_short_q <= short_d - transfer_i.stride[BeatShift+:PlaceWidth];
       end else begin
-        address_q <= (address_q | 64'(BurstBytes - 1)) + 64'd1;
+        address_q <= moved(address_q | 64'(BurstBytes - 1), 32'd1);
         beats_q <= beyond ? 9'(BlockBeats) : rest_q[8:0];
         rest_q <= rest_q - 24'(BlockBeats);
       end

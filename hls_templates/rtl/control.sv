@@ -80,7 +80,7 @@ module control #(
   logic [31:0] images_q, watchdog_q;
   logic [63:12] input_q, output_q;
   logic [Units-1:0][23:0] completed_q;
-  logic misaligned, all_finished, begin_run, next_image, quiet, alive, active;
+  logic misaligned, all_finished, begin_run, last_image_q, next_image, quiet, alive, active;
 
   assign misaligned = |program_base_low_i || |base_i[0][11:0] || |base_i[1][11:0] || |base_i[2][11:0]
                       || |base_i[3][11:0] || |input_stride_i[11:0] || |output_stride_i[11:0];
@@ -159,7 +159,7 @@ module control #(
   // A reset waits for open bursts, whose beats would come in the next run; a second one does not.
   assign clear = (reset_i || clear_wanted_q) && quiet || reset_i && clear_wanted_q;
   assign begin_run = state_q == StIdle && start_i;
-  assign next_image = state_q == StQuiesce && images_done_o + 32'd1 != images_q;
+  assign next_image = state_q == StQuiesce && !last_image_q;
 
   always_comb begin
     state_d = state_q;
@@ -230,6 +230,9 @@ module control #(
       output_q <= output_q + output_stride_i[63:12];
     end
   end
+
+  // Both stay from an image's start to its end.
+  always_ff @(posedge clk_i) last_image_q <= images_done_o + 32'd1 == images_q;
 
   assign base_o[0] = base_i[0][63:12];
   assign base_o[1] = input_q;

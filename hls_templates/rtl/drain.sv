@@ -236,7 +236,8 @@ module drain #(
   } target_t;
 
   localparam int unsigned TargetWidth = 8 + AddressWidth + 2 + PixelWidth;
-  target_t target_q, target;
+  target_t target_q, target_soon, target;  // c+1, c+12, c+13
+  logic [Pox-1:0] live;  // columns inside the row, with `target`
 
   always_ff @(posedge clk_i) begin
     target_q.bank <= bank;
@@ -248,13 +249,20 @@ module drain #(
 
   delay_line #(
     .Width(TargetWidth),
-    .Cycles(12)
+    .Cycles(11)
   ) u_delay_target (
     .clk_i,
     .rst_ni,
     .data_i(target_q),
-    .data_o(target)
+    .data_o(target_soon)
   );
+
+  always_ff @(posedge clk_i) begin
+    target <= target_soon;
+    for (int unsigned x = 0; x < Pox; x++) begin
+      live[x] <= ~target_soon.column_last | ragged_i == '0 | LiveWidth'(x) < ragged_i;
+    end
+  end
 
   // ---- c+7: sums of the slot's row; c+8: of its map ----
   logic [RowWidth-1:0] row_sum;
@@ -330,7 +338,6 @@ module drain #(
 
   // ---- c+13: written in c+14 ----
   logic write, write_last, write_last_q, written_last_q;
-  logic [Pox-1:0] live;
   logic [CountWidth-1:0] count;
 
   delay_line #(
@@ -347,7 +354,6 @@ module drain #(
   always_comb begin
     count = '0;
     for (int unsigned x = 0; x < Pox; x++) begin
-      live[x] = ~target.column_last | ragged_i == '0 | LiveWidth'(x) < ragged_i;
       count = count + CountWidth'(live[x] & saturated[x]);
     end
   end

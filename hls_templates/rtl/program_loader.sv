@@ -1,7 +1,10 @@
 // Loads program.bin: the header, which is compared with what this accelerator is built for, then the commands of LOAD,
 // COMPUTE and STORE, each unit's into its program memory, with a checksum over them (docs/microarchitecture.md, section 9).
 //
-// LOAD fetches 128 bytes at a time; they are then taken 64 bits a cycle.
+// LOAD fetches 128 bytes at a time; they are then taken 64 bits a cycle, in steps between registers:
+//   take     the next word of the chunk
+//   use      write it or keep what the header says; compare it with what is built, and sum it for the checksum
+//   settle   the header's errors are known; the sum goes into the checksum
 module program_loader #(
   parameter int unsigned BeatBytes = 16,
   parameter program_pkg::built_t Built = '0,
@@ -46,23 +49,46 @@ module program_loader #(
     StRequest,
     StReceive,
     StTake,
-    StNext
+    StNext,
+    StSettle,
+    StCheck
   } state_e;
 
   state_e state_q;
   logic [ChunkBytes*8-1:0] chunk_q;
-  logic [3:0] word_q;
+  logic [3:0] index_q;
   logic header_q, loaded_q;
   logic [31:0] fetched_q;  // bytes fetched
   logic [31:0] bytes_q, crc_expected_q, crc_q;
   logic [2:0][31:0] commands_q;
   logic [1:0] unit_q;
-  logic [31:0] left_q, address_q;  // words left of the unit, and the next one's address
-  logic bad_header, bad_checksum;
-  logic [4:0] bad_word;
+  logic [31:0] left_q, address_q;  // words of the unit left to take, and where the next one is written
+  logic taking;
+
+  assign taking = state_q == StTake;
+
+  // --- the word that is used ---------------------------------------------------------------------------------------
+
+  logic [63:0] word_q;
+  logic [3:0] used_q;  // its index in the chunk
+  logic using_q, using_header_q, using_command_q, using_crc_q;
+  logic [4:0] low_index, high_index;
+
+  always_ff @(posedge clk_i) begin
+    word_q <= chunk_q[63:0];
+    used_q <= index_q;
+    using_q <= taking;
+    using_header_q <= taking && header_q;
+    using_command_q <= taking && !header_q && left_q != '0;
+    using_crc_q <= taking && header_q && index_q == 4'(WordCrc / 2);
+  end
+
+  assign low_index = {used_q, 1'b0};
+  assign high_index = {used_q, 1'b1};
 
   // --- checksum: CRC-32 of IEEE 802.3, eight bytes at once ----------------------------------------------------------
 
+  // As it is defined, bit by bit; it is linear, so its values for single bits say what a bit contributes.
   function automatic logic [31:0] crc_of(logic [31:0] crc, logic [63:0] data);
     logic [31:0] sum;
     sum = crc;
@@ -71,6 +97,37 @@ module program_loader #(
     end
     return sum;
   endfunction
+
+  // For each bit of the next checksum the bits of {data, checksum} whose sum it is.
+  function automatic logic [31:0][95:0] crc_masks();
+    logic [31:0][95:0] masks;
+    logic [31:0] contributed;
+    for (int i = 0; i < 96; i++) begin
+      contributed = crc_of(32'(96'd1 << i), 64'((96'd1 << i) >> 32));
+      for (int bit_ = 0; bit_ < 32; bit_++) masks[bit_][i] = contributed[bit_];
+    end
+    return masks;
+  endfunction
+
+  localparam logic [31:0][95:0] CrcMasks = crc_masks();
+
+  logic [63:0] summed;
+  logic [31:0] data_sum_q, crc_sum;
+  logic summed_q;
+
+  // The word that holds the checksum counts as zero.
+  assign summed = {using_crc_q ? 32'h0 : word_q[63:32], word_q[31:0]};
+
+  always_ff @(posedge clk_i) begin
+    for (int i = 0; i < 32; i++) data_sum_q[i] <= ^(summed & CrcMasks[i][95:32]);
+    summed_q <= using_q && busy_o;
+    if (!busy_o) crc_q <= '1;
+    else if (summed_q) crc_q <= crc_sum ^ data_sum_q;
+  end
+
+  always_comb begin
+    for (int i = 0; i < 32; i++) crc_sum[i] = ^(crc_q & CrcMasks[i][31:0]);
+  end
 
   // --- header ------------------------------------------------------------------------------------------------------
 
@@ -86,31 +143,33 @@ module program_loader #(
     return 1'b1;
   endfunction
 
-  logic [63:0] word;
-  logic [4:0] low_index, high_index;
-  logic taking;
+  logic bad_low_q, bad_high_q, bad_length_q, bad_crc_q;
+  logic [3:0] compared_q;
+  logic checking, bad_header;
 
-  assign word = chunk_q[63:0];
-  assign low_index = {word_q, 1'b0};
-  assign high_index = {word_q, 1'b1};
-  assign taking = state_q == StTake;
-
-  always_comb begin
-    bad_header = 1'b0;
-    bad_word = low_index;
-    if (taking && header_q) begin
-      if (!accepted(low_index, word[31:0])) begin
-        bad_header = 1'b1;
-      end else if (!accepted(high_index, word[63:32])) begin
-        bad_header = 1'b1;
-        bad_word = high_index;
+  always_ff @(posedge clk_i) begin
+    bad_low_q <= using_header_q && busy_o && !accepted(low_index, word_q[31:0]);
+    bad_high_q <= using_header_q && busy_o && !accepted(high_index, word_q[63:32]);
+    compared_q <= used_q;
+    bad_length_q <= fetched_q != bytes_q;
+    bad_crc_q <= ~crc_q != crc_expected_q;
+    if (using_header_q) begin
+      if (low_index == 5'(WordBytes)) begin
+        bytes_q <= word_q[31:0];
+        crc_expected_q <= word_q[63:32];
+      end
+      for (int unsigned unit = 0; unit < 3; unit++) begin
+        if (low_index == 5'(WordNeedsLoadCommands + unit)) commands_q[unit] <= word_q[31:0];
+        if (high_index == 5'(WordNeedsLoadCommands + unit)) commands_q[unit] <= word_q[63:32];
       end
     end
-    if (state_q == StNext && unit_q == 2'd3 && fetched_q != bytes_q) begin
-      bad_header = 1'b1;
-      bad_word = 5'(WordBytes);
-    end
   end
+
+  assign checking = state_q == StCheck;
+  assign bad_header = busy_o && (bad_low_q || bad_high_q) || checking && bad_length_q;
+  assign header_error_o = bad_header;
+  assign header_word_o = checking ? 5'(WordBytes) : {compared_q, !bad_low_q};
+  assign checksum_error_o = checking && !bad_length_q && bad_crc_q;
 
   // A product with a constant as a sum of shifts: no multiplier is spent on it.
   function automatic logic [31:0] times(logic [31:0] value, int unsigned factor);
@@ -130,8 +189,6 @@ module program_loader #(
     words_q[3] <= '0;
   end
 
-  assign bad_checksum = state_q == StNext && unit_q == 2'd3 && !bad_header && ~crc_q != crc_expected_q;
-
   // --- control -----------------------------------------------------------------------------------------------------
 
   always_ff @(posedge clk_i) begin
@@ -149,15 +206,19 @@ module program_loader #(
         StRequest: state_q <= StReceive;
         StReceive: if (load_done_i) state_q <= StTake;
         StTake: begin
-          if (word_q == 4'(ChunkWords - 1)) state_q <= StNext;
+          if (index_q == 4'(ChunkWords - 1)) state_q <= StNext;
         end
         StNext: begin
           if (unit_q == 2'd3) begin
-            state_q <= StIdle;
-            loaded_q <= !bad_header && !bad_checksum;
+            state_q <= StSettle;
           end else if (left_q != '0) begin
             state_q <= StRequest;
           end
+        end
+        StSettle: state_q <= StCheck;
+        StCheck: begin
+          state_q <= StIdle;
+          loaded_q <= !bad_length_q && !bad_crc_q;
         end
         default: state_q <= StIdle;
       endcase
@@ -167,17 +228,17 @@ module program_loader #(
   end
 
   always_ff @(posedge clk_i) begin
+    if (using_command_q) address_q <= address_q + 32'd1;
     unique case (state_q)
       StIdle: begin
         fetched_q <= '0;
         header_q <= 1'b1;
-        crc_q <= '1;
         unit_q <= '0;
         left_q <= '0;
         address_q <= '0;
       end
       StRequest: begin
-        word_q <= '0;
+        index_q <= '0;
         fetched_q <= fetched_q + ChunkBytes;
       end
       StReceive: begin
@@ -185,24 +246,8 @@ module program_loader #(
       end
       StTake: begin
         chunk_q <= chunk_q >> 64;
-        word_q <= word_q + 4'd1;
-        // Of the word that holds the checksum, the checksum counts as zero.
-        crc_q <= crc_of(crc_q, header_q && high_index == 5'(WordCrc) ? {32'h0, word[31:0]} : word);
-        if (header_q) begin
-          if (low_index == 5'(WordBytes)) begin
-            bytes_q <= word[31:0];
-            crc_expected_q <= word[63:32];
-          end
-          for (int unsigned unit = 0; unit < 3; unit++) begin
-            if (low_index == 5'(WordNeedsLoadCommands + unit)) commands_q[unit] <= word[31:0];
-            if (high_index == 5'(WordNeedsLoadCommands + unit)) commands_q[unit] <= word[63:32];
-          end
-        end else begin
-          if (left_q != '0) begin
-            left_q <= left_q - 32'd1;
-            address_q <= address_q + 32'd1;
-          end
-        end
+        index_q <= index_q + 4'd1;
+        if (!header_q && left_q != '0) left_q <= left_q - 32'd1;
       end
       StNext: begin
         // To the next unit, when this one has all its words; a unit may have none.
@@ -222,10 +267,10 @@ module program_loader #(
 
   always_comb begin
     w_en_o = '0;
-    if (taking && !header_q && left_q != '0) w_en_o[unit_q] = 1'b1;
+    if (using_command_q) w_en_o[unit_q] = 1'b1;
   end
   assign w_addr_o = address_q;
-  assign w_data_o = word;
+  assign w_data_o = word_q;
 
   always_comb begin
     load_command_o = '0;
@@ -239,9 +284,6 @@ module program_loader #(
   assign load_start_o = state_q == StRequest && !halt_i;
   assign busy_o = state_q != StIdle;
   assign loaded_o = loaded_q;
-  assign header_error_o = bad_header;
-  assign header_word_o = bad_word;
-  assign checksum_error_o = bad_checksum;
   assign commands_o = commands_q;
 
 endmodule

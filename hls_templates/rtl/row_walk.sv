@@ -33,13 +33,14 @@ module row_walk #(
 
   // ---- what every step has in common ----
   logic [7:0] remainder_on_q, remainder_room_q;  // added to the remainder; the least remainder that carries
-  logic [BankWidth-1:0] bank_on_q;
+  logic [BankWidth:0] bank_on_q, bank_on_up_q;
   logic [AddressWidth-1:0] address_on_q, address_back_q, address_far_q;
 
   always_ff @(posedge clk_i) begin
     remainder_on_q <= step_remainder_i;
     remainder_room_q <= interleave_i - step_remainder_i;
-    bank_on_q <= BankWidth'(step_bank_i);
+    bank_on_q <= {1'b0, BankWidth'(step_bank_i)};
+    bank_on_up_q <= {1'b0, BankWidth'(step_bank_i)} + (BankWidth + 1)'(1);
     address_on_q <= step_address_i;
     address_back_q <= step_address_i - group_words_i;
     address_far_q <= step_address_i + group_words_i;
@@ -52,8 +53,8 @@ module row_walk #(
   assign bank_carry = remainder_i >= remainder_room_q;
   assign remainder_o = bank_carry ? remainder_i - remainder_room_q : remainder_i + remainder_on_q;
 
-  assign bank_even = {1'b0, BankWidth'(bank_i)} + {1'b0, bank_on_q};
-  assign bank_up = bank_even + (BankWidth + 1)'(1);
+  assign bank_even = {1'b0, BankWidth'(bank_i)} + bank_on_q;
+  assign bank_up = {1'b0, BankWidth'(bank_i)} + bank_on_up_q;
   assign group_carry_even = bank_even >= (BankWidth + 1)'(Poy);
   assign group_carry_up = bank_up >= (BankWidth + 1)'(Poy);
   assign group_carry = bank_carry ? group_carry_up : group_carry_even;

@@ -196,7 +196,9 @@ module store #(
       ahead_q <= ahead_q + 3'(aw_done) - 3'(burst_end);
       if (beat) sent_q <= burst_end ? '0 : sent_q + 9'd1;
       aw_offered_q <= aw_valid_o && !aw_ready_i;
-      unanswered_q <= unanswered_q + 24'(burst_end) - 24'(b_valid_i);
+      // Whether a burst ends is known late: it chooses, and no sum waits for it.
+      if (burst_end && !b_valid_i) unanswered_q <= unanswered_q + 24'd1;
+      else if (b_valid_i && !burst_end) unanswered_q <= unanswered_q - 24'd1;
       if (start_i) all_sent_q <= 1'b0;
       else if (burst_end && w_cut_last) all_sent_q <= 1'b1;
       done_q <= final_response;

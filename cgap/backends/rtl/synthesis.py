@@ -6,6 +6,7 @@ inference and placement differ (docs/rtl.md).
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -238,9 +239,22 @@ def synthesise(
     return Synthesis(family, blocks, paths, script)
 
 
+def design_sources() -> dict[str, str]:
+    """The sources of the accelerator by name, without its test bench."""
+    return {name: text for name, text in rtl_sources().items() if name.endswith(".sv") and "/" not in name}
+
+
+def rtl_digest() -> str:
+    """Which RTL a result was made from: a digest of the sources without comments and white space."""
+    digest = hashlib.sha256()
+    for name, text in design_sources().items():
+        digest.update(f"{name}\0{' '.join(re.sub('//.*', '', text).split())}\0".encode())
+    return digest.hexdigest()[:16]
+
+
 def write_sources(folder: Path) -> list[str]:
     """Write what is synthesised into `folder`; names of the files, packages first."""
-    files = {name: text for name, text in rtl_sources().items() if name.endswith(".sv") and "/" not in name}
+    files = design_sources()
     files[f"{TOP}.sv"] = pins_wrapper(files["accelerator.sv"])
     for name, text in files.items():
         (folder / name).write_text(text, "utf-8")
