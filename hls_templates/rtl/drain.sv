@@ -236,7 +236,9 @@ module drain #(
   } target_t;
 
   localparam int unsigned TargetWidth = 8 + AddressWidth + 2 + PixelWidth;
-  target_t target_q, target_soon, target;  // c+1, c+12, c+13
+  // verilator lint_off UNUSEDSIGNAL
+  target_t target_q, target_soon, target;  // c+1, c+12, c+13; `live` stands for its last column
+  // verilator lint_on UNUSEDSIGNAL
   logic [Pox-1:0] live;  // columns inside the row, with `target`
 
   always_ff @(posedge clk_i) begin
