@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from cgap.backends.rtl.pins import pins_wrapper
 from cgap.backends.rtl.routing import LOG, nextpnr_options, read_report, route
-from cgap.backends.rtl.synthesis import FAMILIES, block_name, count, family_of, find_tool, read_paths, synthesise
+from cgap.backends.rtl.synthesis import (
+    FAMILIES,
+    block_name,
+    count,
+    family_of,
+    find_tool,
+    read_paths,
+    rtl_digest,
+    synthesise,
+)
 from cgap.backends.rtl.verilate import PACKAGES, find_verilator, rtl_sources
 from cgap.boundary.processes import run_tool
 from fpga_model.errors import UserError
@@ -121,6 +132,31 @@ def test_the_slowest_path_inside_the_clock_is_read_from_the_report():
         {"TRELLIS_FF": (12, 83640)},
         [("logic", 1.5, "a"), ("routing", 2.25, "n")],
     )
+
+
+def test_the_page_marks_what_was_made_from_earlier_rtl():
+    """Fails if the RTL has changed since a result was stored, and the page of the RTL does not say so."""
+    docs = Path(__file__).parents[2] / "docs"
+    rows = [line for line in (docs / "rtl.md").read_text("utf-8").splitlines() if line.startswith("|")]
+    for path in sorted((docs / "results" / "synthesis").glob("*.json")):
+        result = json.loads(path.read_text("utf-8"))
+        begin = f"| {result['array']} | {result['platform']} |"
+        (row,) = [row for row in rows if row.startswith(begin) and FAMILIES[result["family"]].dsp in row]
+        assert row.endswith("* |") == (result.get("rtl") != rtl_digest()), path.name
+
+
+def test_the_digest_is_of_what_synthesis_reads(monkeypatch):
+    """Comments, white space and the test bench are of no account to it; any other change is."""
+    sources = rtl_sources()
+    before = rtl_digest()
+
+    def digest(**changed):
+        monkeypatch.setattr("cgap.backends.rtl.synthesis.rtl_sources", lambda: sources | changed)
+        return rtl_digest()
+
+    text = sources["load.sv"]
+    assert digest(**{"load.sv": "// A comment.\n" + text, "sim/harness.sv": ""}) == before
+    assert digest(**{"load.sv": text.replace("9'd1", "9'd2", 1)}) != before
 
 
 def test_platforms_that_no_open_tool_knows_are_refused():
