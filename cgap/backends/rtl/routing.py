@@ -111,12 +111,11 @@ def _run_logged(command: list[str], failed: str, folder: Path, say: Callable[[st
                 time.sleep(POLL_S)
                 if time.monotonic() < next_s:
                     continue
-                next_s = time.monotonic() + SAY_S
                 lines = (folder / LOG).read_text("utf-8", "replace").split("\n")
                 last = next((line for line in reversed(lines[:-1]) if line.strip()), "")
                 if last != told:
                     say(f"nextpnr: {' '.join(last.removeprefix('Info:').split())}")
-                    told = last
+                    told, next_s = last, time.monotonic() + SAY_S
         finally:
             tool.stop()
         if (code := tool.wait()) != 0:
