@@ -227,7 +227,7 @@ def _line_fetch(s: _Sizes) -> Usage:
     rotation = s.Y * s.word * _barrel(s.Y)
     # Every bank compares its place with that of every row.
     lut = rotation + 36 * s.Y + 8.6 * s.Y**2 + 471
-    return Usage(lut=lut, lutram=6 + s.Y, ff=s.Y * (s.word + 9) + 351)
+    return Usage(lut=lut, lutram=6 + s.Y, ff=s.Y * (s.word + 9) + 360)
 
 
 def _drain(s: _Sizes) -> Usage:
@@ -236,7 +236,7 @@ def _drain(s: _Sizes) -> Usage:
     # A column: alignment and addition of bias and shortcut, rounding shift, clamp, the pixel's place in its word.
     column = 457 + 8 * s.capability.shortcut_stride + (30 if s.capability.leaky else 0)
     lut = rows + maps + s.X * column + 83
-    return Usage(lut=lut, lutram=59, ff=SUM_BITS * s.X * s.F + 207 * s.X + 516)
+    return Usage(lut=lut, lutram=59, ff=SUM_BITS * s.X * s.F + 208 * s.X + 528)
 
 
 def _pool(s: _Sizes) -> Usage:
@@ -247,7 +247,7 @@ def _pool(s: _Sizes) -> Usage:
     line = POOL_BITS * (pixels * 2.6 + taps * c.pool_dilation)
     outputs = s.X * (100 + POOL_BITS * _mux(c.pool_stride))
     lut = line + outputs + s.word * (_barrel(s.X) + 1) + 460
-    return Usage(lut=lut, lutram=9, ff=POOL_BITS * (pixels + taps) + s.X * 68 + 394)
+    return Usage(lut=lut, lutram=9, ff=POOL_BITS * (pixels + taps) + s.X * 68 + 403)
 
 
 def _conv_ctrl(s: _Sizes) -> Usage:
@@ -325,13 +325,13 @@ def _store_queue(s: _Sizes) -> Usage:
 
 def _load(s: _Sizes) -> Usage:
     # Lengths of open bursts are a small memory.
-    return Usage(lut=640, lutram=8, ff=365 + s.beat)
+    return Usage(lut=727, lutram=8, ff=371 + s.beat)
 
 
 def _store(s: _Sizes) -> Usage:
     # Words wait in a queue of eight.
     parts = s.beat * _mux(s.word // s.beat)
-    return Usage(lut=750 + parts, lutram=8 * ceil_div(s.word, 14), ff=472)
+    return Usage(lut=786 + parts, lutram=8 * ceil_div(s.word, 14), ff=478)
 
 
 def _loader(s: _Sizes) -> Usage:
@@ -339,12 +339,12 @@ def _loader(s: _Sizes) -> Usage:
     if not s.six:
         return Usage(lut=1459 if s.beat == 64 else 2306, ff=1418)
     if s.beat == 64:
-        return Usage(lut=680, lutram=64, ff=458)
-    return Usage(lut=1639, ff=1418)
+        return Usage(lut=698, lutram=64, ff=571)
+    return Usage(lut=1649, ff=1531)
 
 
 def _control(s: _Sizes) -> Usage:
-    return Usage(lut=590, ff=1334)
+    return Usage(lut=530, ff=1335)
 
 
 def _registers(s: _Sizes) -> Usage:

@@ -80,24 +80,54 @@ def test_the_modules_parameters_are_by_default_the_accelerators():
         assert {key: int(value) for key, value in stated} == {key: values[key] for key, _ in stated}, name
 
 
-def test_two_that_want_one_simulation_build_it_once(tmp_path, monkeypatch):
-    """Fails if parallel tests each compile the same, a minute of a core. A stand-in notes how often it runs."""
-    compiler = tmp_path / "verilator"
-    compiler.write_text(
-        f"""#!/bin/sh
-echo run >> {tmp_path}/runs
+STAND_IN = r"""#!/bin/sh
+echo run >> NOTES
 while [ "$1" != "--Mdir" ]; do shift; done
 sleep 1
-mkdir -p "$2" && echo built > "$2/harness"
+mkdir -p "$2" && cd "$2"
+cat > Vharness_classes.mk <<'END'
+VM_GLOBAL_FAST += \
+	verilated \
+	verilated_timing \
+
+VM_GLOBAL_SLOW += \
+
+END
+cat > Vharness.mk <<'END'
+harness: verilated.o verilated_timing.o
+	echo built > harness
+%.o: Vharness.mk
+	echo $@ >> NOTES; echo object > $@
+verilated.o verilated_timing.o: Vharness.mk
+END
 """
-    )
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A Verilator that notes how often it runs, and whose makefile notes each object that it makes."""
+    compiler = tmp_path / "verilator"
+    compiler.write_text(STAND_IN.replace("NOTES", str(tmp_path / "runs")))
     compiler.chmod(0o755)
     monkeypatch.setenv("VERILATOR", str(compiler))
+
+
+def test_two_that_want_one_simulation_build_it_once(tmp_path, stand_in):
+    """Fails if parallel tests each compile the same, a minute of a core."""
     with ThreadPoolExecutor() as pool:
         built = list(pool.map(lambda _: build_simulation({"Pox": 2}, cache=tmp_path / "cache"), range(3)))
     assert len(set(built)) == 1
     assert built[0].read_text() == "built\n"
-    assert (tmp_path / "runs").read_text() == "run\n"
+    assert sorted((tmp_path / "runs").read_text().split()) == ["run", "verilated.o", "verilated_timing.o"]
+
+
+def test_verilators_own_library_is_compiled_once(tmp_path, stand_in):
+    """Fails if every configuration compiles it again, 20 seconds of a core; one with waveforms has another."""
+    cache = tmp_path / "cache"
+    objects = ["verilated.o", "verilated_timing.o"]
+    for number, waves in enumerate((False, False, True, True), 2):
+        build_simulation({"Pox": number}, waves=waves, cache=cache)
+    assert sorted((tmp_path / "runs").read_text().split()) == ["run"] * 4 + sorted(objects * 2)
 
 
 def lint(folder, *options):

@@ -23,7 +23,7 @@ RUN_LIMIT_S = 600
 def build(bench: str, parameters: Mapping[str, int], changed: Mapping[str, str] | None = None) -> Path:
     """The compiled bench of this folder, for these parameters, with some of the RTL's files `changed`."""
     source = {f"sim/{bench}.sv": (HERE / f"{bench}.sv").read_text("utf-8"), **(changed or {})}
-    return build_simulation(parameters, replaced=source, options=("--top-module", bench))
+    return build_simulation(parameters, replaced=source, top=bench)
 
 
 def execute(binary: Path, *arguments: str) -> None:
@@ -61,8 +61,8 @@ class Result:
     held: int
 
 
-def run(binary: Path, cases: Sequence[Case], accelerator: Accelerator, folder: Path) -> list[Result]:
-    """The cases' commands, one after the other."""
+def run(binary: Path, cases: Sequence[Case], accelerator: Accelerator, folder: Path, *options: str) -> list[Result]:
+    """The cases' commands, one after the other; `options` are more plus-arguments."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, case in enumerate(cases):
         command = assembler.assemble(case.operation, 1, False, accelerator, accelerator.feature_word_bytes)
@@ -70,7 +70,7 @@ def run(binary: Path, cases: Sequence[Case], accelerator: Accelerator, folder: P
         _write(folder / f"{index}.weight.hex", case.weights)
         _write(folder / f"{index}.parameter.hex", case.parameters.astype("<u4").view(np.uint8).reshape(-1, 4))
         _write(folder / f"{index}.command.hex", np.frombuffer(isa.encode(command, case.name), np.uint8)[None])
-    execute(binary, f"+cases={folder}", f"+count={len(cases)}")
+    execute(binary, f"+cases={folder}", f"+count={len(cases)}", *options)
     lines = (folder / "results.txt").read_text().splitlines()
     return [
         Result(_read(folder / f"{index}.out.hex").reshape(case.before.shape), *(int(n) for n in line.split()))
