@@ -17,8 +17,8 @@ package command_pkg;
 
   // what every command begins with.
   typedef struct packed {
-    logic [23:0] wait_store;  // STORE commands, likewise
-    logic [23:0] wait_compute;  // COMPUTE commands, likewise
+    logic [23:0] wait_store;  // STORE commands of this image that must have completed
+    logic [23:0] wait_compute;  // COMPUTE commands of this image that must have completed
     logic [23:0] wait_load;  // LOAD commands of this image that must have completed
     logic last;  // 1: the unit's last command of an image
     logic [15:0] layer;  // index of the layer, the input being 0
@@ -56,7 +56,7 @@ package command_pkg;
   typedef struct packed {
     logic [15:0] rows;  // rows of a map
     logic [11:0] row_words;  // words of a row
-    row_step_t row;  // one row on
+    row_step_t row;  // step to the next row
     walk_t place;  // place of the first row
   } tile_t;
 
@@ -81,7 +81,7 @@ package command_pkg;
   // Where a COMPUTE command writes its maps.
   typedef struct packed {
     logic packed_;  // 1: maps of one pixel, 2 x Pox of them in a word, in bank 0
-    row_step_t row;  // one row on
+    row_step_t row;  // step to the next row
     walk_t place;  // place of its first row of its first map
   } destination_t;
 
@@ -92,8 +92,8 @@ package command_pkg;
     logic [3:0] words;  // words read for one row of a group
     logic [7:0] stride;  // pixels from one output column to the next
     logic [15:0] step;  // pixels from one group of columns to the next: Pox x stride
-    row_step_t row;  // on to the next output row's row
-    walk_t place;  // place of the first output row's row, in the map of output map `first`
+    row_step_t row;  // step to the row that the next output row adds
+    walk_t place;  // place of the row that the first output row adds, in the map of output map `first`
     logic [15:0] maps;  // output maps from there on that get one
     logic [15:0] first;  // first output map of the tile that gets one
     logic present;  // 1: there is one
@@ -106,8 +106,8 @@ package command_pkg;
     logic [23:0] word;  // first word of the weight or parameter buffer, at a whole beat
     logic [1:0] buffer;  // 0 feature pages, 1 weights, 2 parameter records
     transfer_t dram;  // what is read
-    logic [23:0] wait_store;  // STORE commands, likewise
-    logic [23:0] wait_compute;  // COMPUTE commands, likewise
+    logic [23:0] wait_store;  // STORE commands of this image that must have completed
+    logic [23:0] wait_compute;  // COMPUTE commands of this image that must have completed
     logic [23:0] wait_load;  // LOAD commands of this image that must have completed
     logic last;  // 1: the unit's last command of an image
     logic [15:0] layer;  // index of the layer, the input being 0
@@ -119,8 +119,8 @@ package command_pkg;
     logic [33:0] padding;  // to whole words
     tile_t tile;  // what is read; a packed tile is one row
     transfer_t dram;  // where it is written
-    logic [23:0] wait_store;  // STORE commands, likewise
-    logic [23:0] wait_compute;  // COMPUTE commands, likewise
+    logic [23:0] wait_store;  // STORE commands of this image that must have completed
+    logic [23:0] wait_compute;  // COMPUTE commands of this image that must have completed
     logic [23:0] wait_load;  // LOAD commands of this image that must have completed
     logic last;  // 1: the unit's last command of an image
     logic [15:0] layer;  // index of the layer, the input being 0
@@ -134,8 +134,8 @@ package command_pkg;
     destination_t destination;  // where results go
     rows_t rows;  // rows under the kernel
     columns_t columns;  // words under the kernel
-    row_step_t source_stride;  // on to the next output row, where rows are read one by one
-    row_step_t source_row;  // one row on, for the kernel's next row
+    row_step_t source_stride;  // step to the row under the next output row, where rows are read one by one
+    row_step_t source_row;  // step to the row under the next row of the kernel
     walk_t source;  // place of the first input map's row under the first output row
     logic [4:0] leak;  // negative sums are shifted right by this much more
     logic signed [7:0] high;  // greatest result
@@ -154,8 +154,8 @@ package command_pkg;
     logic [15:0] Nox;  // output columns
     logic [15:0] Toy;  // output rows
     logic [15:0] Tof;  // output maps
-    logic [23:0] wait_store;  // STORE commands, likewise
-    logic [23:0] wait_compute;  // COMPUTE commands, likewise
+    logic [23:0] wait_store;  // STORE commands of this image that must have completed
+    logic [23:0] wait_compute;  // COMPUTE commands of this image that must have completed
     logic [23:0] wait_load;  // LOAD commands of this image that must have completed
     logic last;  // 1: the unit's last command of an image
     logic [15:0] layer;  // index of the layer, the input being 0
@@ -168,8 +168,8 @@ package command_pkg;
     destination_t destination;  // where results go
     rows_t rows;  // rows under the windows
     columns_t columns;  // words under the windows
-    row_step_t source_stride;  // on to the next output row
-    row_step_t source_row;  // on to the next row of a window
+    row_step_t source_stride;  // step to the row under the next output row
+    row_step_t source_row;  // step to the next row of a window
     walk_t source;  // place of the first map's row under the first output row
     logic [15:0] width;  // columns of the tensor; those beyond count for nothing
     logic [7:0] dilation;  // columns from one column of a window to the next
@@ -182,8 +182,8 @@ package command_pkg;
     logic [15:0] Tof;  // output maps
     logic [4:0] shift;  // a sum is rounded by this shift
     logic maximum;  // 1: the greatest pixel of a window, 0: their sum
-    logic [23:0] wait_store;  // STORE commands, likewise
-    logic [23:0] wait_compute;  // COMPUTE commands, likewise
+    logic [23:0] wait_store;  // STORE commands of this image that must have completed
+    logic [23:0] wait_compute;  // COMPUTE commands of this image that must have completed
     logic [23:0] wait_load;  // LOAD commands of this image that must have completed
     logic last;  // 1: the unit's last command of an image
     logic [15:0] layer;  // index of the layer, the input being 0
