@@ -25,6 +25,7 @@ from cgap.backends.common.vectors import write_vectors
 from cgap.backends.hls.backend import HlsBackend
 from cgap.boundary.files import write_atomic
 from cgap.boundary.folders import Origin, replace_folder
+from cgap.boundary.threads import one_thread
 from cgap.lowering import ImportedModel, ImportOptions, export_qdq, import_onnx, quantise
 from cgap.lowering.onnx.qdq import doubtful_layers
 from cgap.lowering.onnx.runtime import run_onnx
@@ -62,6 +63,7 @@ def origin(onnx: Path, imported: ImportedModel) -> Origin:
     return Origin(f"{onnx.stem} (shipped)" if shipped else str(onnx.resolve()), imported.sha256)
 
 
+@one_thread
 def compile_model(
     model: str, target: Target, images: Path | None = None, options: ImportOptions | None = None
 ) -> Compiled:
@@ -144,6 +146,7 @@ class BuildRequest:
     reading: ImportOptions = field(default_factory=ImportOptions)
 
 
+@one_thread
 def build_accelerator(request: BuildRequest, say: Say) -> tuple[Path, Report]:
     """Make the whole build folder; returns it with its report. A failure leaves an earlier folder as it was.
 

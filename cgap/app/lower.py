@@ -29,6 +29,7 @@ from cgap.app.report import (
 from cgap.app.report_table import accuracy_line, decibels
 from cgap.boundary.files import write_atomic
 from cgap.boundary.folders import replace_folder
+from cgap.boundary.threads import one_thread
 from cgap.lowering import ImportedModel, ImportOptions, QuantiseOptions, export_qdq, import_onnx, quantise
 from cgap.lowering.quantisation.mixed import Score, Target, choose_bits
 from cgap.lowering.quantisation.quality import Quality, against_file, measure
@@ -61,6 +62,7 @@ class LowerRequest:
     reading: ImportOptions = field(default_factory=ImportOptions)
 
 
+@one_thread
 def lower_model(request: LowerRequest, say: Callable[[str], None]) -> tuple[Path, LoweringReport]:
     """Write quantised.onnx, graph.json and report.json; returns their folder and the report.
 

@@ -12,6 +12,7 @@ from cgap.app.reporting import Costs, make_report
 from cgap.app.trace import trace_json
 from cgap.boundary.files import write_atomic
 from cgap.boundary.locks import scratch
+from cgap.boundary.threads import one_thread
 from cgap.lowering import ImportOptions
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def simulate_model(
     return make_report(planned, costs, command=planned.command("sim"), dataset=dataset, beside_dense=beside_dense)
 
 
+@one_thread
 def run_model(
     model: str,
     target: Target,

@@ -9,9 +9,10 @@ Rows, maps and columns are counted so that hardware only adds and counts: no fie
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from fpga_model.errors import UserError
@@ -304,16 +305,14 @@ def bits(record: type) -> int:
     return last.offset + last.width.bits
 
 
-def _value(record: object, path: tuple[str, ...]) -> int:
-    for name in path:
-        record = getattr(record, name)
-    assert isinstance(record, int)
-    return record
+@cache
+def _reader(path: tuple[str, ...]) -> Callable[[object], int]:
+    return attrgetter(".".join(path))
 
 
 def value_of(record: object, slot: Slot) -> int:
     """The value of one field of a record."""
-    return getattr(type(record), "OPCODE", 0) if not slot.path else _value(record, slot.path)
+    return _reader(slot.path)(record) if slot.path else getattr(type(record), "OPCODE", 0)
 
 
 def pack(record: object, where: str) -> int:

@@ -131,6 +131,20 @@ def _run(
     return {name: np.concatenate(parts) for name, parts in pieces.items()}
 
 
+def live_values(graph: LayerGraph) -> int:
+    """Most values of one image that are held at once where a tensor is forgotten when its last reader has run."""
+    last_use = {source: layer.name for layer in graph.layers for source in layer.inputs}
+    live: dict[str, int] = {}
+    most = 0
+    for layer in graph.layers:
+        live[layer.name] = graph.shape(layer.name).size
+        most = max(most, sum(live.values()))
+        for source in set(layer.inputs):
+            if last_use[source] == layer.name:
+                del live[source]
+    return most
+
+
 def _batch_size(graph: LayerGraph) -> int:
     """Images whose widest layer, as a matrix of float32 windows beside its int64 accumulators, fits BATCH_BYTES."""
     widest = max(_working_bytes(graph, layer) for layer in graph.layers)

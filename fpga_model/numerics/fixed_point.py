@@ -71,15 +71,15 @@ class Format:
 
     def quantise(self, values: FloatArray) -> IntArray:
         """The nearest integers of this format (ties to even, saturated) to real `values`."""
-        integers = np.rint(np.ldexp(values.astype(np.float64), self.frac))
+        integers = np.rint(values.astype(np.float64) * 2.0**self.frac)
         return np.clip(integers, self.low, self.high).astype(self.dtype)
 
     def value(self, integers: IntArray) -> FloatArray:
         """The real numbers (float64, exact) that `integers` stand for."""
-        return np.ldexp(integers.astype(np.float64), -self.frac)
+        return integers.astype(np.float64) * self.scale
 
 
-def round_shift(values: IntArray, shift: int | IntArray) -> npt.NDArray[np.int64]:
+def round_shift(values: npt.NDArray[Any], shift: int | IntArray) -> npt.NDArray[np.int64]:
     """Divide integers by 2^shift, rounding to the nearest and ties to even.
 
     Args:
@@ -89,9 +89,7 @@ def round_shift(values: IntArray, shift: int | IntArray) -> npt.NDArray[np.int64
     Raises:
         ValueError: a shift outside 0..62.
     """
-    shifts = np.asarray(shift, dtype=np.int64)
-    if shifts.size and (shifts.min() < 0 or shifts.max() > 62):
-        raise ValueError(f"shift outside 0..62: {shifts.min()}..{shifts.max()}")
+    shifts = _checked(shift)
     wide = values.astype(np.int64)
     # Adding half less one, plus one where the quotient is odd, carries into the quotient exactly when the
     # remainder is above half, or is half beside an odd quotient. Without a shift nothing is added.
@@ -105,8 +103,21 @@ def round_shift(values: IntArray, shift: int | IntArray) -> npt.NDArray[np.int64
     return result
 
 
+def _round_exact(values: npt.NDArray[Any], shift: int | IntArray) -> FloatArray:
+    """`round_shift` of integers in floating point: a division by a power of two is exact, and `rint` ties to even."""
+    rounded = values * np.ldexp(1.0, -_checked(shift)).astype(values.dtype)
+    return np.rint(rounded, out=rounded)
+
+
+def _checked(shift: int | IntArray) -> npt.NDArray[np.int64]:
+    shifts = np.asarray(shift, dtype=np.int64)
+    if shifts.size and (shifts.min() < 0 or shifts.max() > 62):
+        raise ValueError(f"shift outside 0..62: {shifts.min()}..{shifts.max()}")
+    return shifts
+
+
 def requantise(
-    acc: IntArray,
+    acc: npt.NDArray[Any],
     shift: int | IntArray,
     bits: int,
     relu: bool,
@@ -119,7 +130,7 @@ def requantise(
     This is the only place where precision is lost; the C++ and RTL drains are tested against it.
 
     Args:
-        acc: exact accumulators, any shape.
+        acc: exact accumulators, any shape; as integers, or in a floating-point type that holds them exactly.
         shift: accumulator fraction less stored fraction, broadcast against `acc` (see `per_channel`).
         bits: width of the stored integers, 8 or 16.
         relu: replace negative results by zero.
@@ -133,7 +144,10 @@ def requantise(
         The stored integers (of 8 or 16 bits) and how many of them saturated.
     """
     stored = Format(bits, 0, signed)
-    rounded = round_shift(acc, np.where(acc < 0, np.add(shift, leak), shift) if leak else shift)
+    shifts = np.where(acc < 0, np.add(shift, leak), shift) if leak else shift
+    rounded: npt.NDArray[Any] = (
+        _round_exact(acc, shifts) if np.issubdtype(acc.dtype, np.floating) else round_shift(acc, shifts)
+    )
     if relu:
         np.maximum(rounded, 0, out=rounded)
     if ceiling is not None and ceiling < stored.high:

@@ -178,8 +178,16 @@ class Convolution(ComputeOperator):
         views = windows(maps, self.kernel, self.stride, self.pad, 0)
         batch, _, height, width = views.shape[:4]
         rows = math.prod(self.weight_shape[1:])
-        columns = views.transpose(0, 1, 4, 5, 2, 3).reshape(batch, self.groups, rows, height * width)
-        sums: npt.NDArray[Any] = np.matmul(weights.reshape(self.groups, -1, rows), columns)
+        matrices = weights.reshape(self.groups, -1, rows)
+        sums = np.empty((batch, self.groups, self.Gof, height * width), np.result_type(maps, weights))
+        if self.kernel == (1, 1) and views.shape[2:4] == maps.shape[2:]:
+            np.matmul(matrices, maps.reshape(batch, self.groups, rows, height * width), out=sums)
+        else:
+            # One image after the other, so that its columns are still in the cache when they are multiplied.
+            columns = np.empty((self.Nif, *self.kernel, height, width), maps.dtype)
+            for image, windows_of_image in enumerate(views.transpose(0, 1, 4, 5, 2, 3)):
+                np.copyto(columns, windows_of_image)
+                np.matmul(matrices, columns.reshape(self.groups, rows, height * width), out=sums[image])
         sums = sums.reshape(batch, self.Nof, height, width)
         sums += per_channel(bias)
         return sums
@@ -206,7 +214,7 @@ class Convolution(ComputeOperator):
         return self.relu
 
     def reference(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> tuple[IntArray, int]:
-        acc, output = self.accumulators(inputs, numbers), numbers.output
+        acc, output = self._exact_sums(inputs, numbers), numbers.output
         bound = self._bound(output)
         return requantise(
             acc, per_channel(numbers.shift), output.bits, self.relu, bound, self.leak, signed=output.signed
@@ -218,6 +226,10 @@ class Convolution(ComputeOperator):
 
     def accumulators(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> npt.NDArray[np.int64]:
         """Exact accumulators [N, Nof, Noy, Nox], shortcut included, before the rounding."""
+        return self._exact_sums(inputs, numbers).astype(np.int64)
+
+    def _exact_sums(self, inputs: Sequence[IntArray], numbers: LayerNumbers) -> npt.NDArray[Any]:
+        """The accumulators in the fastest number type that holds them."""
         weights, bias = _given(numbers)
         kind = exact_dtype(int(self.channel_bounds(numbers, [magnitude(maps) for maps in inputs]).max()))
         acc = self.accumulate(inputs[0].astype(kind), weights.astype(kind), bias.astype(kind))
@@ -225,7 +237,7 @@ class Convolution(ComputeOperator):
             assert numbers.shortcut_shift is not None
             factor = per_channel(np.left_shift(1, numbers.shortcut_shift[self.shortcut.reach]))
             acc[:, self.shortcut.reach] += self.shortcut.take(inputs[1]).astype(kind) * factor.astype(kind)
-        return acc.astype(np.int64)
+        return acc
 
     def accumulator_bound(self, numbers: LayerNumbers, input_bits: Sequence[int]) -> int:
         return int(self.channel_bounds(numbers, [1 << (bits - 1) for bits in input_bits]).max())

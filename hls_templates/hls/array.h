@@ -15,14 +15,12 @@ struct Place {
   bool half; // the second of the word
 
   void start(const Columns &columns) {
-#pragma HLS INLINE
     word = column_t(columns.word);
     half = (columns.offset >> POX_BITS & 1) != 0;
   }
 
   // POX windows on, which is as many half words as a window's stride is columns.
   void next(uint8_t stride) {
-#pragma HLS INLINE
     const uint16_t halves = uint16_t(stride + (half ? 1 : 0));
     word += column_t(halves >> 1);
     half = (halves & 1) != 0;
@@ -32,6 +30,25 @@ struct Place {
   int offset(const Columns &columns) const { return (half ? POX : 0) + (columns.offset & (POX - 1)); }
 };
 
+// The words of one row under a group, from its first on.
+struct RowWords {
+  Countdown16 left;
+  uint8_t word;    // in the line
+  column_t column; // in the row
+
+  void start(const Columns &columns, const Place &first) {
+    left.start(columns.words);
+    word = 0;
+    column = first.word;
+  }
+
+  void next() {
+    left.next();
+    ++word;
+    ++column;
+  }
+};
+
 // Rows of pixels in half words, the first pixel lowest: NEXT of the next step's line, whole words not yet aligned, and LINE
 // of the line under the array.
 constexpr int NEXT_HALVES = 2 * LINE_WORDS;
@@ -39,7 +56,6 @@ constexpr int LINE_HALVES = (TAPS + POX - 1) / POX;
 
 // Half a word that begins `pixels` (0 ... POX - 1) after the first pixel of `low`, and goes on in `high`.
 inline half_word_t joined(const half_word_t &low, const half_word_t &high, int pixels) {
-#pragma HLS INLINE
   // In two shifts, as one by all the bits of a word is undefined.
   return half_word_t(half_word_t(low >> (8 * pixels)) | half_word_t(half_word_t(high << 8) << (8 * (POX - 1 - pixels))));
 }
@@ -69,8 +85,7 @@ struct LineFetch {
   uint16_t maps_left;  // of the tile, from the array group on
   uint16_t group_left; // of them, those that share its input maps
   uint16_t reads_left; // of the step
-  Countdown16 words;     // of a row
-  uint8_t word;        // in the line
+  RowWords words;      // of the row that is read
   uint8_t pass;        // row that is read, where rows are read one by one
   address_t map;
   address_t group_map; // the array group's first
@@ -80,7 +95,6 @@ struct LineFetch {
   Row after_row;       // of the row after the group's last, where rows are read one by one
   bool first_ky;       // the kernel's first row
   Place left;          // of the group's first column
-  column_t column;     // word of the row that is read
   row_t top;           // the step's first row
   row_t group_top;
   row_t group_rows;    // from a group's first row to the next group's
@@ -88,7 +102,6 @@ struct LineFetch {
   bool inside[POY];    // rows of the step that exist and lie inside the tensor
 
   void start(const Convolve &command) {
-#pragma HLS INLINE
     ky.start(command.Nky);
     input_maps.start(command.Nif);
     column_groups.start(command.column_groups);
@@ -117,11 +130,10 @@ struct LineFetch {
 
   // One word of every row, or of one, into the next line. Words outside the tensor count as zero.
   void read(const Convolve &command, Features features, half_word_t next_line[NEXT_HALVES][POY]) {
-#pragma HLS INLINE
     const bool one_by_one = ROW_BY_ROW && command.row_by_row;
-    const bool column_inside = column < command.columns.row_words;
+    const bool column_inside = words.column < command.columns.row_words;
     const uint8_t bank = pass_row.bank;
-    const address_t address = map + pass_row.address + address_t(column);
+    const address_t address = map + pass_row.address + address_t(words.column);
     const address_t beyond = address + address_t(one_by_one ? 0U : command.source.group_words);
     // Row y lies in bank y + turn, counted in a circle.
     const uint8_t turn = uint8_t(!one_by_one ? bank : bank >= pass ? bank - pass : bank + POY - pass);
@@ -141,28 +153,25 @@ struct LineFetch {
     for (int y = 0; y < POY; ++y) {
       const int b = y + turn < POY ? y + turn : y + turn - POY;
       if (!one_by_one || y == pass) {
-        next_line[2 * word][y] = in_banks[0][b];
-        next_line[2 * word + 1][y] = in_banks[1][b];
+        next_line[2 * words.word][y] = in_banks[0][b];
+        next_line[2 * words.word + 1][y] = in_banks[1][b];
       }
     }
 
     --reads_left;
-    if (words.last) {
+    if (words.left.last) {
       const Row on = next_row(pass_row, command.source, command.source_stride);
       after_row = first_ky && pass == POY - 1 ? on : after_row;
       pass_row = one_by_one ? on : pass_row;
       ++pass;
-      start_row(command);
+      words.start(command.columns, left);
     } else {
       words.next();
-      ++word;
-      ++column;
     }
   }
 
   // On to the next step.
   void advance(const Convolve &command) {
-#pragma HLS INLINE
     const bool if_on = ky.last;
     const bool column_on = if_on && input_maps.last;
     const bool row_on = column_on && column_groups.last;
@@ -216,9 +225,13 @@ struct LineFetch {
     } else if (row_on) {
       rows_left = uint16_t(rows_left - POY);
     }
-    count(ky, if_on, command.Nky, true);
-    count(input_maps, column_on, command.Nif, if_on);
-    count(column_groups, row_on, command.column_groups, column_on);
+    if (column_on) {
+      column_groups.turn(command.column_groups);
+    }
+    if (if_on) {
+      input_maps.turn(command.Nif);
+    }
+    ky.turn(command.Nky);
     step.opens = column_on;
     first_ky = if_on;
     describe();
@@ -226,17 +239,7 @@ struct LineFetch {
   }
 
 private:
-  static void count(Countdown16 &counter, bool ends, uint16_t size, bool moves) {
-#pragma HLS INLINE
-    if (ends) {
-      counter.start(size);
-    } else if (moves) {
-      counter.next();
-    }
-  }
-
   void describe() {
-#pragma HLS INLINE
     const uint16_t lanes = uint16_t(POF - step.lane);
     const uint16_t shared = uint16_t(GROUPED ? min_of(lanes, group_left) : lanes);
     step.maps = uint8_t(min_of(shared, maps_left));
@@ -247,15 +250,7 @@ private:
     step.closes = ky.last && input_maps.last;
   }
 
-  void start_row(const Convolve &command) {
-#pragma HLS INLINE
-    words.start(command.columns.words);
-    word = 0;
-    column = left.word;
-  }
-
   void start_reads(const Convolve &command) {
-#pragma HLS INLINE
     reads_left = command.fetch;
   inside:
     for (int y = 0; y < POY; ++y) {
@@ -265,7 +260,7 @@ private:
     }
     pass = 0;
     pass_row = row;
-    start_row(command);
+    words.start(command.columns, left);
   }
 };
 
@@ -273,7 +268,6 @@ private:
 // into `next_line`. Make that the current one, its first pixel under the array's first column: the second half of the
 // first word or not, and an offset in half a word that is the same for all groups of a command.
 inline void swap_lines(int offset, half_word_t next_line[NEXT_HALVES][POY], half_word_t line[LINE_HALVES][POY]) {
-#pragma HLS INLINE
   const int half = offset >> POX_BITS & 1;
   const int pixels = offset & (POX - 1);
   for (int i = 0; i < LINE_HALVES; ++i) {
@@ -288,9 +282,8 @@ inline void swap_lines(int offset, half_word_t next_line[NEXT_HALVES][POY], half
 
 // The pixels under the array: in every row, every `stride`-th.
 inline void pixels_under(int stride, half_word_t line[LINE_HALVES][POY], pixel_t pixels[POY * POX]) {
-#pragma HLS INLINE
   for (int y = 0; y < POY; ++y) {
-    pixels_of(line[0][y], pixels + y * POX);
+    unpack<POX>(line[0][y], pixels + y * POX);
   }
   for (int s = 2; s <= STRIDE_COLUMNS; ++s) {
     if (stride == s) {
@@ -306,26 +299,28 @@ inline void pixels_under(int stride, half_word_t line[LINE_HALVES][POY], pixel_t
 // One wave: every unit multiplies its pixel with its map's weight; then the line moves one kernel column on.
 inline void wave(int stride, bool first, weight_address_t weight, Weights weights, half_word_t line[LINE_HALVES][POY],
                  sum_t sums[POF][POY * POX]) {
-#pragma HLS INLINE
-  const weight_word_t word = weights[weight % WEIGHTS_PER_BEAT][weight / WEIGHTS_PER_BEAT];
+  weight_t maps[POF];
   pixel_t pixels[POY * POX];
+#pragma HLS ARRAY_PARTITION variable=maps complete
 #pragma HLS ARRAY_PARTITION variable=pixels complete
+  unpack<POF>(weights[weight % WEIGHTS_PER_BEAT][weight / WEIGHTS_PER_BEAT], maps);
   pixels_under(stride, line, pixels);
   const sum_t kept = first ? 0 : -1; // mask of the sums that go on
   for (int p = 0; p < POF; ++p) {
-    const weight_t w = weight_t(low_byte(weight_word_t(word >> (8 * p))));
     for (int i = 0; i < POY * POX; ++i) {
-      const product_t product = product_t(w * pixels[i]);
+      product_t product = product_t(maps[p] * pixels[i]);
+#ifdef SEQUENTIAL
+#pragma HLS RESOURCE variable=product core=DSP48
+#else
+#pragma HLS BIND_OP variable=product op=mul impl=dsp
+#endif
       sums[p][i] = (sums[p][i] & kept) + product;
     }
   }
-  for (int i = 0; i + 1 < LINE_HALVES; ++i) {
+  for (int i = 0; i < LINE_HALVES; ++i) {
     for (int y = 0; y < POY; ++y) {
-      line[i][y] = joined(line[i][y], line[i + 1][y], 1);
+      line[i][y] = joined(line[i][y], i + 1 < LINE_HALVES ? line[i + 1][y] : half_word_t(0), 1);
     }
-  }
-  for (int y = 0; y < POY; ++y) {
-    line[LINE_HALVES - 1][y] = half_word_t(line[LINE_HALVES - 1][y] >> 8);
   }
 }
 

@@ -13,32 +13,20 @@ constexpr uint8_t GROUP_CYCLES = 4;
 // longer than the next group's sums holds the array. `movers` are LOAD and STORE, which go on meanwhile.
 template <typename Movers>
 inline void convolve(const Convolve &command, Weights weights, Parameters parameters, Features features, Movers &movers) {
-#pragma HLS INLINE
-  half_word_t line[LINE_HALVES][POY];      // pixel 0 is under the array's first column
-  half_word_t next_line[NEXT_HALVES][POY]; // whole words, not yet aligned
-  sum_t sums[POF][POY * POX];              // of the group that the array works on
-  sum_t drained[POF][POY * POX];           // of the group that the drain works on
+  half_word_t line[LINE_HALVES][POY] = {};      // pixel 0 is under the array's first column
+  half_word_t next_line[NEXT_HALVES][POY] = {}; // whole words, not yet aligned
+  sum_t sums[POF][POY * POX];                   // of the group that the array works on
+  sum_t drained[POF][POY][POX];                 // of the group that the drain works on, row by row of one map
 #pragma HLS ARRAY_PARTITION variable=line complete dim=0
 #pragma HLS ARRAY_PARTITION variable=next_line complete dim=0
 #pragma HLS ARRAY_PARTITION variable=sums complete dim=0
 #pragma HLS ARRAY_PARTITION variable=drained complete dim=0
-clear:
-  for (int y = 0; y < POY; ++y) {
-#pragma HLS UNROLL
-    for (int i = 0; i < NEXT_HALVES; ++i) {
-      next_line[i][y] = 0;
-    }
-    for (int i = 0; i < LINE_HALVES; ++i) {
-      line[i][y] = 0;
-    }
-  }
-
   LineFetch fetch; // the step whose line is being read
 #pragma HLS ARRAY_PARTITION variable=fetch.offsets complete
 #pragma HLS ARRAY_PARTITION variable=fetch.inside complete
   fetch.start(command);
   Step summed = Step(); // the step before it, whose line the array takes; none yet
-  Drain drain;
+  Drain drain = Drain();
 #pragma HLS ARRAY_PARTITION variable=drain.shortcut.pixels complete
   drain.begin(command);
   Countdown16 cycles; // of the step
@@ -60,9 +48,7 @@ convolve_cycles:
 #pragma HLS DEPENDENCE variable=features inter false
 #pragma HLS DEPENDENCE variable=weights inter false
 #pragma HLS DEPENDENCE variable=parameters inter false
-    PageRead stored;
-    PageWrite loaded;
-    movers.begin(weights, parameters, stored, loaded);
+    movers.begin(weights, parameters);
     if (!held && fetch.reads()) {
       fetch.read(command, features, next_line);
     }
@@ -72,15 +58,8 @@ convolve_cycles:
       ++weight;
       --waves_left;
     }
-    Word shortcut = no_word();
-    Word stored_word = no_word();
-    read_copy_b(features, drain.ask(command), stored, shortcut, stored_word);
-    PageWrite made = no_write();
-    if (drain.live) {
-      made = drain.step(command, drained, parameters, shortcut);
-    }
-    write_pages(features, made, loaded);
-    movers.end(stored_word);
+    const Word shortcut = movers.read_word(features, drain.ask(command));
+    movers.end(features, drain.live ? drain.step(command, drained, parameters, shortcut) : PageWrite());
 
     const bool step_ends = held || cycles.last;
     const bool group_ends = step_ends && summed.live && summed.closes;
@@ -89,8 +68,10 @@ convolve_cycles:
     if (group_ends && !held) {
       drain.start(summed);
       for (int p = 0; p < POF; ++p) {
-        for (int i = 0; i < POY * POX; ++i) {
-          drained[p][i] = sums[p][i];
+        for (int y = 0; y < POY; ++y) {
+          for (int x = 0; x < POX; ++x) {
+            drained[p][y][x] = sums[p][y * POX + x];
+          }
         }
       }
       // The next array group takes the same weight words again, or goes on.

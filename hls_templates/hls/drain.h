@@ -12,7 +12,6 @@ struct Output {
   half_word_t kept; // the packed pixels of half a word
 
   void start(const Destination &destination) {
-#pragma HLS INLINE
     walk.start(destination.place);
     column = 0;
     pixel = 0;
@@ -22,7 +21,6 @@ struct Output {
   // Write the outputs that exist; the others are zero. A lower half brings zeros for its upper half, the first map of
   // a packed word zeros for all others.
   PageWrite write(const Destination &destination, const pixel_t outputs[POX], uint16_t columns, bool columns_end) {
-#pragma HLS INLINE
     const int ragged = columns & (POX - 1); // of the last group; 0: all
     const int there = columns_end && ragged != 0 ? ragged : POX;
     const int lane = pixel & (POX - 1);
@@ -34,7 +32,7 @@ struct Output {
     const half_word_t before = lane == 0 ? half_word_t(0) : kept;
     const half_word_t packed = half_word_t(before | half_word_t(half_word_t(uint8_t(outputs[0])) << (8 * lane)));
     kept = packed;
-    const half_word_t word = destination.packed ? packed : half_word_of(pixels);
+    const half_word_t word = destination.packed ? packed : pack<half_word_t, POX>(pixels);
     const int half = destination.packed ? pixel >> POX_BITS : column & 1;
     const bool clears = destination.packed ? pixel == 0 : half == 0;
     PageWrite write;
@@ -49,7 +47,6 @@ struct Output {
   }
 
   void next(const Destination &destination, bool map_ends, bool group_ends, bool columns_end, bool rows_end) {
-#pragma HLS INLINE
     const bool map_moves = !destination.packed || pixel == WORD_PIXELS - 1;
     walk.next(destination.place, destination.row, map_ends, group_ends, columns_end, rows_end, map_moves);
     if (map_ends && group_ends) {
@@ -72,23 +69,16 @@ struct ShortcutRead {
   pixel_t pixels[POX];
 
   void start(const Shortcut &shortcut) {
-#pragma HLS INLINE
     walk.start(shortcut.place);
     skip = group_skip = shortcut.first;
     left = group_left = shortcut.maps;
     column = 0;
-  clear:
-    for (int x = 0; x < POX; ++x) {
-#pragma HLS UNROLL
-      pixels[x] = 0;
-    }
   }
 
   bool present() const { return skip == 0 && left != 0; }
 
   // Word `read` of the row, if this map gets a shortcut.
   PageRead ask(const Shortcut &shortcut, int read) const {
-#pragma HLS INLINE
     const uint16_t word = uint16_t((column >> 1) + read);
     const bool inside = present() && word < shortcut.row_words;
     const PageRead asked = {inside, shortcut.place.page, walk.row.bank, walk.address() + address_t(word)};
@@ -97,7 +87,6 @@ struct ShortcutRead {
 
   // Keep the pixels of word `read` that the group's columns need.
   void keep(const Shortcut &shortcut, int read, const Word &word) {
-#pragma HLS INLINE
     for (int x = 0; x < POX; ++x) {
       bool take = read == 0; // a single column has pixel 0 alone, whatever its stride
       pixel_t pixel = pixel_of(word.half[0], x);
@@ -115,7 +104,6 @@ struct ShortcutRead {
   }
 
   void next(const Shortcut &shortcut, bool map_ends, bool group_ends, bool columns_end, bool rows_end) {
-#pragma HLS INLINE
     const bool gets = present();
     walk.next(shortcut.place, shortcut.row, map_ends, group_ends, columns_end, rows_end, gets);
     if (!map_ends) {
@@ -153,7 +141,6 @@ struct Drain {
 
   // Before a command's first group.
   void begin(const Convolve &command) {
-#pragma HLS INLINE
     live = false;
     record = group_record = record_address_t(command.parameters);
     output.start(command.destination);
@@ -161,7 +148,6 @@ struct Drain {
   }
 
   void start(const Step &step) {
-#pragma HLS INLINE
     live = true;
     group = step;
     maps.start(step.maps);
@@ -171,42 +157,29 @@ struct Drain {
   }
 
   PageRead ask(const Convolve &command) const {
-#pragma HLS INLINE
-    return live && command.shortcut.present ? shortcut.ask(command.shortcut, read) : no_read();
+    return live && command.shortcut.present ? shortcut.ask(command.shortcut, read) : PageRead();
   }
 
   // One cycle: a shortcut word, and with the last of them the outputs of one row of one map.
-  PageWrite step(const Convolve &command, sum_t sums[POF][POY * POX], Parameters parameters, const Word &word) {
-#pragma HLS INLINE
+  PageWrite step(const Convolve &command, sum_t sums[POF][POY][POX], Parameters parameters, const Word &word) {
     const record_t made = parameters[record % RECORDS_PER_BEAT][record / RECORDS_PER_BEAT];
     const sum_t bias = sum_t(made) >> 5;
     const int shift = int(made & 31);
     const bool added = shortcut.present();
-    PageWrite write = no_write();
+    PageWrite write = PageWrite();
     if (command.shortcut.present) {
       shortcut.keep(command.shortcut, read, word);
     }
     if (!command.shortcut.present || read == command.shortcut.words - 1) {
       pixel_t outputs[POX];
 #pragma HLS ARRAY_PARTITION variable=outputs complete
-      sum_t results[POX];
-#pragma HLS ARRAY_PARTITION variable=results complete
-      const sum_t low = command.low;
-      const sum_t high = command.high;
-      const int leak = command.leak;
       const uint32_t present = added ? 0xffffffff : 0;
       const int left = (shift - command.shortcut.delta) & 31;
-      sum_t values[POX];
-#pragma HLS ARRAY_PARTITION variable=values complete
       for (int x = 0; x < POX; ++x) {
         // Shifted as an unsigned number: C++14 leaves the left shift of a negative one undefined.
-        values[x] = sum_t(uint32_t(sum_t(shortcut.pixels[x])) << left & present);
-      }
-      for (int x = 0; x < POX; ++x) {
-        results[x] = requantise(sums[lane][row * POX + x] + bias + values[x], shift, low, high, leak);
-      }
-      for (int x = 0; x < POX; ++x) {
-        outputs[x] = pixel_t(results[x]);
+        const sum_t value = sum_t(uint32_t(sum_t(shortcut.pixels[x])) << left & present);
+        const sum_t sum = sums[lane][row][x] + bias + value;
+        outputs[x] = pixel_t(requantise(sum, shift, command.low, command.high, command.leak));
       }
       write = output.write(command.destination, outputs, command.Nox, group.columns_end);
       next(command);
@@ -218,7 +191,6 @@ struct Drain {
 
 private:
   void next(const Convolve &command) {
-#pragma HLS INLINE
     const bool map_ends = rows.last;
     const bool group_ends = map_ends && maps.last;
     output.next(command.destination, map_ends, group_ends, group.columns_end, group.rows_end);
@@ -231,13 +203,10 @@ private:
     } else if (map_ends) {
       ++record;
       ++lane;
-      row = 0;
       maps.next();
-      rows.start(group.rows);
-    } else {
-      ++row;
-      rows.next();
     }
+    row = uint8_t(map_ends ? 0 : row + 1);
+    rows.turn(group.rows);
   }
 };
 

@@ -24,22 +24,22 @@ constexpr uint32_t ERROR_WATCHDOG = 8; // no unit can go on
 #else
 inline void pass_cycle() {}
 inline void fill_pipeline() {}
-inline void look_at_pages(const uint64_t *, uint32_t, Features) {}
+inline void look_at_pages(uint32_t, uint32_t, const Destination &, Features) {}
 inline void look_at_dram(uint32_t, uint32_t) {}
 #endif
 
-// A command of COMPUTE.
+// A command of COMPUTE. Returns where it has written.
 template <typename Movers>
-inline void compute(const uint64_t words[COMPUTE_WORDS], Weights weights, Parameters parameters, Features features,
-                    Movers &movers) {
-#pragma HLS INLINE
+inline Destination compute(const uint64_t words[COMPUTE_WORDS], Weights weights, Parameters parameters, Features features,
+                           Movers &movers) {
   if (decode<Head>(words).opcode == CONVOLVE_OPCODE) {
     const Convolve command = decode<Convolve>(words);
     convolve(command, weights, parameters, features, movers);
-  } else {
-    const Pool command = decode<Pool>(words);
-    pool(command, weights, parameters, features, movers);
+    return command.destination;
   }
+  const Pool command = decode<Pool>(words);
+  pool(command, weights, parameters, features, movers);
+  return command.destination;
 }
 
 #ifndef SEQUENTIAL
@@ -58,8 +58,10 @@ struct Movers {
   Storer storer;
   uint32_t stores;   // started
   uint32_t told;     // COMPUTE commands that the fetch knows to be completed
-  bool giving;       // the next beat of the stored tile leaves in this cycle
   bool moved;        // something has happened in this cycle
+  PageRead asked;    // of copy B, for the beat that leaves in this cycle
+  Word leaves;       // what was read for it
+  PageWrite loaded;  // of the word that has arrived
   const uint64_t *compute_memory;
   const uint64_t *store_memory;
   LoadStream &loads;
@@ -75,15 +77,12 @@ struct Movers {
         computed(computed), orders(orders), leaving(leaving), stored(stored) {}
 
   void start(uint32_t computes, uint32_t store_commands, const Counters &counters) {
-#pragma HLS INLINE
     before = done = counters;
     told = before.compute;
     stores = before.store;
     next_compute.start(computes);
     next_store.start(store_commands);
-    loader.clear();
-    storer.clear();
-    giving = moved = false;
+    loader.live = storer.live = moved = false;
   }
 
   // Whether the next command of COMPUTE may start or, without one, everything is done.
@@ -92,12 +91,11 @@ struct Movers {
                    : done.load == all_loads && done.store == all_stores;
   }
 
-  // The first half of a cycle: what arrives, and which word of copy B leaves.
-  void begin(Weights weights, Parameters parameters, PageRead &asked, PageWrite &loaded) {
-#pragma HLS INLINE
+  // A cycle begins: what arrives, and which word is to leave.
+  void begin(Weights weights, Parameters parameters) {
     moved = false;
-    asked = no_read();
-    loaded = no_write();
+    asked = PageRead();
+    loaded = PageWrite();
     next_compute.step(compute_memory);
     next_store.step(store_memory);
     if (!loader.live) {
@@ -119,12 +117,8 @@ struct Movers {
       command_completed(UNIT_STORE, done.store - before.store - 1);
       look_at_dram(storer.command.head.layer, done.store - 1);
     }
-    giving = false;
     if (storer.live) {
-      giving = !leaving.full();
-      if (giving) {
-        asked = storer.ask();
-      }
+      asked = leaving.full() ? PageRead() : storer.ask();
     } else if (next_store.ready && stores == done.store && may_start(decode<Head>(next_store.words), done) &&
                !orders.full()) {
       storer.start(decode<Store>(next_store.words));
@@ -142,11 +136,18 @@ struct Movers {
     }
   }
 
-  // The second half: the word that was read is there.
-  void end(const Word &word) {
-#pragma HLS INLINE
-    if (giving) {
-      leaving.write(storer.give(word));
+  // The reads of copy B: returns the word that the computation wants.
+  Word read_word(Features features, const PageRead &wanted) {
+    Word word = Word();
+    read_copy_b(features, wanted, asked, word, leaves);
+    return word;
+  }
+
+  // It ends: the writes of the pages, and the beat that leaves.
+  void end(Features features, const PageWrite &made) {
+    write_pages(features, made, loaded);
+    if (asked.live) {
+      leaving.write(storer.give(leaves));
       moved = true;
     }
     pass_cycle();
@@ -160,7 +161,7 @@ inline void engine(const uint64_t compute_memory[COMPUTE_COMMANDS * COMPUTE_WORD
                    uint32_t load_commands, Counters before, LoadStream &loads, BeatStream &arriving,
                    ProgressStream &computed, OrderStream &orders, BeatStream &leaving, CountStream &stored,
                    uint32_t &error) {
-#pragma HLS INLINE off
+#pragma HLS INLINE recursive
   static Features features;
   static Weights weights;
   static Parameters parameters;
@@ -186,38 +187,25 @@ commands:
   for (uint32_t i = 0; i <= computes; ++i) {
 #pragma HLS LOOP_TRIPCOUNT max=TRIP_COMPUTES
     const bool computes_next = i != computes;
-    bool ready = movers.may_compute(computes_next, all_loads, all_stores);
     loop_entered();
   wait_cycles:
-    while (!ready && idle != WATCHDOG) {
+    while (!movers.may_compute(computes_next, all_loads, all_stores) && idle != WATCHDOG) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT max=TRIP_WAIT
 #pragma HLS DEPENDENCE variable=features inter false
-      PageRead asked;
-      PageWrite loaded;
-      movers.begin(weights, parameters, asked, loaded);
-      Word none = no_word();
-      Word word = no_word();
-      read_copy_b(features, no_read(), asked, none, word);
-      write_pages(features, no_write(), loaded);
-      movers.end(word);
+      movers.begin(weights, parameters);
+      movers.read_word(features, PageRead());
+      movers.end(features, PageWrite());
       idle = movers.moved ? 0 : idle + 1;
-      ready = movers.may_compute(computes_next, all_loads, all_stores);
     }
-    if (computes_next && ready) {
-      uint64_t words[COMPUTE_WORDS];
-#pragma HLS ARRAY_PARTITION variable=words complete
-    take_words:
-      for (int w = 0; w < COMPUTE_WORDS; ++w) {
-#pragma HLS UNROLL
-        words[w] = movers.next_compute.words[w];
-      }
+    if (computes_next && idle != WATCHDOG) {
+      const uint16_t layer = decode<Head>(movers.next_compute.words).layer;
+      command_started(UNIT_COMPUTE, layer);
       movers.next_compute.take();
-      command_started(UNIT_COMPUTE, decode<Head>(words).layer);
-      compute(words, weights, parameters, features, movers);
+      const Destination made = compute(movers.next_compute.words, weights, parameters, features, movers);
       fill_pipeline();
       command_completed(UNIT_COMPUTE, i);
-      look_at_pages(words, movers.done.compute, features);
+      look_at_pages(layer, movers.done.compute, made, features);
       ++movers.done.compute;
       idle = 0;
     }

@@ -30,18 +30,13 @@ struct Fetch {
   uint8_t open; // bursts requested and not complete
 
   void start(uint32_t commands, const Counters &before) {
-#pragma HLS INLINE
     staged.start(commands);
     done = before;
-    active = reading = stopped = false;
-    asked.live = taken.live = false;
-    beat = 0;
-    open = 0;
+    active = stopped = false;
   }
 
   void step(const uint64_t *memory, const Bases &bases, ReadPort &port, ProgressStream &computed, CountStream &stored,
             LoadStream &loads, BeatStream &beats) {
-#pragma HLS INLINE
     if (!computed.empty()) {
       const Progress progress = computed.read();
       done.compute = progress.computed;
@@ -53,7 +48,7 @@ struct Fetch {
     staged.step(memory);
     if (active) {
       transfer(port, beats);
-    } else if (staged.ready && starts() && !loads.full()) {
+    } else if (staged.ready && may_start(decode<Head>(staged.words), done) && !loads.full()) {
       command = decode<Load>(staged.words);
       loads.write(command);
       asked.start(command.dram, bases);
@@ -68,18 +63,10 @@ struct Fetch {
   }
 
 private:
-  bool starts() const {
-#pragma HLS INLINE
-    const Head head = decode<Head>(staged.words); // its wait for LOAD is met: commands are executed in order
-    return done.compute >= head.wait_compute && done.store >= head.wait_store;
-  }
-
   void transfer(ReadPort &port, BeatStream &beats) {
-#pragma HLS INLINE
     const bool more = asked.live && open < OUTSTANDING;
     if (more) {
       port.read_request(asked.first, asked.beats);
-      read_requested(asked.beats);
       asked.next(command.dram);
       ++open;
     }
@@ -89,12 +76,12 @@ private:
     if (!reading || beats.full() || !read_ready()) {
       return;
     }
-    read_taken();
     beats.write(beat_of(port.read()));
     if (++beat == taken.beats) {
       beat = 0;
       --open;
       active = !taken.last_of_transfer();
+      done.load += active ? 0 : 1;
       taken.next(command.dram);
     }
   }
@@ -102,7 +89,7 @@ private:
 
 inline void fetch(const uint64_t memory[LOAD_COMMANDS * LOAD_WORDS], uint32_t commands, Counters before, Bases bases,
                   ReadPort port, ProgressStream &computed, CountStream &stored, LoadStream &loads, BeatStream &beats) {
-#pragma HLS INLINE off
+#pragma HLS INLINE recursive
   Fetch state;
 #pragma HLS ARRAY_PARTITION variable=state.staged.words complete
   state.start(commands, before);

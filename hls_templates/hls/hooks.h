@@ -10,14 +10,9 @@ enum Unit { UNIT_LOAD, UNIT_COMPUTE, UNIT_STORE };
 #include "bench/simulation.h"
 #else
 // In hardware all of this is nothing: a port without data stalls its process.
-inline void read_requested(unsigned) {}
 inline bool read_ready() { return true; }
-inline void read_taken() {}
-inline void write_requested(unsigned) {}
 inline bool write_ready() { return true; }
-inline void write_taken() {}
 inline bool write_answered() { return true; }
-inline void answer_taken() {}
 inline void command_started(Unit, uint32_t) {}
 inline void command_completed(Unit, uint32_t) {}
 inline void loop_entered() {}

@@ -1,4 +1,4 @@
-// The words of a tile in the order in which DRAM holds them, as LOAD and STORE walk through them.
+// What LOAD and STORE have in common on chip: the words of a tile in the order in which DRAM holds them, beat by beat.
 #ifndef MOVED_H
 #define MOVED_H
 
@@ -14,7 +14,6 @@ struct TileWords {
   Row row;
 
   void start(const Tile &tile) {
-#pragma HLS INLINE
     part = 0;
     words.start(tile.row_words);
     rows.start(tile.rows);
@@ -27,49 +26,47 @@ struct TileWords {
   bool completes() const { return part == BEATS_PER_WORD - 1; } // its word
 
   void next(const Tile &tile) {
-#pragma HLS INLINE
     const bool word_ends = completes();
     const bool row_ends = word_ends && words.last;
     const bool map_ends = row_ends && rows.last;
     part = uint8_t(word_ends ? 0 : part + 1);
+    if (word_ends) {
+      words.turn(tile.row_words);
+      word = address_t(row_ends ? 0U : word + 1);
+    }
     if (row_ends) {
-      words.start(tile.row_words);
-      word = 0;
+      rows.turn(tile.rows);
       row = map_ends ? first_row(tile.place) : next_row(row, tile.place, tile.row);
-    } else if (word_ends) {
-      words.next();
-      ++word;
     }
     if (map_ends) {
-      rows.start(tile.rows);
       map += tile.place.map_words;
-    } else if (row_ends) {
-      rows.next();
     }
   }
 };
 
-// The beats of a transfer, run by run, as they arrive or leave.
-struct TransferBeats {
+// A command under way, one beat a cycle.
+template <typename Command> struct Moved {
+  bool live;
+  Command command;
   Countdown32 beats; // of the run
   Countdown16 runs;
+  TileWords at;
 
-  void start(const Transfer &dram) {
-#pragma HLS INLINE
-    beats.start(dram.beats);
-    runs.start(dram.runs);
+  void start(const Command &next) {
+    live = true;
+    command = next;
+    beats.start(command.dram.beats);
+    runs.start(command.dram.runs);
+    at.start(command.tile);
   }
 
-  bool last() const { return beats.last && runs.last; }
-
-  void next(const Transfer &dram) {
-#pragma HLS INLINE
+  void next() {
+    at.next(command.tile);
+    live = !beats.last || !runs.last;
     if (beats.last) {
-      beats.start(dram.beats);
       runs.next();
-    } else {
-      beats.next();
     }
+    beats.turn(command.dram.beats);
   }
 };
 

@@ -33,48 +33,22 @@ struct PageWrite {
   Word word;
 };
 
-inline Word no_word() {
-#pragma HLS INLINE
-  Word none;
-  none.half[0] = none.half[1] = 0;
-  return none;
-}
-
-inline PageRead no_read() {
-#pragma HLS INLINE
-  const PageRead none = {false, 0, 0, 0};
-  return none;
-}
-
-inline PageWrite no_write() {
-#pragma HLS INLINE
-  PageWrite none;
-  none.live[0] = none.live[1] = false;
-  none.page = none.bank = 0;
-  none.address = 0;
-  none.word = no_word();
-  return none;
-}
-
 inline half_word_t read_half(Features features, int copy, int page, int bank, int half, address_t address) {
-#pragma HLS INLINE
   half_read(page, bank, half, address);
   return features[copy][page][bank][half][address];
 }
 
 // The read ports of copy B: the drain's word and STORE's, which lie in different pages.
 inline void read_copy_b(Features features, const PageRead &drain, const PageRead &store, Word &drained, Word &stored) {
-#pragma HLS INLINE
   ports_wanted(drain.live, drain.page, store.live, store.page);
   for (int page = 0; page < PAGES; ++page) {
     const bool stores = store.live && store.page == page;
     const bool drains = drain.live && drain.page == page;
     if (stores || drains) {
-      const uint8_t bank = stores ? store.bank : drain.bank;
-      const address_t address = stores ? store.address : drain.address;
+      const PageRead read = stores ? store : drain;
       Word word;
-      word.half[0] = read_half(features, COPY_B, page, bank, 0, address);
-      word.half[1] = read_half(features, COPY_B, page, bank, 1, address);
+      word.half[0] = read_half(features, COPY_B, page, read.bank, 0, read.address);
+      word.half[1] = read_half(features, COPY_B, page, read.bank, 1, read.address);
       stored = stores ? word : stored;
       drained = drains ? word : drained;
     }
@@ -83,22 +57,19 @@ inline void read_copy_b(Features features, const PageRead &drain, const PageRead
 
 // The write ports: the drain's word and LOAD's, which lie in different pages.
 inline void write_pages(Features features, const PageWrite &drain, const PageWrite &load) {
-#pragma HLS INLINE
   const bool drains = drain.live[0] || drain.live[1];
   const bool loads = load.live[0] || load.live[1];
   ports_wanted(drains, drain.page, loads, load.page);
   for (int page = 0; page < PAGES; ++page) {
     const bool by_load = loads && load.page == page;
     if (by_load || (drains && drain.page == page)) {
-      const uint8_t bank = by_load ? load.bank : drain.bank;
-      const address_t address = by_load ? load.address : drain.address;
+      const PageWrite write = by_load ? load : drain;
       for (int half = 0; half < 2; ++half) {
-        if (by_load ? load.live[half] : drain.live[half]) {
-          const half_word_t word = by_load ? load.word.half[half] : drain.word.half[half];
+        if (write.live[half]) {
           for (int copy = 0; copy < COPIES; ++copy) {
-            features[copy][page][bank][half][address] = word;
+            features[copy][page][write.bank][half][write.address] = write.word.half[half];
           }
-          half_written(page, bank, half, address);
+          half_written(page, write.bank, half, write.address);
         }
       }
     }

@@ -17,7 +17,6 @@ struct Program {
 
 // CRC-32 (IEEE 802.3) of one more word.
 inline uint32_t crc_of(uint32_t crc, uint64_t word) {
-#pragma HLS INLINE
   for (int half = 0; half < 2; ++half) {
     crc ^= uint32_t(word >> (32 * half));
     for (int bit = 0; bit < 32; ++bit) {
@@ -38,7 +37,6 @@ struct Reading {
 template <int COMMANDS, int WORDS>
 inline uint32_t load_section(const uint64_t *section, uint32_t commands, uint8_t first, uint8_t second,
                              uint64_t memory[COMMANDS * WORDS], Reading &reading) {
-#pragma HLS INLINE off
   const uint32_t count = commands * WORDS;
   const uint32_t end = (count + 15) / 16 * 16;
   uint8_t place = 0; // of the word in its command
@@ -60,7 +58,7 @@ words:
 
 // Read a program into its memory: one that this accelerator cannot execute, or a damaged one, is refused.
 inline uint32_t load_program(const uint64_t *words, Program &program) {
-#pragma HLS INLINE off
+#pragma HLS INLINE recursive
   uint64_t head[HEADER_WORDS];
   Reading reading = {0xffffffff, true};
 head_words:

@@ -6,22 +6,22 @@
 
 // LOAD and STORE where units take turns: nothing moves while COMPUTE runs.
 struct NoMovers {
-  void begin(Weights, Parameters, PageRead &asked, PageWrite &loaded) {
-#pragma HLS INLINE
-    asked = no_read();
-    loaded = no_write();
+  void begin(Weights, Parameters) {}
+  Word read_word(Features features, const PageRead &wanted) {
+    Word word = Word();
+    Word none = Word();
+    read_copy_b(features, wanted, PageRead(), word, none);
+    return word;
   }
-  void end(const Word &) {}
+  void end(Features features, const PageWrite &made) { write_pages(features, made, PageWrite()); }
 };
 
 // The first beat of a transfer.
 inline uint64_t first_beat(const Transfer &dram, const Bases &bases) {
-#pragma HLS INLINE
   return (bases.region[dram.region] + dram.address) / BEAT_BYTES;
 }
 
 inline void load_tile(const Load &command, const beat_t *run, Weights weights, Parameters parameters, Features features) {
-#pragma HLS INLINE off
   Loader loader;
 #pragma HLS ARRAY_PARTITION variable=loader.word complete
 #pragma HLS ARRAY_PARTITION variable=loader.weight complete
@@ -34,16 +34,15 @@ load_runs:
     for (uint32_t b = 0; b < command.dram.beats; ++b) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT max=TRIP_BEATS
-      PageWrite write = no_write();
+      PageWrite write = PageWrite();
       loader.take(beat_of(run[b]), weights, parameters, write);
-      write_pages(features, no_write(), write);
+      write_pages(features, PageWrite(), write);
     }
     run += command.dram.stride / BEAT_BYTES;
   }
 }
 
 inline void store_tile(const Store &command, beat_t *run, Features features) {
-#pragma HLS INLINE off
   Storer storer;
   storer.start(command);
   loop_entered();
@@ -54,9 +53,9 @@ store_runs:
     for (uint32_t b = 0; b < command.dram.beats; ++b) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT max=TRIP_BEATS
-      Word none = no_word();
-      Word word = no_word();
-      read_copy_b(features, no_read(), storer.ask(), none, word);
+      Word none = Word();
+      Word word = Word();
+      read_copy_b(features, PageRead(), storer.ask(), none, word);
       run[b] = bits_of(storer.give(word));
     }
     run += command.dram.stride / BEAT_BYTES;
@@ -65,7 +64,6 @@ store_runs:
 
 // The next command of a unit.
 template <int WORDS> inline void take_command(const uint64_t *memory, uint32_t command, uint64_t words[WORDS]) {
-#pragma HLS INLINE
 command_words:
   for (int i = 0; i < WORDS; ++i) {
 #pragma HLS PIPELINE II=1
@@ -77,7 +75,7 @@ command_words:
 inline void run(const uint64_t *load_memory, uint32_t load_commands, const uint64_t *compute_memory, uint32_t computes,
                 const uint64_t *store_memory, uint32_t store_commands, Counters before, Bases bases, ReadPort dram_read,
                 WritePort dram_write, uint32_t &error) {
-#pragma HLS INLINE off
+#pragma HLS INLINE recursive
   static Features features;
   static Weights weights;
   static Parameters parameters;
@@ -112,8 +110,8 @@ commands:
       ++done.load;
     } else if (compute_command != computes && may_start(decode<Head>(compute_memory + compute_command * COMPUTE_WORDS), done)) {
       take_command<COMPUTE_WORDS>(compute_memory, compute_command, words);
-      compute(words, weights, parameters, features, nobody);
-      look_at_pages(words, done.compute, features);
+      const Destination made = compute(words, weights, parameters, features, nobody);
+      look_at_pages(decode<Head>(words).layer, done.compute, made, features);
       ++done.compute;
     } else if (store != store_commands && may_start(decode<Head>(store_memory + store * STORE_WORDS), done)) {
       take_command<STORE_WORDS>(store_memory, store, store_words);

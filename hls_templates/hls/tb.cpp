@@ -56,8 +56,8 @@ int main(int argc, char **argv) {
   }
   std::string cycles;
   if (!arguments.timing.empty()) {
-#ifdef SEQUENTIAL
-    give_up("units that take turns have no times to compare");
+#if defined(SEQUENTIAL) || defined(VITIS_PORTS)
+    give_up("units that take turns, and the vendor's ports, have no times to compare");
 #else
     cycles = Timing(arguments.timing).report(network);
 #endif

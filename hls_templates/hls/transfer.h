@@ -18,7 +18,6 @@ struct Counters {
 };
 
 inline bool may_start(const Head &head, const Counters &done) {
-#pragma HLS INLINE
   return done.load >= head.wait_load && done.compute >= head.wait_compute && done.store >= head.wait_store;
 }
 
@@ -31,7 +30,6 @@ template <int WORDS> struct Staging {
   uint32_t end;
 
   void start(uint32_t commands) {
-#pragma HLS INLINE
     held = 0;
     ready = false;
     next = 0;
@@ -39,7 +37,6 @@ template <int WORDS> struct Staging {
   }
 
   void step(const uint64_t *memory) {
-#pragma HLS INLINE
     if (!ready && next != end) {
       const uint64_t word = memory[next];
       for (int i = 0; i + 1 < WORDS; ++i) {
@@ -53,7 +50,6 @@ template <int WORDS> struct Staging {
   }
 
   void take() {
-#pragma HLS INLINE
     held = 0;
     ready = false;
   }
@@ -69,7 +65,6 @@ struct Bursts {
   uint16_t beats; // of the burst
 
   void start(const Transfer &dram, const Bases &bases) {
-#pragma HLS INLINE
     live = true;
     run = first = (bases.region[dram.region] + dram.address) / BEAT_BYTES;
     left = dram.beats;
@@ -80,7 +75,6 @@ struct Bursts {
   bool last_of_transfer() const { return runs == 1 && left == beats; }
 
   void next(const Transfer &dram) {
-#pragma HLS INLINE
     const bool run_ends = left == beats;
     first += beats;
     left -= beats;
@@ -96,7 +90,6 @@ struct Bursts {
 
 private:
   void cut() {
-#pragma HLS INLINE
     const uint32_t room = BURST_BEATS - uint32_t(first & (BURST_BEATS - 1));
     beats = uint16_t(left < room ? left : room);
   }

@@ -56,135 +56,46 @@ typedef weight_word_t Weights[WEIGHTS_PER_BEAT][WEIGHT_ROWS];
 // Record r is row r / RECORDS_PER_BEAT of bank r % RECORDS_PER_BEAT.
 typedef record_t Parameters[RECORDS_PER_BEAT][PARAMETER_ROWS];
 
-// DRAM's beats, feature words and weight words inside the accelerator: 64 bits at a time, lowest first. A whole word of the
-// language is cheap to simulate, and no logic in hardware.
-constexpr int CHUNK_BITS = 64;
-constexpr int chunks_for(int bits) { return (bits + CHUNK_BITS - 1) / CHUNK_BITS; }
-constexpr int BEAT_CHUNKS = chunks_for(AXI_BITS);
-constexpr int WORD_CHUNKS = chunks_for(16 * POX);
+// The bytes of a number, lowest first: its pixels, weights or records. Wires in hardware.
+template <int BYTES, typename Number, typename Byte> inline void unpack(const Number &number, Byte *bytes) {
+#pragma GCC unroll 64
+  for (int i = 0; i < BYTES; ++i) {
+    bytes[i] = Byte(uint8_t(Number(number >> (8 * i))));
+  }
+}
 
+// And back. Unrolled, host compilers make one access of either.
+template <typename Number, int BYTES, typename Byte> inline Number pack(const Byte *bytes) {
+  Number number = 0;
+#pragma GCC unroll 64
+  for (int i = 0; i < BYTES; ++i) {
+    number |= Number(Number(uint8_t(bytes[i])) << (8 * i));
+  }
+  return number;
+}
+
+// Pixel x of half a word; x is a constant.
+inline pixel_t pixel_of(const half_word_t &word, int x) { return pixel_t(uint8_t(half_word_t(word >> (8 * x)))); }
+
+// A beat of DRAM inside the accelerator, and as its AXI ports have it.
 struct Beat {
-  uint64_t chunks[BEAT_CHUNKS];
-};
-
-inline Beat beat_of(const Beat &beat) { return beat; }
-
-// A word of BITS bits out of chunks and back, from bit `low` on, a constant.
-template <typename Number, int BITS> struct Chunked {
-  static Number take(const uint64_t *chunks, int low) { return Number(chunks[low / CHUNK_BITS] >> (low % CHUNK_BITS)); }
-  static void put(const Number &word, uint64_t *chunks, int low) {
-    chunks[low / CHUNK_BITS] |= uint64_t(word) << (low % CHUNK_BITS);
-  }
+  uint8_t bytes[BEAT_BYTES];
 };
 #ifdef USES_AP_INT
-template <int WIDTH, int BITS> struct Chunked<ap_uint<WIDTH>, BITS> {
-  static ap_uint<WIDTH> take(const uint64_t *chunks, int low) {
-    ap_uint<WIDTH> word = 0;
-    for (int i = 0; i < BITS / CHUNK_BITS; ++i) {
-      word.range(CHUNK_BITS * i + CHUNK_BITS - 1, CHUNK_BITS * i) = chunks[low / CHUNK_BITS + i];
-    }
-    return word;
-  }
-  static void put(const ap_uint<WIDTH> &word, uint64_t *chunks, int low) {
-    for (int i = 0; i < BITS / CHUNK_BITS; ++i) {
-      chunks[low / CHUNK_BITS + i] = word.range(CHUNK_BITS * i + CHUNK_BITS - 1, CHUNK_BITS * i).to_uint64();
-    }
-  }
-};
-#endif
-typedef Chunked<half_word_t, 8 * POX> HalfChunks;
-typedef Chunked<weight_word_t, 8 * POF> WeightChunks;
-
-// Put a beat into a word that is PARTS beats long, as its part `part`.
-template <int CHUNKS, int PARTS> inline void put_beat(uint64_t chunks[CHUNKS], const Beat &beat, int part) {
-#pragma HLS INLINE
-  for (int p = 0; p < PARTS; ++p) {
-    if (p == part && AXI_BITS >= CHUNK_BITS) {
-      for (int i = 0; i < BEAT_CHUNKS; ++i) {
-        chunks[p * BEAT_CHUNKS + i] = beat.chunks[i];
-      }
-    } else if (p == part) {
-      const int low = p * AXI_BITS % CHUNK_BITS;
-      const uint64_t before = low == 0 ? 0 : chunks[p * AXI_BITS / CHUNK_BITS];
-      chunks[p * AXI_BITS / CHUNK_BITS] = before | beat.chunks[0] << low;
-    }
-  }
-}
-
-// Part `part` of such a word.
-template <int CHUNKS, int PARTS> inline Beat get_beat(const uint64_t chunks[CHUNKS], int part) {
-#pragma HLS INLINE
-  Beat beat;
-  for (int i = 0; i < BEAT_CHUNKS; ++i) {
-    beat.chunks[i] = 0;
-  }
-  for (int p = 0; p < PARTS; ++p) {
-    if (p == part && AXI_BITS >= CHUNK_BITS) {
-      for (int i = 0; i < BEAT_CHUNKS; ++i) {
-        beat.chunks[i] = chunks[p * BEAT_CHUNKS + i];
-      }
-    } else if (p == part) {
-      beat.chunks[0] = chunks[p * AXI_BITS / CHUNK_BITS] >> (p * AXI_BITS % CHUNK_BITS) & 0xffffffff;
-    }
-  }
-  return beat;
-}
-
-inline uint8_t low_byte(uint64_t word) { return uint8_t(word); }
-#ifdef USES_AP_INT
-template <int BITS> inline uint8_t low_byte(const ap_uint<BITS> &word) { return uint8_t(word.to_uint64()); }
-
-// A beat as the AXI ports have it.
 typedef ap_uint<AXI_BITS> beat_t;
 
 inline Beat beat_of(const beat_t &bits) {
-#pragma HLS INLINE
   Beat beat;
-  for (int i = 0; i < BEAT_CHUNKS; ++i) {
-    beat.chunks[i] = bits.range(min_of(CHUNK_BITS * (i + 1), AXI_BITS) - 1, CHUNK_BITS * i).to_uint64();
-  }
+  unpack<BEAT_BYTES>(bits, beat.bytes);
   return beat;
 }
-
-inline beat_t bits_of(const Beat &beat) {
-#pragma HLS INLINE
-  beat_t bits = 0;
-  for (int i = 0; i < BEAT_CHUNKS; ++i) {
-    bits.range(min_of(CHUNK_BITS * (i + 1), AXI_BITS) - 1, CHUNK_BITS * i) = beat.chunks[i];
-  }
-  return bits;
-}
+inline beat_t bits_of(const Beat &beat) { return pack<beat_t, BEAT_BYTES>(beat.bytes); }
 #else
 typedef Beat beat_t;
 
-inline Beat bits_of(const Beat &beat) { return beat; }
+inline Beat beat_of(const beat_t &beat) { return beat; }
+inline beat_t bits_of(const Beat &beat) { return beat; }
 #endif
-
-// Pixel x of half a word; x is a constant.
-inline pixel_t pixel_of(const half_word_t &word, int x) {
-#pragma HLS INLINE
-  return pixel_t(low_byte(half_word_t(word >> (8 * x))));
-}
-
-// All of its pixels. Unrolled, host compilers make one access of it, and likewise below.
-inline void pixels_of(const half_word_t &word, pixel_t pixels[POX]) {
-#pragma HLS INLINE
-#pragma GCC unroll 64
-  for (int x = 0; x < POX; ++x) {
-    pixels[x] = pixel_of(word, x);
-  }
-}
-
-// Half a word of POX pixels.
-inline half_word_t half_word_of(const pixel_t pixels[POX]) {
-#pragma HLS INLINE
-  half_word_t word = 0;
-#pragma GCC unroll 64
-  for (int x = 0; x < POX; ++x) {
-    word |= half_word_t(half_word_t(uint8_t(pixels[x])) << (8 * x));
-  }
-  return word;
-}
 
 // A count that falls to its last: the comparison is made one cycle ahead, so that only a register decides.
 template <typename Number> struct Countdown {
@@ -192,14 +103,20 @@ template <typename Number> struct Countdown {
   bool last;
 
   void start(Number count) {
-#pragma HLS INLINE
     left = count;
     last = count == 1;
   }
   void next() {
-#pragma HLS INLINE
     last = left == 2;
     left = Number(left - 1);
+  }
+  // The last is followed by the first of `count` again.
+  void turn(Number count) {
+    if (last) {
+      start(count);
+    } else {
+      next();
+    }
   }
 };
 typedef Countdown<uint16_t> Countdown16;
@@ -207,7 +124,6 @@ typedef Countdown<uint32_t> Countdown32;
 
 // Divide by 2^shift, to the nearest, ties to even. shift is 0 ... 31.
 inline sum_t round_shift(sum_t value, int shift) {
-#pragma HLS INLINE
   const sum_t quotient = value >> shift;
   const uint32_t remainder = uint32_t(value) & ((uint32_t(1) << shift) - 1);
   const uint32_t half = (uint32_t(1) << shift) >> 1;
@@ -219,7 +135,6 @@ inline sum_t round_shift(sum_t value, int shift) {
 // The one rounding of a stored pixel, then the clamp that saturates it: low is 0 after ReLU, high the bound of ReLU6. A
 // leaky ReLU of slope 2^-leak shifts negative values further; from 32 bits on nothing of them is left.
 inline sum_t requantise(sum_t value, int shift, sum_t low, sum_t high, int leak) {
-#pragma HLS INLINE
   const int bits = LEAKY && value < 0 ? shift + leak : shift;
   const sum_t shifted = round_shift(value, bits & 31);
   const sum_t rounded = LEAKY && bits > 31 ? 0 : shifted;

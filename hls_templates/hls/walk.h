@@ -13,14 +13,12 @@ struct Row {
 
 // The row of a walk's begin, its address counted from the walk's own.
 inline Row first_row(const Walk &walk) {
-#pragma HLS INLINE
   const Row row = {walk.bank, walk.remainder, 0};
   return row;
 }
 
 // The row that a step leads to. The remainder carries into the bank, the bank into the group of rows.
 inline Row next_row(const Row &row, const Walk &walk, const RowStep &step) {
-#pragma HLS INLINE
   const uint16_t remainder = uint16_t(row.remainder + step.remainder);
   const bool bank_carry = remainder >= walk.interleave;
   const uint16_t bank = uint16_t(row.bank + step.bank + (bank_carry ? 1 : 0));
@@ -44,7 +42,6 @@ struct TileWalk {
   Row group_row;
 
   void start(const Walk &walk) {
-#pragma HLS INLINE
     map = group_map = address_t(walk.address);
     row = group_row = first_row(walk);
   }
@@ -55,7 +52,6 @@ struct TileWalk {
   // rows of the tile. `map_moves`: the next map lies elsewhere.
   void next(const Walk &walk, const RowStep &step, bool map_ends, bool group_ends, bool columns_end, bool rows_end,
             bool map_moves) {
-#pragma HLS INLINE
     const Row on = next_row(row, walk, step);
     const address_t next_map = map_moves ? address_t(map + walk.map_words) : map;
     if (!map_ends) {

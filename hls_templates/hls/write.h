@@ -28,9 +28,7 @@ struct Writer {
   uint32_t told_engine;
 
   void start(const Counters &before) {
-#pragma HLS INLINE
     active = stopped = false;
-    asked.live = given.live = false;
     beat = 0;
     ahead = open = 0;
     done = told_fetch = told_engine = before.store;
@@ -38,7 +36,6 @@ struct Writer {
 
   void step(const Bases &bases, WritePort &port, OrderStream &orders, BeatStream &beats, CountStream &to_fetch,
             CountStream &to_engine) {
-#pragma HLS INLINE
     if (!active) {
       if (!orders.empty()) {
         const Order order = orders.read();
@@ -65,11 +62,9 @@ struct Writer {
 
 private:
   void answer(WritePort &port) {
-#pragma HLS INLINE
     if (!write_answered()) {
       return;
     }
-    answer_taken();
     port.write_response();
     --open;
     if (open == 0 && !given.live) {
@@ -79,10 +74,8 @@ private:
   }
 
   void transfer(WritePort &port, BeatStream &beats) {
-#pragma HLS INLINE
     if (asked.live && ahead < 2 && open < OUTSTANDING) {
       port.write_request(asked.first, asked.beats);
-      write_requested(asked.beats);
       asked.next(dram);
       ++ahead;
       ++open;
@@ -90,7 +83,6 @@ private:
     if (beats.empty() || !write_ready()) {
       return;
     }
-    write_taken();
     port.write(bits_of(beats.read()));
     if (++beat == given.beats) {
       beat = 0;
@@ -102,7 +94,7 @@ private:
 
 inline void write(Counters before, Bases bases, WritePort port, OrderStream &orders, BeatStream &beats,
                   CountStream &to_fetch, CountStream &to_engine) {
-#pragma HLS INLINE off
+#pragma HLS INLINE recursive
   Writer state;
   state.start(before);
 write_cycles:

@@ -19,8 +19,7 @@ VENDOR = {
     "ap_int.h": """#pragma once
 template <int W> struct ap_uint {
   ap_uint(); ap_uint(unsigned long long);
-  ap_uint &range(int, int); ap_uint range(int, int) const;
-  unsigned long long to_uint64() const;
+  operator unsigned long long() const;
   ap_uint operator>>(int) const; ap_uint operator<<(int) const; ap_uint operator|(const ap_uint &) const;
   ap_uint &operator|=(const ap_uint &); bool operator!=(int) const;
 };
@@ -41,7 +40,7 @@ namespace hls { template <typename T> struct burst_maxi {
 """Declarations of what the vendor's headers have, as far as the emitted code uses it."""
 
 BOTH = {
-    "INLINE": {"off"},
+    "INLINE": {"off", "recursive"},
     "PIPELINE": {"II"},
     "UNROLL": set(),
     "LOOP_TRIPCOUNT": {"min", "max", "avg"},
@@ -54,9 +53,21 @@ BOTH = {
 }
 """Pragmas that both tools know, with the options that the emitted code may give them."""
 PRAGMAS = {
-    "vitis": {**BOTH, "DATAFLOW": set(), "STREAM": {"variable", "depth"}, "BIND_STORAGE": {"variable", "type", "impl"}},
+    "vitis": {
+        **BOTH,
+        "DATAFLOW": set(),
+        "STREAM": {"variable", "depth"},
+        "BIND_STORAGE": {"variable", "type", "impl"},
+        "BIND_OP": {"variable", "op", "impl"},
+    },
     "vivado": {**BOTH, "RESOURCE": {"variable", "core"}},
 }
+VALUES = {
+    "BIND_OP": {"op": {"mul"}, "impl": {"dsp", "fabric"}},
+    "BIND_STORAGE": {"type": {"RAM_S2P"}, "impl": {"BRAM", "URAM", "LUTRAM"}},
+    "RESOURCE": {"core": {"DSP48", "Mul_LUT", "RAM_S2P_BRAM"}},
+}
+"""What the tools know of the values that options may have, for what the emitted code binds."""
 DEFINES = {"vitis": [], "vivado": ["-DSEQUENTIAL"]}
 OWNERS = (
     "read_copy_b",
@@ -110,8 +121,8 @@ def check(folder: Path, tool: str, include: Path, source: str = "accelerator.cpp
     functions = [f for f in functions if not _is_constexpr(f)]  # what is computed while compiling may be anything
     faults = [*_subset(functions, folder), *_recursion(functions)]
     faults += [*_pragmas(functions, pragmas, PRAGMAS[tool]), *_loops(functions, pragmas)]
-    if not any("recursion" in fault for fault in faults):  # which counting calls would not survive
-        faults += _ports(functions, pragmas)
+    if not any("recursion" in fault for fault in faults):  # which following calls would not survive
+        faults += [*_ports(functions, pragmas), *_inlined(functions, pragmas)]
     return sorted(set(faults))
 
 
@@ -168,9 +179,19 @@ def _calls(cursor: Cursor) -> Iterator[str]:
     for each in cursor.walk_preorder():
         if each.kind is CursorKind.CALL_EXPR:
             target = each.referenced
-            # A call on a template's parameter is not resolved: its member is the first child.
-            name = each.spelling or next((c.spelling for c in each.get_children() if c.spelling), "")
+            # A call that depends on a template's parameter is not resolved: what it is written as tells its name.
+            name = each.spelling or _written(each)
             yield _name(target) if target is not None else name
+
+
+def _written(call: Cursor) -> str:
+    """The name before a call's arguments; none where it has a template's, which make another function of it."""
+    name = ""
+    for token in call.get_tokens():
+        if token.spelling in ("(", "<"):
+            return name if token.spelling == "(" else ""
+        name = token.spelling
+    return ""
 
 
 def _bodies(functions: list[Cursor]) -> dict[str, list[str]]:
@@ -179,7 +200,7 @@ def _bodies(functions: list[Cursor]) -> dict[str, list[str]]:
     for function in functions:
         calls = list(_calls(function))
         found[_name(function)] = calls
-        if _name(function).startswith("Movers::"):
+        if _name(function).startswith(("Movers::", "NoMovers::")):
             found[function.spelling] = calls
     return found
 
@@ -222,6 +243,9 @@ def _pragmas(functions: list[Cursor], pragmas: list[Pragma], known: dict[str, se
         for option, value in pragma.options:
             if option not in known[pragma.name]:
                 yield f"{where} has no option {option}"
+            taken = VALUES.get(pragma.name, {}).get(option)
+            if taken is not None and value not in taken:
+                yield f"{where} knows no {option} {value}"
             name = value.partition(".")[0]
             if option in ("variable", "port") and name not in declared and name != "return":
                 yield f"{where} is about {value}, which is not there"
@@ -234,10 +258,14 @@ def _loops(functions: list[Cursor], pragmas: list[Pragma]) -> Iterator[str]:
         for loop in function.walk_preorder():
             if loop.kind not in LOOPS or _constant(loop, counters):
                 continue
-            inner = [each for each in loop.walk_preorder() if each.kind in LOOPS and each != loop]
-            own = [p for p in pragmas if _within(p, loop) and not any(_within(p, each) for each in inner)]
-            if not any(pragma.name == "LOOP_TRIPCOUNT" for pragma in own):
+            if not any(pragma.name == "LOOP_TRIPCOUNT" for pragma in _own(loop, pragmas)):
                 yield f"{_place(loop)}: a loop without bound or trip count in {function.spelling}"
+
+
+def _own(loop: Cursor, pragmas: list[Pragma]) -> list[Pragma]:
+    """The pragmas of a loop, without those of loops in it."""
+    inner = [each for each in loop.walk_preorder() if each.kind in LOOPS and each != loop]
+    return [p for p in pragmas if _within(p, loop) and not any(_within(p, each) for each in inner)]
 
 
 def _constant(loop: Cursor, counters: set[str]) -> bool:
@@ -247,6 +275,8 @@ def _constant(loop: Cursor, counters: set[str]) -> bool:
         return False
     own = {each.spelling for each in children[0].walk_preorder() if each.kind is CursorKind.VAR_DECL}
     for each in children[1].walk_preorder():
+        if each.kind is CursorKind.MEMBER_REF_EXPR:
+            return False
         if each.kind is not CursorKind.DECL_REF_EXPR or each.spelling in own | counters:
             continue
         target: Any = each.referenced
@@ -278,8 +308,25 @@ def _ports(functions: list[Cursor], pragmas: list[Pragma]) -> Iterator[str]:
 
     for function in functions:
         for loop in function.walk_preorder():
-            pipelined = loop.kind in LOOPS and any(p.name == "PIPELINE" and _within(p, loop) for p in pragmas)
+            pipelined = loop.kind in LOOPS and any(pragma.name == "PIPELINE" for pragma in _own(loop, pragmas))
             for owner in OWNERS if pipelined else ():
                 calls = sum(count(call, owner) for call in _calls(loop))
                 if calls > 1:
                     yield f"{_place(loop)}: {calls} uses of the port of {owner} in an iteration"
+
+
+def _inlined(functions: list[Cursor], pragmas: list[Pragma]) -> Iterator[str]:
+    """What a pipeline calls is dissolved in it, all the way down: its function says so, or one that calls it."""
+    bodies = _bodies(functions)
+
+    def called_from(name: str) -> set[str]:
+        return {name}.union(*(called_from(call) for call in set(bodies.get(name, ()))))
+
+    def has(function: Cursor, name: str, option: str) -> bool:
+        return any(p.name == name and (option, "") in [*p.options, ("", "")] and _within(p, function) for p in pragmas)
+
+    inlined = set().union(*(called_from(_name(f)) for f in functions if has(f, "INLINE", "recursive")))
+    for function in functions:
+        calls = [name for name in bodies[_name(function)] if name in bodies]
+        if calls and _name(function) not in inlined and has(function, "PIPELINE", ""):
+            yield f"{_place(function)}: {_name(function)} has a pipeline and is not inlined recursively"

@@ -30,7 +30,7 @@ HOST = "#include <stdint.h>\n#include <stdlib.h>\ninline int of_host(int x) { re
 FAULTS = {
     "heap": ("convolve.h", ENTER, "  delete new int;\n" + ENTER, "heap"),
     "host": ("types.h", "#include <stdint.h>\n", HOST, "calls abs of the host"),
-    "virtual": ("load.h", "  void clear() {", "  virtual void clear() {", "virtual"),
+    "virtual": ("load.h", "  void start(const Load &next) {", "  virtual void start(const Load &next) {", "virtual"),
     "recursion": (
         "walk.h",
         "  const Row row = {walk.bank",
@@ -38,7 +38,7 @@ FAULTS = {
         "recursion",
     ),
     "no trip count": ("fetch.h", "#pragma HLS LOOP_TRIPCOUNT max=TRIP_NETWORK\n", "", "without bound or trip count"),
-    "bound": ("engine.h", "w < COMPUTE_WORDS", "w < int(i)", "without bound or trip count"),
+    "bound": ("load.h", "bank < WEIGHTS_PER_BEAT", "bank < part", "without bound or trip count"),
     "pragma": ("fetch.h", "#pragma HLS PIPELINE II=1", "#pragma HLS PIPELINED II=1", "PIPELINED is not known"),
     "option": ("fetch.h", "#pragma HLS PIPELINE II=1", "#pragma HLS PIPELINE LL=1", "no option LL"),
     "variable": (
@@ -49,10 +49,12 @@ FAULTS = {
     ),
     "port": (
         "convolve.h",
-        "    write_pages(features, made, loaded);",
-        "    write_pages(features, made, loaded);\n" * 2,
+        "    const Word shortcut = movers.read_word(",
+        "    movers.read_word(features, PageRead());\n    const Word shortcut = movers.read_word(",
         "2 uses",
     ),
+    "binding": ("array.h", "op=mul impl=dsp", "op=mul impl=dps", "knows no impl dps"),
+    "not inlined": ("engine.h", "#pragma HLS INLINE recursive\n", "", "is not inlined recursively"),
     "access": ("convolve.h", ENTER, "  weights[0][0] = 0;\n" + ENTER, "owns no port"),
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -62,6 +63,35 @@ def test_a_compiler_error_shows_its_last_lines(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="last line") as caught:
         csim.compile_bench(tmp_path, tmp_path / "bench", ap_include=tmp_path)
     assert "first" not in str(caught.value)
+
+
+COMPILER = """import pathlib, sys, time
+with open({log!r}, "a") as log:
+    log.write("compiled\\n")
+time.sleep(0.5)
+pathlib.Path(sys.argv[sys.argv.index("-o") + 1]).write_text("program")
+"""
+
+
+def test_two_that_want_the_same_program_compile_it_once(monkeypatch, tmp_path):
+    log = tmp_path / "log"
+    monkeypatch.setenv("CXX", str(program(tmp_path / "cxx", COMPILER.format(log=str(log)))))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    hls, folders = tmp_path / "hls", [tmp_path / name for name in ("a", "b", "c")]
+    for folder in (hls, *folders):
+        folder.mkdir()
+    with ThreadPoolExecutor() as pool:
+        made = list(pool.map(lambda folder: csim.cached_bench(hls, folder), folders))
+    assert log.read_text() == "compiled\n"
+    assert len(set(made)) == 1
+    assert made[0].is_relative_to(tmp_path / "cache")
+
+
+def test_without_a_cache_a_program_is_compiled_where_the_work_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", str(program(tmp_path / "cxx", COMPILER.format(log=str(tmp_path / "log")))))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert csim.cached_bench(tmp_path, tmp_path) == tmp_path / "accelerator"
 
 
 def test_a_bench_that_cannot_run_is_an_error(tmp_path):

@@ -44,6 +44,23 @@ def test_round_shift_takes_one_shift_per_channel() -> None:
     assert [rounded[1, channel, 1, 1] for channel in range(3)] == [12, 2, 0]
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.integers(-(1 << 24) + 1, (1 << 24) - 1), min_size=1, max_size=20),
+    st.integers(0, 31),
+    st.booleans(),
+    st.sampled_from([0, 1, 7, 31]),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_sums_in_floating_point_round_like_integers(values, shift, relu, leak, kind) -> None:
+    """The reference keeps sums in float32 where it holds them exactly: results and saturations are the integers'."""
+    half = (1 << shift) >> 1
+    acc = np.array([*values, half, -half, 3 * half, (1 << 24) - 1]).clip(-(1 << 24) + 1, (1 << 24) - 1)
+    stored, saturated = requantise(acc, shift, 8, relu, leak=0 if relu else leak)
+    other, count = requantise(acc.astype(kind), shift, 8, relu, leak=0 if relu else leak)
+    assert (other.tolist(), count, other.dtype) == (stored.tolist(), saturated, stored.dtype)
+
+
 @pytest.mark.parametrize("shift", [-1, 63])
 def test_round_shift_refuses_shifts_that_do_not_exist(shift: int) -> None:
     with pytest.raises(ValueError, match="shift outside"):

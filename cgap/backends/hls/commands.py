@@ -103,7 +103,6 @@ def _header() -> list[str]:
         "// Whether this accelerator can execute the program of a header: what addresses and word orders depend on is",
         "// equal, memories and needs are not exceeded.",
         "inline bool executes(const uint64_t *words) {",
-        "#pragma HLS INLINE",
         f"  return {lines[0]}",
         *(f"         {line}" for line in lines[1:]),
         "}",

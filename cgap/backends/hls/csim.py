@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cgap.boundary.files import cache_folder, keep_program
-from cgap.boundary.locks import scratch
+from cgap.boundary.locks import scratch, turn
 from cgap.boundary.processes import ToolError, run_tool, run_tools
 from fpga_model.errors import UserError
 from fpga_model.graph import LayerGraph
@@ -211,12 +212,18 @@ def cached_bench(
     if binary.is_file():
         return binary
     made = work / bench
-    compile_bench(hls, made, bench, ap_include, options)
-    try:
-        keep_program(made, binary)
-    except OSError:
-        return made
-    return binary
+    with ExitStack() as stack:
+        with suppress(OSError, UserError):  # a cache that cannot be written
+            binary.parent.mkdir(parents=True, exist_ok=True)
+            # Others that want the same meanwhile wait for it: side by side, each would take as long for it.
+            stack.enter_context(turn(binary.parent / "lock"))
+        if binary.is_file():
+            return binary
+        compile_bench(hls, made, bench, ap_include, options)
+        with suppress(OSError):
+            keep_program(made, binary)
+            return binary
+    return made
 
 
 def _processor() -> str:

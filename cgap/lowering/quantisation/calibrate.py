@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from cgap.lowering.importer import ImportedModel
 from cgap.lowering.onnx.network import shorten
 from cgap.lowering.quantisation.options import QuantiseOptions
 from fpga_model.errors import UserError
-from fpga_model.models.golden import stream_float
+from fpga_model.models.golden import live_values, stream_float
 from fpga_model.numerics.fixed_point import FloatArray, Format
 
 CLIPPING = 3
@@ -21,10 +22,14 @@ CLIPPING = 3
 HEADROOM = {8: 0, 16: 1}
 """Fraction bits left unused, by the bits of the tensor: what other images may hold beyond the calibration's largest
 value. Of 16 bits one is cheap: rounding is far below what a single saturated value costs."""
+CACHED = 1 << 15
+"""Values that are worked on at once where each takes several steps: what stays in the processor's cache."""
 FINEST, COARSEST = 24, -40
 """Most and fewest fraction bits of an activation; a network that needs others is out of any sensible range."""
 BATCH = 32
-"""Images that run together in real numbers."""
+"""Images that run together in real numbers, at least."""
+HELD_BYTES = 64 << 20
+"""What the real tensors of images that run together may take, where more than BATCH do."""
 
 
 def fitting_fraction(largest: float, form: Format) -> int:
@@ -64,10 +69,15 @@ def weight_fractions(weights: FloatArray, bits: int, together: bool = False) -> 
 
 def squared_error(values: FloatArray, form: Format) -> float:
     """Sum of squared differences between `values` and their nearest numbers in `form`."""
-    scaled = values * 2.0**form.frac
-    rounded = np.clip(np.rint(scaled), form.low, form.high)
-    rounded -= scaled
-    return math.ldexp(float(np.vdot(rounded, rounded)), -2 * form.frac)
+    total, flat = 0.0, values.reshape(-1)
+    for start in range(0, flat.size, CACHED):
+        scaled = flat[start : start + CACHED] * 2.0**form.frac
+        rounded = np.rint(scaled)
+        np.maximum(rounded, form.low, out=rounded)
+        np.minimum(rounded, form.high, out=rounded)
+        rounded -= scaled
+        total += float(np.vdot(rounded, rounded))
+    return math.ldexp(total, -2 * form.frac)
 
 
 def activation_fractions(
@@ -83,72 +93,89 @@ def activation_fractions(
     """
     if len(images) == 0 or not np.isfinite(images).all():
         raise UserError("calibration needs images, and finite ones")
+    count, choose = _CHOICES[options.calibration]
     largest = dict.fromkeys((layer.name for layer in model.graph.layers), 0.0)
+    first: dict[str, int] = {}
+    found: dict[str, npt.NDArray[Any]] = {}
+    if len(images) > images_together(model):  # what all of them clip must be known before anything is counted
+        for _, name, values in real_tensors(model, images):
+            largest[name] = float(np.maximum(largest[name], np.abs(values).max()))
     for _, name, values in real_tensors(model, images):
-        largest[name] = max(largest[name], float(np.abs(values).max()))
-    for name, value in largest.items():
-        if not math.isfinite(value) or fitting_fraction(value, forms[name]) < COARSEST:
-            raise UserError(f"layer {shorten(name)!r} makes numbers as large as {value:.3g}; check its weights")
-    first = {name: min(fitting_fraction(value, forms[name]), FINEST) for name, value in largest.items()}
-    found = _CHOICES[options.calibration](_Calibration(model, images, forms, first, options))
-    return {name: fraction - HEADROOM[forms[name].bits] for name, fraction in found.items()}
+        form = forms[name]
+        if name not in first:
+            first[name] = _first_fraction(name, float(np.maximum(largest[name], np.abs(values).max())), form)
+        counted = count(values, form, first[name])
+        found[name] = found[name] + counted if name in found else counted
+    return {name: choose(found[name], first[name], options) - HEADROOM[forms[name].bits] for name in largest}
 
 
-@dataclass(frozen=True, eq=False)
-class _Calibration:
-    """What a choice of fractions may look at; `first` are those that clip nothing."""
-
-    model: ImportedModel
-    images: FloatArray
-    forms: Mapping[str, Format]
-    first: Mapping[str, int]
-    options: QuantiseOptions
+def _first_fraction(name: str, largest: float, form: Format) -> int:
+    """The most fraction bits with which nothing of a layer is clipped. Raises UserError: it has no sensible ones."""
+    if not math.isfinite(largest) or fitting_fraction(largest, form) < COARSEST:
+        raise UserError(f"layer {shorten(name)!r} makes numbers as large as {largest:.3g}; check its weights")
+    return min(fitting_fraction(largest, form), FINEST)
 
 
-def _never_clipped(given: _Calibration) -> dict[str, int]:
-    return dict(given.first)
+# Each calibration counts something of a layer's values, for every fraction that it may choose, the first being the one
+# that clips nothing; and chooses by the sums over all images.
 
 
-def _least_error(given: _Calibration) -> dict[str, int]:
-    """The fractions with the least mean square error. Against those that clip nothing this won 1 to 3.5 dB."""
-    forms, first = given.forms, given.first
-    errors = {name: np.zeros(CLIPPING + 1) for name in first}
-    for _, name, values in real_tensors(given.model, given.images):
-        for extra in range(CLIPPING + 1):
-            errors[name][extra] += squared_error(values, replace(forms[name], frac=first[name] + extra))
-    return {name: min(first[name] + int(np.argmin(errors[name])), FINEST) for name in first}
+def _count_nothing(_values: FloatArray, _form: Format, _first: int) -> npt.NDArray[np.float64]:
+    return np.zeros(0)
 
 
-def _rarely_clipped(given: _Calibration) -> dict[str, int]:
-    """The most fraction bits with which at most 100 - the chosen percentile percent of the values are clipped.
+def _never_clipped(_counted: npt.NDArray[Any], first: int, _options: QuantiseOptions) -> int:
+    return first
+
+
+def _count_errors(values: FloatArray, form: Format, first: int) -> npt.NDArray[np.float64]:
+    return np.array([squared_error(values, replace(form, frac=first + extra)) for extra in range(CLIPPING + 1)])
+
+
+def _least_error(errors: npt.NDArray[Any], first: int, _options: QuantiseOptions) -> int:
+    """The fraction with the least mean square error. Against that which clips nothing this won 1 to 3.5 dB."""
+    return min(first + int(np.argmin(errors)), FINEST)
+
+
+def _count_fitting(values: FloatArray, form: Format, first: int) -> npt.NDArray[np.int64]:
+    """By fraction, the values that fit it and none above: each magnitude is clipped beyond one and not below it.
 
     Zeros do not count: they are exact in any format, and after ReLU there may be hardly anything else.
     """
-    forms, first = given.forms, given.first
-    # A magnitude is clipped beyond one fraction and not below it: counting values by that fraction is enough.
-    counts = {name: np.zeros(FINEST - fraction + 1, np.int64) for name, fraction in first.items()}
-    for _, name, values in real_tensors(given.model, given.images):
-        magnitudes = np.abs(values[values != 0]) / np.float32(forms[name].high + 0.5)
-        fitting = np.clip(-np.frexp(magnitudes)[1], first[name], FINEST)
-        counts[name] += np.bincount(fitting - first[name], minlength=len(counts[name]))
-    found = {}
-    for name, fitted in counts.items():
-        clipped = np.cumsum(fitted) - fitted
-        allowed = np.flatnonzero(clipped <= (1 - given.options.percentile / 100) * fitted.sum())
-        found[name] = first[name] + (int(allowed[-1]) if fitted.any() else 0)
-    return found
+    magnitudes = np.abs(values[values != 0]) / np.float32(form.high + 0.5)
+    fitting = np.clip(-np.frexp(magnitudes)[1], first, FINEST)
+    return np.bincount(fitting - first, minlength=FINEST - first + 1)
 
 
-_CHOICES = {"mse": _least_error, "max": _never_clipped, "percentile": _rarely_clipped}
+def _rarely_clipped(fitted: npt.NDArray[Any], first: int, options: QuantiseOptions) -> int:
+    """The most fraction bits with which at most 100 - the chosen percentile percent of the values are clipped."""
+    clipped = np.cumsum(fitted) - fitted
+    allowed = np.flatnonzero(clipped <= (1 - options.percentile / 100) * fitted.sum())
+    return first + (int(allowed[-1]) if fitted.any() else 0)
+
+
+_Count = Callable[[FloatArray, Format, int], npt.NDArray[Any]]
+_Choose = Callable[[npt.NDArray[Any], int, QuantiseOptions], int]
+_CHOICES: dict[str, tuple[_Count, _Choose]] = {
+    "mse": (_count_errors, _least_error),
+    "max": (_count_nothing, _never_clipped),
+    "percentile": (_count_fitting, _rarely_clipped),
+}
+
+
+def images_together(model: ImportedModel) -> int:
+    """How many images run together in real numbers: as many as HELD_BYTES have room for, and BATCH at least."""
+    return max(BATCH, HELD_BYTES // (4 * live_values(model.graph)))
 
 
 def real_tensors(model: ImportedModel, images: FloatArray) -> Iterator[tuple[slice, str, FloatArray]]:
-    """Every layer's real output for `images`, BATCH images at a time: which images, the layer, its output for them.
+    """Every layer's real output, `images_together` at a time: which images, the layer, its output for them.
 
     No more tensors are held than layers still read.
     """
-    for start in range(0, len(images), BATCH):
-        part = slice(start, start + BATCH)
+    together = images_together(model)
+    for start in range(0, len(images), together):
+        part = slice(start, start + together)
         stream = stream_float(model.graph, model.parameters, images[part].astype(np.float32))
         for _ in model.graph.layers:
             with np.errstate(over="ignore", invalid="ignore"):  # infinite numbers are reported with the layer's name

@@ -10,6 +10,7 @@ from functools import singledispatch
 import numpy as np
 import numpy.typing as npt
 
+from cgap.boundary.threads import one_thread
 from cgap.lowering.importer import ImportedModel
 from cgap.lowering.onnx.network import shorten
 from cgap.lowering.quantisation.calibrate import COARSEST, activation_fractions, weight_fractions
@@ -50,6 +51,7 @@ class _Weights:
         return np.full_like(live, live.any()) if self.together else live
 
 
+@one_thread
 def quantise(model: ImportedModel, images: FloatArray, options: QuantiseOptions | None = None) -> FixedGraph:
     """Quantise a network.
 

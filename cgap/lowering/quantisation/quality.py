@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from cgap.lowering.importer import ImportedModel
 from cgap.lowering.onnx.axes import FileTensor
 from cgap.lowering.onnx.runtime import run_onnx
-from cgap.lowering.quantisation.calibrate import real_tensors
+from cgap.lowering.quantisation.calibrate import CACHED, real_tensors
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.models.golden import StoredTensors, run_reference
@@ -53,9 +53,15 @@ class Quality:
 
 def compare(stored: IntArray, form: Format, real: npt.NDArray[Any], saturated: int = 0) -> Quality:
     """The quality of stored integers of `form` where `real` values of the same shape were meant."""
-    exact = real.astype(np.float64)
-    difference = form.value(stored) - exact
-    return Quality(stored.size, saturated, float(np.vdot(exact, exact)), float(np.vdot(difference, difference)))
+    signal = error = 0.0
+    integers, values = stored.reshape(-1), real.reshape(-1)
+    for start in range(0, stored.size, CACHED):
+        exact = values[start : start + CACHED].astype(np.float64)
+        difference = form.value(integers[start : start + CACHED])
+        difference -= exact
+        signal += float(np.vdot(exact, exact))
+        error += float(np.vdot(difference, difference))
+    return Quality(stored.size, saturated, signal, error)
 
 
 def measure(

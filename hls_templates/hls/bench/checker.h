@@ -47,7 +47,7 @@ public:
         for (int copy = 0; copy < COPIES; ++copy) {
           for (size_t x = 0; x < pixels; x += POX) {
             const half_word_t &half = features[copy][place.page][bank][x / POX % 2][size_t(begin) + x / WORD_PIXELS];
-            pixels_of(half, found_.data() + size_t(copy) * pixels + x);
+            unpack<POX>(half, found_.data() + size_t(copy) * pixels + x);
           }
         }
         const int8_t *const copies[COPIES] = {found_.data(), found_.data() + pixels};

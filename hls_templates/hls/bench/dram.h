@@ -46,7 +46,7 @@ public:
     for (size_t i = 0; i < count;) {
       const Beat beat = beat_of(beats_[(address + i) / BEAT_BYTES]);
       for (size_t at = (address + i) % BEAT_BYTES; at < BEAT_BYTES && i < count; ++at, ++i) {
-        bytes[i] = int8_t(uint8_t(beat.chunks[at / 8] >> (at % 8 * 8)));
+        bytes[i] = int8_t(beat.bytes[at]);
       }
     }
   }
@@ -89,10 +89,8 @@ public:
 
 private:
   void put(size_t address, uint8_t byte) {
-    const int low = int(address % BEAT_BYTES) * 8;
     Beat beat = beat_of(beats_[address / BEAT_BYTES]);
-    uint64_t &chunk = beat.chunks[low / CHUNK_BITS];
-    chunk = (chunk & ~(uint64_t(0xff) << low % CHUNK_BITS)) | uint64_t(byte) << low % CHUNK_BITS;
+    beat.bytes[address % BEAT_BYTES] = byte;
     beats_[address / BEAT_BYTES] = bits_of(beat);
   }
 

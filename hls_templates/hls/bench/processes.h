@@ -7,11 +7,9 @@
 typedef void (*Probe)(uint32_t layer, uint32_t index, const Destination *destination, Features features);
 extern Probe probe;
 
-inline void look_at_pages(const uint64_t *words, uint32_t index, Features features) {
-  const Head head = decode<Head>(words);
-  const Destination made = head.opcode == CONVOLVE_OPCODE ? decode<Convolve>(words).destination : decode<Pool>(words).destination;
+inline void look_at_pages(uint32_t layer, uint32_t index, const Destination &made, Features features) {
   if (probe != nullptr) {
-    probe(head.layer, index, &made, features);
+    probe(layer, index, &made, features);
   }
 }
 

@@ -150,21 +150,34 @@ private:
 };
 
 #if !defined(SEQUENTIAL) && !defined(VITIS_PORTS)
-// Stands in for hls::burst_maxi: data may be read or written only as it was requested.
+// Stands in for hls::burst_maxi: data may be read or written only as it was requested, and in DRAM's time.
 class BurstPort {
 public:
   BurstPort(beat_t *memory) : memory_(memory) {}
 
-  void read_request(size_t first, unsigned beats) { request(first, beats); }
-  beat_t read() { return memory_[next()]; }
-  void write_request(size_t first, unsigned beats) { request(first, beats); }
+  void read_request(size_t first, unsigned beats) {
+    request(first, beats);
+    simulation.reads.request(simulation.now, beats);
+  }
+  beat_t read() {
+    simulation.reads.take();
+    ++simulation.events[UNIT_LOAD].back().beats;
+    return memory_[next()];
+  }
+  void write_request(size_t first, unsigned beats) {
+    request(first, beats);
+    simulation.writes.request(beats);
+  }
   void write(const beat_t &beat) {
+    simulation.writes.take(simulation.now);
+    ++simulation.events[UNIT_STORE].back().beats;
     memory_[next()] = beat;
     unanswered_ += begun_ == 0 ? 1 : 0;
   }
   void write_response() {
     expect(unanswered_ != 0, "a response without a burst");
     --unanswered_;
+    simulation.writes.answer();
   }
 
 private:
@@ -202,21 +215,16 @@ typedef BurstPort ReadPort;
 typedef BurstPort WritePort;
 #endif
 
-// What the hardware's code calls (hooks.h).
-inline void read_requested(unsigned beats) { simulation.reads.request(simulation.now, beats); }
+// What the hardware's code calls (hooks.h). The vendor's ports have their data at once.
+#ifdef VITIS_PORTS
+inline bool read_ready() { return true; }
+inline bool write_ready() { return true; }
+inline bool write_answered() { return true; }
+#else
 inline bool read_ready() { return simulation.reads.ready(simulation.now); }
-inline void read_taken() {
-  simulation.reads.take();
-  ++simulation.events[UNIT_LOAD].back().beats;
-}
-inline void write_requested(unsigned beats) { simulation.writes.request(beats); }
 inline bool write_ready() { return simulation.writes.ready(simulation.now); }
-inline void write_taken() {
-  simulation.writes.take(simulation.now);
-  ++simulation.events[UNIT_STORE].back().beats;
-}
 inline bool write_answered() { return simulation.writes.answered(simulation.now); }
-inline void answer_taken() { simulation.writes.answer(); }
+#endif
 inline void command_started(Unit unit, uint32_t layer) {
   const Event event = {layer, simulation.now, 0, 0};
   simulation.events[unit].push_back(event);
