@@ -317,10 +317,13 @@ inline void wave(int stride, bool first, weight_address_t weight, Weights weight
       sums[p][i] = (sums[p][i] & kept) + product;
     }
   }
-  for (int i = 0; i < LINE_HALVES; ++i) {
+  for (int i = 0; i + 1 < LINE_HALVES; ++i) {
     for (int y = 0; y < POY; ++y) {
-      line[i][y] = joined(line[i][y], i + 1 < LINE_HALVES ? line[i + 1][y] : half_word_t(0), 1);
+      line[i][y] = joined(line[i][y], line[i + 1][y], 1);
     }
+  }
+  for (int y = 0; y < POY; ++y) {
+    line[LINE_HALVES - 1][y] = half_word_t(line[LINE_HALVES - 1][y] >> 8);
   }
 }
 

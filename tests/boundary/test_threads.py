@@ -1,6 +1,5 @@
 """If these fail, what is built from Python takes several times the processor time of the command line."""
 
-
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
