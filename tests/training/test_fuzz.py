@@ -125,8 +125,11 @@ STEPS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [*range(3), *(pytest.param(n, marks=pytest.mark.long) for n in range(3, 20))])
 def test_no_folder_crashes_hangs_or_loses_files(batch, finished, tmp_path):
-    """What would break: a traceback, a hang, or a folder that is another one after it was looked at."""
-    chance = random.Random(batch)
+    """What would break: a traceback, a hang, or a folder that is another one after it was looked at.
+
+    Of each file some are accepted and some refused: a fuzz whose files are all refused, or all harmless, tests nothing.
+    """
+    chance, accepted = random.Random(batch), {name: set() for name in STEPS}
     run = tmp_path / "out"
     run.mkdir()
     names = ("config.toml", "config.toml", "run.json", "metrics.jsonl", "checkpoint.pt")
@@ -138,21 +141,9 @@ def test_no_folder_crashes_hangs_or_loses_files(batch, finished, tmp_path):
         before = {path.name: path.read_bytes() for path in run.iterdir()}
         try:
             with bounded():
-                read_everything(run, name)
+                accepted[name].add(read_everything(run, name))
         except Exception as error:
             raise AssertionError(f"batch {batch}, {name} {index}: {type(error).__name__}: {error}") from error
         assert {path.name: path.read_bytes() for path in run.iterdir()} == before
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_mutations_reach_both_ends(finished, tmp_path):
-    """A fuzz whose files are all refused, or all harmless, tests nothing."""
-    chance = random.Random(99)
-    for name in STEPS:
-        accepted = 0
-        for _ in range(30):
-            shutil.copytree(finished, tmp_path / "out")
-            damage(tmp_path / "out" / name, chance)
-            accepted += read_everything(tmp_path / "out", name)
-            shutil.rmtree(tmp_path / "out")
-        assert 0 < accepted < 30, name
+    assert all(ends == {True, False} for ends in accepted.values()), accepted
