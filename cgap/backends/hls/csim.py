@@ -33,7 +33,7 @@ FLAGS = (
 )
 OPTIMISE = ("-O2", "-march=native")
 """How a test bench is compiled that runs many images: it runs where it is compiled."""
-OPTIMISE_GNU = ("-fvect-cost-model=dynamic",)
+OPTIMISE_GNU = ("-fvect-cost-model=dynamic", "-fpeel-loops", "-funswitch-loops")
 """And what g++ needs besides to make vectors of the array's loops."""
 EXIT_DIFFERENT = 1
 """Exit code of a test bench that found differences; any other but 0 means that it could not run."""

@@ -27,20 +27,20 @@ def start_session(model: bytes, *, optimise: bool = True) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def run_onnx(model: bytes, images: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+def run_onnx(model: bytes, images: npt.NDArray[Any], *, optimise: bool = False) -> dict[str, npt.NDArray[Any]]:
     """All outputs of an ONNX file with one input, on images [N, ...] as it has them, by name. Graph optimisations are
-    off, so that what runs is what the file says.
+    off unless they are asked for, so that what runs is what the file says.
 
     Raises:
         UserError: onnxruntime refuses the file or fails on it.
     """
-    parts = list(_batches(model, images))
+    parts = list(_batches(model, images, optimise))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _batches(model: bytes, images: npt.NDArray[Any]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+def _batches(model: bytes, images: npt.NDArray[Any], optimise: bool) -> Iterator[dict[str, npt.NDArray[Any]]]:
     try:
-        session = start_session(model, optimise=False)
+        session = start_session(model, optimise=optimise)
         source = session.get_inputs()[0]
         names = [output.name for output in session.get_outputs()]
         batch = source.shape[0] if isinstance(source.shape[0], int) else BATCH
