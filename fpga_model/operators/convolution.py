@@ -199,8 +199,11 @@ class Convolution(ComputeOperator):
         acc = self.sums(inputs, parameters)
         if self.leak:
             acc = np.where(acc < 0, acc * kind.type(2.0**-self.leak), acc)
-        low, high = 0.0 if self.relu else None, self.ceiling
-        return acc if low is None and high is None else np.clip(acc, low, high)
+        if self.relu:
+            np.maximum(acc, 0, out=acc)
+        if self.ceiling is not None:
+            np.minimum(acc, self.ceiling, out=acc)
+        return acc
 
     def sums(self, inputs: Sequence[FloatArray], parameters: FloatParameters) -> FloatArray:
         """The real sums [N, Nof, Noy, Nox], shortcut included, before the activation."""

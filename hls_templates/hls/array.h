@@ -305,7 +305,7 @@ inline void wave(int stride, bool first, weight_address_t weight, Weights weight
 #pragma HLS ARRAY_PARTITION variable=pixels complete
   unpack<POF>(weights[weight % WEIGHTS_PER_BEAT][weight / WEIGHTS_PER_BEAT], maps);
   pixels_under(stride, line, pixels);
-  const sum_t kept = first ? 0 : -1; // mask of the sums that go on
+  const sum_t kept = first ? 0 : -1; // mask of the sums that go on: of a choice, compilers make two arrays
   for (int p = 0; p < POF; ++p) {
     for (int i = 0; i < POY * POX; ++i) {
       product_t product = product_t(maps[p] * pixels[i]);
