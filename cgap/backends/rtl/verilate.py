@@ -7,7 +7,7 @@ import importlib.util
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -27,6 +27,8 @@ FLAGS = (
     *("--output-split", "20000", "-CFLAGS", "-fcoroutines -std=c++20", "--prefix", "Vharness"),
 )
 OPTIMISED = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
+QUICK = ("OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O0")
+"""For waveforms: one run of one image follows, which takes less than compiling for speed would."""
 WAVES = ("--trace-fst", "--trace-structs")
 MEMORY_BYTES = 1 << 24
 TAIL_LINES = 15
@@ -130,7 +132,8 @@ def build_simulation(
     command, environment = find_verilator()
     sources = {**rtl_sources(), **(replaced or {})}
     # All that the objects of Verilator's own library depend on.
-    common = [str(command), str(command.stat().st_size), *FLAGS, *(WAVES if waves else ()), *OPTIMISED]
+    optimised = QUICK if waves else OPTIMISED
+    common = [str(command), str(command.stat().st_size), *FLAGS, *(WAVES if waves else ()), *optimised]
     flags = ["--top-module", top, *(f"-G{name}={n}" for name, n in configuration.items())]
     cache = cache or cache_folder()
     folder = cache / _digest(*common, *flags, *(part for item in sources.items() for part in item))
@@ -143,7 +146,8 @@ def build_simulation(
         if not binary.is_file():
             with scratch() as work:
                 options = [*FLAGS, *flags, *((*WAVES, *_waves_without_lz4(work / "lz4")) if waves else ())]
-                _build(work, [str(command), *options], sources, environment, cache / f"library-{_digest(*common)}")
+                library = cache / f"library-{_digest(*common)}"
+                _build(work, [str(command), *options], optimised, sources, environment, library)
                 files.keep_program(work / "obj" / "harness", binary)
     return binary
 
@@ -156,9 +160,14 @@ def _digest(*parts: str) -> str:
 
 
 def _build(
-    work: Path, command: list[str], sources: Mapping[str, str], environment: Mapping[str, str], library: Path
+    work: Path,
+    command: list[str],
+    optimised: Sequence[str],
+    sources: Mapping[str, str],
+    environment: Mapping[str, str],
+    library: Path,
 ) -> None:
-    """Run Verilator and the C++ compiler; what they make is in `work`/obj.
+    """Run Verilator's `command` and make with the options `optimised`; what they make is in `work`/obj.
 
     Verilator's own library takes half the time to compile and is the same in every simulation: its objects stay in
     the folder `library`, from where the next build takes them.
@@ -182,7 +191,7 @@ def _build(
             if (library / name).is_file():
                 shutil.copyfile(library / name, obj / name)  # newer than what make compares it with
         run_tool(
-            ["make", "-C", str(obj), "-f", "Vharness.mk", "-j", jobs, *OPTIMISED, "harness"],
+            ["make", "-C", str(obj), "-f", "Vharness.mk", "-j", jobs, *optimised, "harness"],
             "The RTL's simulation cannot be compiled",
             environment=environment,
         )
