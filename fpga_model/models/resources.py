@@ -337,7 +337,7 @@ def _store(s: _Sizes) -> Usage:
 def _loader(s: _Sizes) -> Usage:
     # A beat of 64 bits goes in and out as one word, in shift registers where LUTs have six inputs.
     if not s.six:
-        return Usage(lut=1459 if s.beat == 64 else 2306, ff=1418)
+        return Usage(lut=1035 if s.beat == 64 else 1882, ff=1531)
     if s.beat == 64:
         return Usage(lut=698, lutram=64, ff=571)
     return Usage(lut=1649, ff=1531)
@@ -357,20 +357,20 @@ def _top(s: _Sizes) -> Usage:
 
 _FOUR_INPUTS: dict[str, tuple[float, int]] = {
     "registers": (4.38, 0),
-    "control": (2.32, 0),
+    "control": (2.71, 0),
     "load_queue": (1.86, 0),
     "compute_queue": (1.57, 0),
     "store_queue": (1.85, 0),
-    "load": (1.71, 0),
-    "store": (1.91, 0),
+    "load": (1.57, 0),
+    "store": (1.87, 0),
     "pages": (1.49, 0),
     "compute": (1.39, 0),
     "compute.conv_ctrl": (2.07, 0),
-    "compute.line_fetch": (1.59, 36),
+    "compute.line_fetch": (1.74, 30),
     "compute.line_regs": (2.95, 0),
     "compute.weight_read": (2.36, 0),
-    "compute.pool": (1.61, 38),
-    "compute.drain": (1.76, 500),
+    "compute.pool": (1.61, 34),
+    "compute.drain": (1.89, 490),
 }
 """LUTs of four inputs, a carry cell being two, for one of six, and flip-flops in place of shift registers: fitted."""
 
