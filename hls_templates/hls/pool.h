@@ -7,17 +7,6 @@
 
 constexpr sum_t LOWEST = -128; // what a pixel outside counts for in a maximum: every window has one inside
 
-// Pixel `x * stride` of a line, from constant positions only.
-template <int LIMIT, typename T> inline T strided(const T *line, int x, int stride) {
-  T pixel = line[x];
-  for (int s = 2; s <= LIMIT; ++s) {
-    if (stride == s) {
-      pixel = line[x * s];
-    }
-  }
-  return pixel;
-}
-
 // Move the line `offset` pixels down, by one power of two after the other.
 template <int PIXELS, typename T> inline void move_down(T line[PIXELS], int offset) {
   for (int level = WORD_BITS - 1; level >= 0; --level) {
@@ -69,14 +58,14 @@ struct PoolRead {
     return asked;
   }
 
-  void read(const Pool &command, const Word &word_read, sum_t line[POOL_PIXELS]) {
+  void read(const Pool &command, const Word &word_read, sum_t line[POOL_LINE_WORDS][WORD_PIXELS]) {
     const bool inside = word_inside(command);
     // Pixels of the word that lie inside the tensor.
     const int pixels = int(command.width) - int(words.column) * WORD_PIXELS;
     const sum_t nothing = command.maximum ? LOWEST : 0;
     for (int x = 0; x < WORD_PIXELS; ++x) {
       const sum_t pixel = pixel_of(word_read.half[x / POX], x % POX);
-      sum_t &sum = line[words.word * WORD_PIXELS + x];
+      sum_t &sum = line[words.word][x];
       const sum_t before = first ? nothing : sum;
       const sum_t larger = pixel > before ? pixel : before;
       sum = !inside || x >= pixels ? before : command.maximum ? larger : before + pixel;
@@ -132,10 +121,10 @@ private:
 // `movers` are LOAD and STORE, which go on meanwhile.
 template <typename Movers>
 inline void pool(const Pool &command, Weights weights, Parameters parameters, Features features, Movers &movers) {
-  sum_t line[POOL_PIXELS] = {};  // columns, combined over the window's rows
-  sum_t taken[POOL_PIXELS] = {}; // those of the group before, aligned
+  sum_t line[POOL_LINE_WORDS][WORD_PIXELS] = {}; // columns, combined over the window's rows
+  sum_t taken[POOL_PIXELS] = {};                 // those of the group before, aligned
   sum_t results[POX] = {};
-#pragma HLS ARRAY_PARTITION variable=line complete
+#pragma HLS ARRAY_PARTITION variable=line complete dim=0
 #pragma HLS ARRAY_PARTITION variable=taken complete
 #pragma HLS ARRAY_PARTITION variable=results complete
   PoolRead read;
@@ -167,7 +156,12 @@ pool_cycles:
       pixel_t outputs[POX];
 #pragma HLS ARRAY_PARTITION variable=outputs complete
       for (int x = 0; x < POX; ++x) {
-        const sum_t value = strided<POOL_STRIDE>(taken, x, stride);
+        sum_t value = taken[x];
+        for (int s = 2; s <= POOL_STRIDE; ++s) {
+          if (stride == s) {
+            value = taken[x * s];
+          }
+        }
         const sum_t before = results[x];
         const sum_t larger = value > before ? value : before;
         results[x] = first ? value : command.maximum ? larger : before + value;
@@ -196,7 +190,7 @@ pool_cycles:
       }
       if (cycles.last) {
         for (int i = 0; i < POOL_PIXELS; ++i) {
-          taken[i] = line[i];
+          taken[i] = line[i / WORD_PIXELS][i % WORD_PIXELS];
         }
         move_down<POOL_PIXELS>(taken, read.left.offset(command.columns));
         columns_end = read.column_groups.last;

@@ -120,7 +120,7 @@ def check(folder: Path, tool: str, include: Path, source: str = "accelerator.cpp
     functions = [f for f in _inside(unit.cursor, folder) if f.kind in FUNCTIONS and f.is_definition()]
     functions = [f for f in functions if not _is_constexpr(f)]  # what is computed while compiling may be anything
     faults = [*_subset(functions, folder), *_recursion(functions)]
-    faults += [*_pragmas(functions, pragmas, PRAGMAS[tool]), *_loops(functions, pragmas)]
+    faults += [*_pragmas(functions, pragmas, PRAGMAS[tool]), *_loops(functions, pragmas), *_indices(functions)]
     if not any("recursion" in fault for fault in faults):  # which following calls would not survive
         faults += [*_ports(functions, pragmas), *_inlined(functions, pragmas)]
     return sorted(set(faults))
@@ -260,6 +260,34 @@ def _loops(functions: list[Cursor], pragmas: list[Pragma]) -> Iterator[str]:
                 continue
             if not any(pragma.name == "LOOP_TRIPCOUNT" for pragma in _own(loop, pragmas)):
                 yield f"{_place(loop)}: a loop without bound or trip count in {function.spelling}"
+
+
+def _indices(functions: list[Cursor]) -> Iterator[str]:
+    """Registers are chosen by what varies alone: mixed with a loop's counter, all would be candidates each time."""
+    for function in functions:
+        loops = [each for each in function.walk_preorder() if each.kind is CursorKind.FOR_STMT]
+        heads = [next(iter(loop.get_children())) for loop in loops]
+        counters = {
+            each.spelling for head in heads for each in head.walk_preorder() if each.kind is CursorKind.VAR_DECL
+        }
+        for access in function.walk_preorder():
+            if access.kind is not CursorKind.ARRAY_SUBSCRIPT_EXPR:
+                continue
+            base, index = list(access.get_children())
+            if base.spelling in MEMORIES | {"memory"}:
+                continue
+            used = {each.spelling for each in index.walk_preorder() if _varies(each)}
+            if used & counters and used - counters:
+                yield f"{_place(access)}: {base.spelling} is indexed by {' and '.join(sorted(used))} at once"
+
+
+def _varies(cursor: Cursor) -> bool:
+    if cursor.kind is CursorKind.MEMBER_REF_EXPR:
+        return True
+    target = cursor.referenced if cursor.kind is CursorKind.DECL_REF_EXPR else None
+    return target is not None and (
+        target.kind is CursorKind.PARM_DECL or (target.kind is CursorKind.VAR_DECL and not _is_constexpr(target))
+    )
 
 
 def _own(loop: Cursor, pragmas: list[Pragma]) -> list[Pragma]:

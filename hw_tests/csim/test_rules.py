@@ -53,6 +53,12 @@ FAULTS = {
         "    movers.read_word(features, PageRead());\n    const Word shortcut = movers.read_word(",
         "2 uses",
     ),
+    "multiplexer": (
+        "drain.h",
+        "sums[lane][row][x]",
+        "sums[lane][0][row * POX + x]",
+        "is indexed by row and x at once",
+    ),
     "binding": ("array.h", "op=mul impl=dsp", "op=mul impl=dps", "knows no impl dps"),
     "not inlined": ("engine.h", "#pragma HLS INLINE recursive\n", "", "is not inlined recursively"),
     "access": ("convolve.h", ENTER, "  weights[0][0] = 0;\n" + ENTER, "owns no port"),
