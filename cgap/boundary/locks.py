@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cgap.boundary.files import writing
@@ -50,6 +50,7 @@ def turn(path: Path) -> Iterator[None]:
 
 
 _PREFIX = "cgap-"
+_ATTEMPTS = 10
 
 
 @contextmanager
@@ -57,9 +58,16 @@ def scratch(root: Path | None = None) -> Iterator[Path]:
     """A temporary folder in `root`, by default the system's. What killed processes left of theirs is removed before."""
     root = root or Path(tempfile.gettempdir())
     _sweep(root)
-    name = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
-    name.rmdir()  # for its name alone: the lock is to be there first
-    with locked(name.with_suffix(".lock"), f"{name}: is in use"):
+    with ExitStack() as stack:
+        for attempt in range(_ATTEMPTS):
+            name = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+            name.rmdir()  # for its name alone: the lock is to be there first
+            try:
+                stack.enter_context(locked(name.with_suffix(".lock"), f"{name}: is in use"))
+                break
+            except UserError:  # another process, which looks for leftovers, has it for a moment
+                if attempt == _ATTEMPTS - 1:
+                    raise
         name.mkdir(mode=0o700)
         try:
             yield name

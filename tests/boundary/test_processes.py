@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,27 @@ def test_no_program_outlives_the_command(number, tmp_path):
         [*PYTHON, "from cgap.boundary.locks import scratch\nwith scratch(): pass"], env=environment, check=True
     )
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_scratch_folder_is_another_where_a_sweep_has_its_lock(tmp_path, monkeypatch):
+    """A process that looks for leftovers tries every lock, also one that has just been made and is not held yet."""
+    names = []
+
+    @contextmanager
+    def taken_at_first(path, taken, target=None):
+        names.append(path)
+        if len(names) == 1:
+            raise UserError(taken)
+        yield
+
+    monkeypatch.setattr("cgap.boundary.locks.locked", taken_at_first)
+    with scratch(tmp_path) as folder:
+        assert folder.is_dir()
+        assert names[0] != names[1] == folder.with_suffix(".lock")
+    monkeypatch.setattr("cgap.boundary.locks._ATTEMPTS", 1)
+    names.clear()
+    with pytest.raises(UserError, match="is in use"), scratch(tmp_path):
+        pass
 
 
 def test_a_running_commands_scratch_folder_is_left_alone(tmp_path, monkeypatch):
