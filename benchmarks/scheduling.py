@@ -14,7 +14,11 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,8 @@ ZCU104 = load_platform("zcu104")
 PLATFORM = replace(ZCU104, name="roomy", dsp=10**6, block=replace(ZCU104.block, count=10**6))
 DEFAULT, SPILLING = Accelerator(), Accelerator(4, 4, 4, page_depth=256)
 DEEP = Accelerator(page_depth=2048)
+
+Case = tuple[Callable[[], LayerGraph], Accelerator]
 
 
 class Network(LayerGraph):
@@ -148,25 +154,20 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--large", action="store_true")
     arguments = parser.parse_args()
-    cases = [(cifar_resnet(110), DEFAULT), (cifar_resnet(110), SPILLING), (mobilenet_v2(), DEEP), (resnet50(), DEEP)]
+    cases: list[Case] = [
+        (partial(cifar_resnet, 110), DEFAULT),
+        (partial(cifar_resnet, 110), SPILLING),
+        (mobilenet_v2, DEEP),
+        (resnet50, DEEP),
+    ]
     if arguments.large:
-        cases.append((cifar_resnet(1202), DEFAULT))
+        cases.append((partial(cifar_resnet, 1202), DEFAULT))
     print(f"{'network':12} {'array':8} {'pages':>5} {'schedule':10} {'plan':>7} {'analytic':>8} ", end="")
     print(f"{'operations':>10} {'simulate':>8}   CPU s; operations")
-    for graph, accelerator in cases:
-        for kind in (Kind.RESIDENT, Kind.LAYERWISE):
-            plan = make_plan(graph, accelerator, PLATFORM, kind)
-            schedule = schedule_plan(plan)
-            steps: list[Callable[[], Any]] = [
-                lambda g=graph, a=accelerator, k=kind: make_plan(g, a, PLATFORM, k),
-                lambda p=plan: estimate(p),
-                lambda p=plan: schedule_plan(p).operations,
-                lambda s=schedule: simulate(s),
-            ]
-            a, b, c, d = (min(cpu_seconds(step) for _ in range(arguments.repeat)) for step in steps)
-            array = f"{accelerator.Pox}x{accelerator.Poy}x{accelerator.Pof}"
-            print(f"{graph.name:12} {array:8} {accelerator.page_depth:5} {kind.value:10} ", end="")
-            print(f"{a:7.3f} {b:8.3f} {c:10.3f} {d:8.3f}   {len(schedule.operations):,}", flush=True)
+    # Each in a process of its own, as commands are: what another network has left in memory would slow it down.
+    for (network, accelerator), kind in product(cases, (Kind.RESIDENT, Kind.LAYERWISE)):
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            print(process.submit(row, network, accelerator, kind, arguments.repeat).result(), flush=True)
     if arguments.large:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "chain.onnx"
@@ -174,6 +175,25 @@ def main() -> None:
             reading = cpu_seconds(lambda: import_onnx(path))
             planning = cpu_seconds(lambda: make_plan(import_onnx(path).graph, DEFAULT, PLATFORM, Kind.RESIDENT))
             print(f"chain of 20,000 nodes: import {reading:.2f}, import and plan {planning:.2f} CPU s")
+
+
+def row(network: Callable[[], LayerGraph], accelerator: Accelerator, kind: Kind, repeat: int) -> str:
+    """A line of the table."""
+    graph = network()
+    plan = make_plan(graph, accelerator, PLATFORM, kind)
+    schedule = schedule_plan(plan)
+    steps: list[Callable[[], Any]] = [
+        lambda: make_plan(graph, accelerator, PLATFORM, kind),
+        lambda: estimate(plan),
+        lambda: schedule_plan(plan),
+        lambda: simulate(schedule),
+    ]
+    a, b, c, d = (min(cpu_seconds(step) for _ in range(repeat)) for step in steps)
+    array = f"{accelerator.Pox}x{accelerator.Poy}x{accelerator.Pof}"
+    return (
+        f"{graph.name:12} {array:8} {accelerator.page_depth:5} {kind.value:10} "
+        f"{a:7.3f} {b:8.3f} {c:10.3f} {d:8.3f}   {len(schedule.operations):,}"
+    )
 
 
 def cpu_seconds(step: Callable[[], Any]) -> float:
