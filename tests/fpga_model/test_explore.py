@@ -128,8 +128,8 @@ def test_designs_and_configurations_survive_json():
 
 
 def test_a_configuration_is_cheap():
-    """Fails if costs are no longer shared: configurations of one array take a third of the work of those alone."""
-    graph, platform = resnet(20).graph, load_platform("zcu104")
+    """Fails if costs are no longer shared: configurations of one array take less than half the work of those alone."""
+    graph, platform = resnet(110).graph, load_platform("zcu104")
     piece, found = max(groups(Space().configurations(graph, platform)), key=len)[:24], []
     together = lines(lambda: found.extend(evaluate_group(graph, platform, piece)[0]))
     alone: list[Design] = []
@@ -137,5 +137,5 @@ def test_a_configuration_is_cheap():
         lambda: alone.extend(evaluate_group(graph, platform, [configuration])[0][0] for configuration in piece[:3])
     )
     assert alone == found[:3]
-    print(together / len(piece), apart / 3)
     assert together / len(piece) < apart / 3 / 2
+    assert together / len(piece) < 200_000
