@@ -1,6 +1,7 @@
 """Threads of the libraries that compute."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -23,3 +24,18 @@ def one_thread(function: Callable[_P, _R]) -> Callable[_P, _R]:
             return function(*arguments, **options)
 
     return limited
+
+
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""What tells OpenMP's libraries (GNU's, LLVM's, Intel's) how their threads wait for one another."""
+
+
+def wait_passively() -> None:
+    """Let OpenMP's threads, which PyTorch computes with, sleep while they wait for one another instead of spinning.
+
+    A spinning thread keeps a core from whatever the one that it waits for needs it for: beside another busy process,
+    two threads on two cores take longer than one (`python -m benchmarks.training` measures it). A user's own choice
+    stays. To be called before torch is imported, because OpenMP reads its settings when it is loaded.
+    """
+    if not any(name in os.environ for name in _WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "passive"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cgap.boundary.terminal import console, say, step
+from cgap.boundary.threads import wait_passively
 from cgap.cli.root import app
 from cgap.options import (
     TrustOption,
@@ -36,6 +37,7 @@ def train(
 ) -> None:
     """Train a network by continuous growth and pruning."""
     require_torch("train")
+    wait_passively()  # before the import of torch
     from cgap.training.run import train as run_training
 
     fields = {}

@@ -42,12 +42,18 @@ class RunSection(_Section):
         0, ge=0, lt=1 << 63, description="random seed of initial weights, batch order, augmentation and newborns"
     )
     threads: int = Field(
-        0, ge=0, le=1024, description="PyTorch threads; 0: as many as cores were idle when the run began"
+        0,
+        ge=0,
+        le=1024,
+        description="PyTorch threads; 0: as many as cores were idle when the run began with this value",
     )
     device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="device to train on; auto: CUDA if there is one")
     tensorboard: bool = Field(False, description="also write the metrics as TensorBoard's event files")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="precision of activations in training (autocast)"
+    )
+    compile: bool = Field(
+        False, description="run the network through torch.compile after the last event; needs a C++ compiler, CPU only"
     )
 
 
@@ -331,8 +337,14 @@ class Config(_Section):
         return self.data.model_copy(update={"crop_padding": restart.crop_padding})
 
 
-CHANGEABLE = tuple(
-    f"optimiser.{field}" for field in ("learning_rate", "warmup_epochs", "momentum", "weight_decay", "label_smoothing")
+CHANGEABLE = (
+    "optimiser.learning_rate",
+    "optimiser.warmup_epochs",
+    "optimiser.momentum",
+    "optimiser.weight_decay",
+    "optimiser.label_smoothing",
+    "run.threads",
+    "run.compile",
 )
 """Fields that a resumed run may change: its timetable and its checkpoint do not rest on them."""
 
@@ -397,7 +409,7 @@ def with_changes(config: Config, changes: Mapping[str, str]) -> Config:
             raise UserError(f"--set {field}: a resumed run can change {', '.join(CHANGEABLE)}, and nothing else")
         values = config.model_dump(exclude_unset=True)
         section, name = field.split(".")
-        config = _validated({**values, section: {**values[section], name: value}}, f"--set {field}={value}")
+        config = _validated({**values, section: {**values.get(section, {}), name: value}}, f"--set {field}={value}")
     return config
 
 

@@ -20,6 +20,7 @@ from cgap.data import dataset
 from cgap.plasticity import Cost
 from cgap.training.batches import Split, load_split, load_test
 from cgap.training.board import Board
+from cgap.training.compiling import compile_network
 from cgap.training.config import CHANGEABLE, Config, load_config, parse_config, read_text, with_changes
 from cgap.training.log import MetricsLog, write_json
 from cgap.training.loop import evaluate, train_epochs
@@ -95,18 +96,17 @@ def _go_on(
     """
     checkpoint = folder / "checkpoint.pt"
     record = _resumed_record(folder) if _begun(folder) else _first_record(begun_with)
-    settings = begun_with
-    for session in record["sessions"]:
-        settings = with_changes(settings, session["changes"])
+    before, threads = _as_resumed(begun_with, record)
     asked = {field: value for field, value in changes.items() if field in CHANGEABLE}
-    before, settings = settings, with_changes(settings, asked)
+    settings = with_changes(before, asked)
     if record["status"] == "complete":
         if settings != before:
             raise UserError(f"{folder}: is a finished run, which --set cannot change")
         if workers.is_main:
             _draw(folder)  # it may have been ended between its record and its figure
         return
-    torch.set_num_threads(settings.run.threads or _first_threads(record) or idle_threads())
+    kept = threads if settings.run.threads == before.run.threads else 0
+    torch.set_num_threads(settings.run.threads or kept or idle_threads())
     state = new_state(settings)
     seed, hashes = state.cost, dataset(settings.data.dataset, settings.data.size).hashes()
     if record.setdefault("data_sha256", hashes) != hashes:
@@ -125,6 +125,8 @@ def _go_on(
     state.workers = workers
     state.move(workers.device)
     workers.synchronise(state.model)
+    if settings.run.compile:
+        compile_network(settings, state)
     session = {"from_epoch": state.epoch, "changes": asked if settings != before else {}}
     record["sessions"].append({**session, "code": code_version(), "machine": machine(workers)})
     if workers.is_main:
@@ -185,8 +187,8 @@ def _check_configuration(folder: Path, path: Path, text: str, changes: Mapping[s
         return
     if _begun(folder) and not resume:
         raise UserError(f"{folder}: holds a run already; continue it with --resume or choose another --out")
-    unchanged = read_text(path, {field: value for field, value in changes.items() if field not in CHANGEABLE})
-    if load_config(copy) in [parse_config(given, str(path)) for given in (text, unchanged)]:
+    changed = with_changes(load_config(copy), {field: changes[field] for field in CHANGEABLE if field in changes})
+    if changed == parse_config(text, str(path)):
         return
     if not _begun(folder):
         raise UserError(f"{copy}: is another configuration, whose run never began; remove it or choose another --out")
@@ -202,16 +204,27 @@ def _resumed_record(folder: Path) -> dict[str, Any]:
         record = read_record(folder)
         sessions = [{"changes": {}, **session} for session in record["sessions"]]
         record = {**record, "status": str(record["status"]), "sessions": sessions}
-        _first_threads(record)
+        for session in sessions:
+            threads = session["machine"]["threads"]
+            if type(threads) is not int or threads < 1 or not isinstance(session["changes"], dict):
+                raise ValueError(f"a session with {threads!r:.40} threads and changes {session['changes']!r:.40}")
         return record
     except (UserError, ValueError, KeyError, TypeError) as error:
         path = folder / "run.json"
         raise UserError(f"{path}: is not the record of a run, so it cannot be resumed ({error})") from error
 
 
-def _first_threads(record: dict[str, Any]) -> int:
-    """The threads that the run began with, which a resumed run must have to be the same bit for bit; 0 at first."""
-    return int(record["sessions"][0]["machine"]["threads"]) if record["sessions"] else 0
+def _as_resumed(begun_with: Config, record: dict[str, Any]) -> tuple[Config, int]:
+    """A run's configuration after the changes of its sessions, and its threads; 0 before the first session.
+
+    A resumed run must have the threads that it began with, or was last given, to be the same bit for bit.
+    """
+    settings, threads = begun_with, 0
+    for session in record["sessions"]:
+        before, settings = settings, with_changes(settings, session["changes"])
+        if not threads or settings.run.threads != before.run.threads:
+            threads = session["machine"]["threads"]
+    return settings, threads
 
 
 def _first_record(settings: Config) -> dict[str, Any]:

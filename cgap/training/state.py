@@ -7,7 +7,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ EMA_WEIGHT = "ema_weight"
 class RunState:
     """A run between two steps: network, optimizer, saliency, random numbers and progress.
 
-    `identity` is that of the run, which its checkpoints carry (see `run_identity`).
+    `identity` is that of the run, which its checkpoints carry (see `run_identity`). `compiled` runs `model` in steps
+    after the last event, where the run asks for it.
     """
 
     model: nn.Module
@@ -79,6 +80,7 @@ class RunState:
     masks: Masks = field(default_factory=dict)
     workers: Workers = field(default_factory=Workers)
     identity: str = ""
+    compiled: Callable[[Tensor], Tensor] | None = None
 
     def move(self, device: torch.device) -> None:
         """Bring everything that is computed with to a device; parameters stay the same objects."""

@@ -50,10 +50,12 @@ def learn(config: Config, state: RunState, teacher: nn.Module | None, x: Tensor,
     hold it. That is what the learning rate would break, which is why the optimiser's few launches come after it.
     """
     workers, plastic = state.workers, config.plasticity
+    measuring = plastic is not None and state.epoch < plastic.pruning.end  # later nobody asks what channels are worth
     state.optimizer.zero_grad(set_to_none=True)
     state.model.train()
-    with torch.autocast(workers.device.type, torch.bfloat16, enabled=config.run.precision == "bfloat16"):
-        logits = state.model(x)
+    network = state.model if measuring or state.compiled is None else state.compiled
+    with autocast(config, workers.device):
+        logits = network(x)
         taught = teacher(x) if teacher is not None else None  # whose parameters require no gradients
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.optimiser.label_smoothing)
     if taught is not None and config.distillation:
@@ -64,11 +66,16 @@ def learn(config: Config, state: RunState, teacher: nn.Module | None, x: Tensor,
     measured = torch.stack([loss.detach().double(), (logits.argmax(1) == labels).sum().double()])
     workers.sum([p.grad for p in state.model.parameters() if p.grad is not None])
     workers.sum([measured])
-    if plastic and state.epoch < plastic.pruning.end:  # nobody asks what channels are worth once pruning has ended
+    if plastic and measuring:
         state.saliency.update()
         if plastic.sparsity:
             penalise_scales(state.model, state.spaces, plastic.sparsity)
     return measured
+
+
+def autocast(config: Config, device: torch.device) -> torch.autocast:
+    """The precision that networks run in while training."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.run.precision == "bfloat16")
 
 
 def distil(loss: Tensor, logits: Tensor, taught: Tensor, distillation: DistillationSection) -> Tensor:

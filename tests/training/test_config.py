@@ -92,6 +92,11 @@ def test_other_changes_of_a_resumed_run_are_refused(tiny, field, value, message)
         with_changes(parse_config(tiny, "x"), {field: value})
 
 
+def test_a_resumed_run_may_change_its_threads_where_the_file_has_no_such_section():
+    before = parse_config('model.name = "resnet20"\noptimiser.epochs = 1', "x")
+    assert with_changes(before, {"run.threads": "2"}).run.threads == 2
+
+
 def test_dense_control_is_the_same_recipe_without_plasticity():
     grown, dense = (load_config(CONFIGS / f"{name}.toml").model_dump() for name in ("resnet20", "resnet20_dense"))
     assert grown.pop("plasticity")

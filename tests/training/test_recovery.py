@@ -229,7 +229,15 @@ def test_a_corrupt_checkpoint_never_breaks_the_program(finished, tmp_path, seed)
     assert refused.startswith(f"{tmp_path / 'checkpoint.pt'}: ")
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"status": "running", "sessions": 3}'])
+SESSION = '{"status": "running", "sessions": [{"machine": {"threads": %s}, "changes": %s}]}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", "[]", '{"status": "running", "sessions": 3}', '{"status": "running", "sessions": [{}]}']
+    + [SESSION % (threads, "{}") for threads in ('"many"', "0", "-1", "true", "1e3", "null")]
+    + [SESSION % (1, "[3]")],
+)  # fmt: skip
 def test_a_record_that_is_none_is_named(finished, tmp_path, content):
     folder = copy_of(finished, tmp_path / "copy")
     (folder / "run.json").write_text(content)

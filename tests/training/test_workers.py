@@ -90,6 +90,32 @@ def test_threads_are_idle_cores_and_kept_when_a_run_is_resumed(tmp_path, monkeyp
     assert [session["machine"]["threads"] for session in sessions] == [1, 1]
 
 
+def test_a_resumed_run_keeps_the_threads_that_it_was_last_given(tmp_path, monkeypatch):
+    """Also where its copy of the configuration says another number than the file, both overruled."""
+    config, out = tmp_path / "short.toml", tmp_path / "out"
+    config.write_text(SHORT)
+    idle, seen = [3, 2], []
+    before = torch.get_num_threads()
+
+    def stop(*_):
+        seen.append(torch.get_num_threads())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "idle_threads", lambda: idle.pop(0))
+    monkeypatch.setattr(run, "train_epochs", stop)
+    given = [{"run.threads": "0"}, {"run.threads": "4"}, {}, {"run.threads": "0"}, {"run.threads": "0"}]
+    for each in given:
+        if not each:
+            config.write_text(SHORT.replace("threads = 1", "threads = 0"))
+        with pytest.raises(KeyboardInterrupt):
+            run.train(config, out, resume=True, changes=each)
+    torch.set_num_threads(before)
+    assert seen == [3, 4, 4, 2, 2]
+    sessions = json.loads((out / "run.json").read_text())["sessions"]
+    assert [session["changes"] for session in sessions] == [{}, given[1], {}, given[3], {}]
+    assert [session["machine"]["threads"] for session in sessions] == seen
+
+
 @pytest.mark.parametrize(
     ("cores", "load", "local", "threads"),
     [(8, 0.1, 1, 8), (8, 3.2, 1, 5), (8, 20.0, 1, 1), (8, 0.0, 2, 4), (16, 0.0, 1, 8), (2, 0.0, 4, 1)],
