@@ -1,17 +1,24 @@
 """Throughput of the training loop against a plain PyTorch loop, and what growth and pruning cost of a run.
 
-    python -m benchmarks.training [CONFIG] [--rounds 10] [--steps 5] [--threads 1]
+    python -m benchmarks.training [CONFIG] [--rounds 10] [--steps 5] [--threads 1] [--ways [--busy 1]]
 
 Images are random; the network, batch size, precision and layout are those of CONFIG (configs/resnet20.toml). Processor
 seconds, so that other work on the machine counts little. The loops take turns, `--steps` steps a round, at the dense
 network: ours with everything that a run does in a step (crops and mirrors, saliency, loss and hits; a distillation's
 teacher is left out), the plain ones without saliency, cropping either by our function or an image at a time like a
 data loader. Then all events of CONFIG are carried out; the `--steps` steps after each stand for all until the next.
+
+With `--ways` instead: wall and processor time of a step at the final widths, with one and two threads that wait by
+spinning or passively, and with `run.compile`; each way is a process of its own (OpenMP reads its settings once), and
+they take turns. `--busy` processes compete with them for the cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -24,6 +31,7 @@ from torch import Tensor, nn
 
 from cgap.data import Images, dataset
 from cgap.training.batches import as_input, augment, training_batches
+from cgap.training.compiling import compile_network
 from cgap.training.config import Config, load_config
 from cgap.training.loop import restructure
 from cgap.training.schedule import Schedule
@@ -40,9 +48,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--ways", action="store_true")
+    parser.add_argument("--busy", type=int, default=0)
+    parser.add_argument("--step-on-demand", choices=["eager", "compiled"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     config = load_config(arguments.config)
+    if arguments.step_on_demand:
+        step_on_demand(config, arguments.steps, compiled=arguments.step_on_demand == "compiled")
+        return
+    if arguments.ways:
+        ways(arguments.config, arguments.rounds, arguments.steps, arguments.busy)
+        return
     throughput(config, arguments.rounds, arguments.steps)
     events(config, arguments.steps)
 
@@ -163,6 +180,65 @@ def events(config: Config, steps: int) -> None:
     print(f"| {len(schedule.events)} events | {times['events']:.2f} | {share['events']} |")
     print(f"| saliency until pruning ends | {times['saliency']:.1f} | {share['saliency']} |")
     print(f"| all steps | {times['steps']:.1f} | {share['steps']} |")
+
+
+def ways(config: Path, rounds: int, steps: int, busy: int) -> None:
+    """Print milliseconds of a step, wall and processor time, of each way to take it (medians over the rounds)."""
+    undecided = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+    processes = {}
+    for threads in (1, 2):
+        for how in ("spinning", "passive", "passive, compiled"):
+            command = [sys.executable, "-m", "benchmarks.training", str(config)]
+            options = [f"--steps={steps}", f"--threads={threads}", "--step-on-demand"]
+            options.append("compiled" if how.endswith("compiled") else "eager")
+            environment = undecided if how == "spinning" else {**undecided, "OMP_WAIT_POLICY": "passive"}
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            process = subprocess.Popen([*command, *options], env=environment, text=True, bufsize=1, **pipes)
+            processes[threads, how] = process
+            process.stdout.readline()  # it is ready
+    neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
+    times: dict[tuple[int, str], list[tuple[float, float]]] = {way: [] for way in processes}
+    try:
+        for _ in range(rounds):
+            for way, process in processes.items():
+                process.stdin.write("step\n")
+                wall, cpu = map(float, process.stdout.readline().split())
+                times[way].append((wall, cpu))
+    finally:
+        for process in [*processes.values(), *neighbours]:
+            process.kill()
+            process.wait()
+    print("| threads | they wait | wall ms | CPU ms |\n|---|---|---|---|")
+    for (threads, how), taken in times.items():
+        walls, cpus = zip(*taken, strict=True)
+        spread = f"{min(walls):.0f} to {max(walls):.0f}, median {median(walls):.0f}"
+        print(f"| {threads} | {how} | {spread} | {median(cpus):.0f} |")
+
+
+def step_on_demand(config: Config, steps: int, compiled: bool) -> None:
+    """Bring a run to its final widths; then for each line read, time `steps` steps and print (wall, CPU) ms of one."""
+    assert config.plasticity
+    pruning = config.plasticity.pruning.model_copy(update={"protected_age": 0})  # its events follow each other at once
+    config = config.model_copy(update={"plasticity": config.plasticity.model_copy(update={"pruning": pruning})})
+    state = new_state(config)
+    images = random_images(config, steps)
+    schedule = Schedule(config, RUN_IMAGES // config.optimiser.batch_size, state.dense, state.cost)
+    batches = endless(config, images, state)
+    for step in sorted(schedule.events):
+        train_step(config, state, *next(batches))
+        restructure(config, state, schedule.events[step])
+    state.epoch = config.optimiser.epochs - 1
+    if compiled:
+        compile_network(config, state)
+    for _ in range(2 * steps):
+        train_step(config, state, *next(batches))
+    print("ready", flush=True)
+    while sys.stdin.readline():
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(steps):
+            train_step(config, state, *next(batches))
+        taken = time.perf_counter() - wall, time.process_time() - cpu
+        print(*(1e3 * seconds / steps for seconds in taken), flush=True)
 
 
 def endless(config: Config, images: Images, state: RunState) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""If these break, `run.compile` trains another network, leaves traces in a checkpoint, or fails in the middle of a run."""
+"""If these break, `run.compile` trains another network, leaves traces in a checkpoint, or fails in mid-run."""
 
 import json
 import os
