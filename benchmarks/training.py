@@ -187,7 +187,7 @@ def ways(config: Path, rounds: int, steps: int, busy: int) -> None:
     undecided = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
     processes = {}
     for threads in (1, 2):
-        for how in ("spinning", "passive", "passive, compiled"):
+        for how in ("spinning", "passively", "passively, compiled"):
             command = [sys.executable, "-m", "benchmarks.training", str(config)]
             options = [f"--steps={steps}", f"--threads={threads}", "--step-on-demand"]
             options.append("compiled" if how.endswith("compiled") else "eager")
@@ -208,11 +208,12 @@ def ways(config: Path, rounds: int, steps: int, busy: int) -> None:
         for process in [*processes.values(), *neighbours]:
             process.kill()
             process.wait()
-    print("| threads | they wait | wall ms | CPU ms |\n|---|---|---|---|")
+    print("| threads | they wait | `run.compile` | wall ms | CPU ms |\n|---|---|---|---|---|")
     for (threads, how), taken in times.items():
         walls, cpus = zip(*taken, strict=True)
         spread = f"{min(walls):.0f} to {max(walls):.0f}, median {median(walls):.0f}"
-        print(f"| {threads} | {how} | {spread} | {median(cpus):.0f} |")
+        compiled = "yes" if how.endswith("compiled") else "no"
+        print(f"| {threads} | {how.partition(',')[0]} | {compiled} | {spread} | {median(cpus):.0f} |")
 
 
 def step_on_demand(config: Config, steps: int, compiled: bool) -> None:

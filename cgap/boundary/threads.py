@@ -33,9 +33,9 @@ _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 def wait_passively() -> None:
     """Let OpenMP's threads, which PyTorch computes with, sleep while they wait for one another instead of spinning.
 
-    A spinning thread keeps a core from whatever the one that it waits for needs it for: beside another busy process,
-    two threads on two cores take longer than one (`python -m benchmarks.training` measures it). A user's own choice
-    stays. To be called before torch is imported, because OpenMP reads its settings when it is loaded.
+    A spinning thread keeps a core from the thread that it waits for: on a busy two-core machine, two threads took four
+    times as long spinning (`python -m benchmarks.training --ways`). A user's own choice stays. To be called before
+    torch is imported, because OpenMP reads its settings when it is loaded.
     """
     if not any(name in os.environ for name in _WAITING):
         os.environ["OMP_WAIT_POLICY"] = "passive"
