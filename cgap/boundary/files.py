@@ -101,9 +101,10 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _remove_stale(folder: Path, prefix: str) -> None:
-    pattern = re.compile(re.escape(prefix) + r"(.*\.)?[0-9a-f]{8}\.part", re.DOTALL)
     for entry in os.scandir(folder) if folder.is_dir() else ():
-        if pattern.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+        rest = entry.name.removeprefix(prefix)
+        leftover = rest != entry.name and re.fullmatch(r"(.*\.)?[0-9a-f]{8}\.part", rest, re.DOTALL)
+        if leftover and entry.is_file(follow_symlinks=False):
             with suppress(OSError), open(entry.path, "rb") as file:  # noqa: PTH123
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 Path(entry.path).unlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,7 @@ def run_reference(fixed: FixedGraph, images: IntArray, keep: Collection[str] | N
         UserError: images of another size, or outside the input's format.
     """
     graph = fixed.graph
-    _check_images(graph, images)
-    _check_memory(graph, images, keep)
+    check_run(graph, images, keep)
     form = fixed.format(graph.input.name)
     if images.size and (images.min() < form.low or images.max() > form.high):
         raise UserError(f"images hold values {images.min()}..{images.max()}, outside {form.low}..{form.high}")
@@ -70,42 +69,8 @@ def run_float(
     Raises:
         UserError: images of another size.
     """
-    _check_images(graph, images)
-    _check_memory(graph, images, keep)
+    check_run(graph, images, keep)
     return _run(graph, images, keep, lambda layer, inputs: layer.operator.forward(inputs, parameters.get(layer.name)))
-
-
-def stream_float(
-    graph: LayerGraph, parameters: Mapping[str, FloatParameters], images: FloatArray
-) -> Iterator[tuple[str, FloatArray]]:
-    """Run the real-valued network layer by layer, with the numbers of `run_float`.
-
-    Yields:
-        The name and the output of every layer, in graph order. A tensor is forgotten when its last reader has run, so
-        that memory does not grow with the depth of the network.
-
-    Raises:
-        UserError: images of another size.
-    """
-    _check_images(graph, images)
-    _check_memory(graph, images, ())
-    last_use = {source: layer.name for layer in graph.layers for source in layer.inputs}
-    batch = _batch_size(graph)
-    starts = range(0, max(len(images), 1), batch)
-    live: dict[str, list[FloatArray]] = {}
-    for layer in graph.layers:
-        given = parameters.get(layer.name)
-        live[layer.name] = [
-            layer.operator.forward(
-                [live[source][part] for source in layer.inputs] or [images[start : start + batch]], given
-            )
-            for part, start in enumerate(starts)
-        ]
-        for source in {source for source in layer.inputs if last_use[source] == layer.name}:
-            del live[source]
-        yield layer.name, np.concatenate(live[layer.name])
-        if layer.name not in last_use:
-            del live[layer.name]
 
 
 def _run(
@@ -156,6 +121,13 @@ def _working_bytes(graph: LayerGraph, layer: Layer) -> int:
     operator = layer.operator
     taps = operator.Nif * operator.Nky * operator.Nkx if isinstance(operator, Convolution) else 1
     return 4 * taps * output.pixels + 32 * output.size
+
+
+def check_run(graph: LayerGraph, images: npt.NDArray[Any], keep: Collection[str] | None) -> None:
+    """Raise UserError if images are of another size, or if a run that keeps the tensors `keep` (all: None) takes more
+    memory than a usual machine has."""
+    _check_images(graph, images)
+    _check_memory(graph, images, keep)
 
 
 def _check_memory(graph: LayerGraph, images: npt.NDArray[Any], keep: Collection[str] | None) -> None:

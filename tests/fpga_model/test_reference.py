@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tracemalloc
-
 import numpy as np
 import pytest
 
 import fpga_model.models.golden as reference
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph, FloatParameters, Layer, LayerGraph, LayerNumbers, Shape
-from fpga_model.models.golden import run_float, run_reference, stream_float
+from fpga_model.models.golden import run_float, run_reference
 from fpga_model.numerics.fixed_point import Format
 from fpga_model.operators import Convolution, Input, Pooling, Shortcut
 
@@ -86,45 +84,3 @@ def test_the_integers_follow_the_real_network(fixed: FixedGraph) -> None:
     stored = run_reference(fixed, images(4))["a"]
     inside = stored < 127
     assert np.abs(real - stored / 16.0)[inside].max() <= 1 / 32
-
-
-def deep(layers: int) -> tuple[LayerGraph, dict[str, FloatParameters]]:
-    """A chain of convolutions, every other with a shortcut, on maps of 32x32."""
-    random, graph = np.random.default_rng(3), LayerGraph("deep")
-    graph.add(Layer("image", Input(Shape(4, 32, 32))))
-    parameters, last = {}, ["image", "image"]
-    for index in range(layers):
-        added = Shortcut((1, 1), 0, 4) if index % 2 else None
-        operator = Convolution(4, 4, (3, 3), pad=(1, 1, 1, 1), relu=True, shortcut=added)
-        graph.add(Layer(f"conv_{index}", operator, tuple(last) if added else (last[0],)))
-        weights = random.normal(0, 0.2, (4, 4, 3, 3)).astype(np.float32)
-        parameters[f"conv_{index}"] = FloatParameters(weights, np.zeros(4, np.float32))
-        last = [f"conv_{index}", last[0]]
-    return graph, parameters
-
-
-@pytest.mark.parametrize("batch_bytes", [1, 1 << 20, 8 << 20])
-def test_streaming_gives_the_same_numbers_to_the_last_bit(monkeypatch: pytest.MonkeyPatch, batch_bytes: int) -> None:
-    """Calibration chooses fractions by them: another order of sums could choose others."""
-    monkeypatch.setattr(reference, "BATCH_BYTES", batch_bytes)
-    graph, parameters = deep(9)
-    real = np.random.default_rng(4).normal(0, 1, (11, 4, 32, 32)).astype(np.float32)
-    whole = run_float(graph, parameters, real)
-    streamed = dict(stream_float(graph, parameters, real))
-    assert list(streamed) == list(whole)
-    for name, values in whole.items():
-        assert streamed[name].tobytes() == values.tobytes(), name
-
-
-def test_streaming_takes_no_more_memory_for_a_deeper_network() -> None:
-    """Fails if a tensor is held after its last reader: each of these takes 0.5 MB."""
-    peaks = []
-    for layers in (8, 64):
-        graph, parameters = deep(layers)
-        real = np.ones((32, 4, 32, 32), np.float32)
-        tracemalloc.start()
-        for _ in stream_float(graph, parameters, real):
-            pass
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 200_000

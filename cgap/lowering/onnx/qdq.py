@@ -1,8 +1,9 @@
-"""Writes a quantised network as QDQ ONNX, with a Q/DQ pair exactly where the hardware rounds."""
+"""Writes layer graphs as ONNX: quantised networks with a Q/DQ pair exactly where the hardware rounds, and real ones."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cgap.boundary.files import write_atomic
 from cgap.lowering.onnx.network import IR_VERSION
-from fpga_model.graph import FixedGraph, Layer, LayerNumbers, Shape
+from fpga_model.graph import FixedGraph, FloatParameters, Layer, LayerGraph, LayerNumbers, Shape
 from fpga_model.numerics.fixed_point import FLOAT32_EXACT, Format
-from fpga_model.operators import Concatenation, Convolution, Input, Operator, Pooling
+from fpga_model.operators import Concatenation, Convolution, FullyConnected, Input, Operator, Pooling
 
 OPSET = 17
 OPSET_16_BITS = 21
@@ -51,7 +52,7 @@ def export_qdq(fixed: FixedGraph, path: Path, stored_outputs: bool = False) -> Q
         path: file to write; the same network gives the same bytes.
         stored_outputs: also make the stored integers of every layer outputs of the model.
     """
-    writer = _Writer(fixed)
+    writer = _QdqWriter(fixed)
     for layer in fixed.graph.layers:
         writer.write(layer)
     content: bytes = writer.model(stored_outputs).SerializeToString(deterministic=True)
@@ -73,22 +74,13 @@ def doubtful_layers(fixed: FixedGraph) -> set[str]:
     return found
 
 
-@dataclass
 class _Writer:
-    """Collects the nodes and initialisers of the model."""
+    """Collects the nodes and initialisers of a model."""
 
-    fixed: FixedGraph
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    initialisers: list[TensorProto] = field(default_factory=list)
-    stored: dict[str, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=lambda: {"logits"})
-
-    def __post_init__(self) -> None:
-        self.image = self.fixed.graph.input.name
-        names = [layer.name for layer in self.fixed.graph.outputs]
-        self.outputs = {name: name for name in names} if len(names) > 1 else {names[0]: "logits"}
-        # Names of layers are kept for the nodes that compute them.
-        self.taken.update(layer.name for layer in self.fixed.graph.layers)
+    def __init__(self, taken: set[str]) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initialisers: list[TensorProto] = []
+        self.taken = taken
 
     def tensor(self, wish: str) -> str:
         """A new tensor name."""
@@ -108,6 +100,30 @@ class _Writer:
         self.nodes.append(helper.make_node(op, inputs, [output], name or output, **attributes))
         return output
 
+    def parameters(self, name: str) -> tuple[str, str]:
+        """The tensors of a layer's real weights [Nof, Nif / groups, Nky, Nkx] and biases [Nof]."""
+        raise NotImplementedError
+
+    def model_of(
+        self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto], opset: int
+    ) -> onnx.ModelProto:
+        body = helper.make_graph(self.nodes, name, inputs, outputs, self.initialisers)
+        opsets = [helper.make_opsetid("", opset)]
+        return helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION, producer_name="cgap")
+
+
+class _QdqWriter(_Writer):
+    """Layers whose stored integers are dequantised where they are read."""
+
+    def __init__(self, fixed: FixedGraph) -> None:
+        # Names of layers are kept for the nodes that compute them.
+        super().__init__({"logits", *(layer.name for layer in fixed.graph.layers)})
+        self.fixed = fixed
+        self.stored: dict[str, str] = {}
+        self.image = fixed.graph.input.name
+        names = [layer.name for layer in fixed.graph.outputs]
+        self.outputs = {name: name for name in names} if len(names) > 1 else {names[0]: "logits"}
+
     def real(self, name: str) -> str:
         """The stored tensor of a layer, dequantised."""
         form = self.fixed.format(name)
@@ -125,6 +141,15 @@ class _Writer:
     def _scale(self, name: str, form: Format) -> tuple[str, str]:
         scale = self.constant(f"{name}.scale", np.array(form.scale, np.float32))
         return scale, self.constant(f"{name}.zero", np.array(0, form.dtype))
+
+    def parameters(self, name: str) -> tuple[str, str]:
+        numbers = self.fixed.numbers[name]
+        assert numbers.weights is not None
+        assert numbers.weight_frac is not None
+        assert numbers.bias is not None
+        weights = self.dequantised(f"{name}.weights", numbers.weights, numbers.weight_frac)
+        accumulator_frac = numbers.shift + numbers.output.frac
+        return weights, self.dequantised(f"{name}.bias", numbers.bias.astype(np.int32), accumulator_frac)
 
     def dequantised(self, wish: str, values: npt.NDArray[Any], frac: npt.NDArray[np.int64]) -> str:
         """An integer initialiser [Nof, ...] with `frac` [Nof] fraction bits, dequantised."""
@@ -147,10 +172,49 @@ class _Writer:
                 kind = helper.np_dtype_to_tensor_dtype(self.fixed.format(name).dtype)
                 outputs.append(_value(tensor, kind, _sizes(graph.shape(name))))
         inputs = [_value(self.image, TensorProto.FLOAT, _sizes(image))]
-        body = helper.make_graph(self.nodes, graph.name, inputs, outputs, self.initialisers)
         wide = any(self.fixed.format(layer.name).bits == 16 for layer in graph.layers)
-        opsets = [helper.make_opsetid("", OPSET_16_BITS if wide else OPSET)]
-        return helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION, producer_name="cgap")
+        return self.model_of(graph.name, inputs, outputs, OPSET_16_BITS if wide else OPSET)
+
+
+REAL = (Convolution, FullyConnected, Pooling, Concatenation)
+"""The operators that `export_real` writes; of registered ones only the integers have an ONNX form."""
+
+
+def export_real(
+    graph: LayerGraph, parameters: Mapping[str, FloatParameters], layers: Sequence[Layer]
+) -> tuple[bytes, dict[str, str]]:
+    """Some of a graph's layers, of REAL operators, in float32: a model that reads what they need from other layers, by
+    name, and returns the output of each; and the names of these outputs, by layer.
+    """
+    made = {layer.name for layer in layers}
+    given = list(dict.fromkeys(source for layer in layers for source in layer.inputs if source not in made))
+    writer = _RealWriter(parameters, {*given, *made})
+    tensors = {name: name for name in given}
+    for layer in layers:
+        inputs = [tensors[source] for source in layer.inputs]
+        shape = graph.shape(layer.name)
+        tensors[layer.name] = write_operator(layer.operator, writer, layer.name, inputs, None, shape)
+    outputs = {layer.name: tensors[layer.name] for layer in layers}
+    model = writer.model_of(
+        graph.name,
+        [_value(name, TensorProto.FLOAT, _sizes(graph.shape(name))) for name in given],
+        [_value(tensor, TensorProto.FLOAT, _sizes(graph.shape(name))) for name, tensor in outputs.items()],
+        OPSET,
+    )
+    return model.SerializeToString(), outputs
+
+
+class _RealWriter(_Writer):
+    """Layers in real numbers."""
+
+    def __init__(self, given: Mapping[str, FloatParameters], taken: set[str]) -> None:
+        super().__init__(taken)
+        self.given = given
+
+    def parameters(self, name: str) -> tuple[str, str]:
+        given = self.given[name]
+        weights = self.constant(f"{name}.weights", given.weights.astype(np.float32))
+        return weights, self.constant(f"{name}.bias", given.bias.astype(np.float32))
 
 
 def _sizes(shape: Shape) -> list[int]:
@@ -167,29 +231,27 @@ def write_operator(
     writer: _Writer,
     name: str,
     inputs: list[str],
-    numbers: LayerNumbers,
+    numbers: LayerNumbers | None,
     shape: Shape,
 ) -> str:
-    """Write the exact, unrounded layer; returns the name of its tensor."""
+    """Write the exact, unrounded layer; returns the name of its tensor. A real network has no `numbers`."""
     raise TypeError(f"no QDQ form for {operator}")
 
 
 @write_operator.register
-def _(_operator: Input, _writer: _Writer, _name: str, inputs: list[str], _numbers: LayerNumbers, _shape: Shape) -> str:
+def _(
+    _operator: Input, _writer: _Writer, _name: str, inputs: list[str], _numbers: LayerNumbers | None, _shape: Shape
+) -> str:
     return inputs[0]
 
 
 @write_operator.register
-def _(operator: Convolution, writer: _Writer, name: str, inputs: list[str], numbers: LayerNumbers, shape: Shape) -> str:
-    assert numbers.weights is not None
-    assert numbers.weight_frac is not None
-    assert numbers.bias is not None
-    weights = writer.dequantised(f"{name}.weights", numbers.weights, numbers.weight_frac)
-    accumulator_frac = numbers.shift + numbers.output.frac
-    bias = writer.dequantised(f"{name}.bias", numbers.bias.astype(np.int32), accumulator_frac)
+def _(
+    operator: Convolution, writer: _Writer, name: str, inputs: list[str], _numbers: LayerNumbers | None, shape: Shape
+) -> str:
     exact = writer.node(
         "Conv",
-        [inputs[0], weights, bias],
+        [inputs[0], *writer.parameters(name)],
         f"{name}.sums",
         name,
         kernel_shape=operator.kernel,
@@ -235,7 +297,9 @@ def _shortcut(operator: Convolution, writer: _Writer, name: str, data: str, shap
 
 
 @write_operator.register
-def _(operator: Pooling, writer: _Writer, name: str, inputs: list[str], _numbers: LayerNumbers, shape: Shape) -> str:
+def _(
+    operator: Pooling, writer: _Writer, name: str, inputs: list[str], _numbers: LayerNumbers | None, shape: Shape
+) -> str:
     window = {
         "kernel_shape": operator.kernel,
         "strides": operator.stride,
@@ -251,7 +315,12 @@ def _(operator: Pooling, writer: _Writer, name: str, inputs: list[str], _numbers
 
 @write_operator.register
 def _(
-    operator: Concatenation, writer: _Writer, name: str, inputs: list[str], _numbers: LayerNumbers, _shape: Shape
+    operator: Concatenation,
+    writer: _Writer,
+    name: str,
+    inputs: list[str],
+    _numbers: LayerNumbers | None,
+    _shape: Shape,
 ) -> str:
     parts, single = [], len(operator.parts) == 1
     for index, part in enumerate(operator.parts):

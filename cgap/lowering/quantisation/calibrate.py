@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from cgap.lowering.importer import ImportedModel
 from cgap.lowering.onnx.network import shorten
 from cgap.lowering.quantisation.options import QuantiseOptions
+from cgap.lowering.quantisation.real import images_together, real_tensors
 from fpga_model.errors import UserError
-from fpga_model.models.golden import live_values, stream_float
 from fpga_model.numerics.fixed_point import FloatArray, Format
 
 CLIPPING = 3
@@ -26,10 +26,6 @@ CACHED = 1 << 15
 """Values that are worked on at once where each takes several steps: what stays in the processor's cache."""
 FINEST, COARSEST = 24, -40
 """Most and fewest fraction bits of an activation; a network that needs others is out of any sensible range."""
-BATCH = 32
-"""Images that run together in real numbers, at least."""
-HELD_BYTES = 64 << 20
-"""What the real tensors of images that run together may take, where more than BATCH do."""
 
 
 def fitting_fraction(largest: float, form: Format) -> int:
@@ -67,14 +63,15 @@ def weight_fractions(weights: FloatArray, bits: int, together: bool = False) -> 
     return np.array(found, dtype=np.int64)
 
 
-def squared_error(values: FloatArray, form: Format) -> float:
-    """Sum of squared differences between `values` and their nearest numbers in `form`."""
+def squared_error(values: FloatArray, form: Format, clips: bool = True) -> float:
+    """Sum of squared differences between `values` and their nearest numbers in `form`, which may be known to have room
+    for them all."""
     total, flat = 0.0, values.reshape(-1)
     for start in range(0, flat.size, CACHED):
         scaled = flat[start : start + CACHED] * 2.0**form.frac
         rounded = np.rint(scaled)
-        np.maximum(rounded, form.low, out=rounded)
-        np.minimum(rounded, form.high, out=rounded)
+        if clips:  # the slowest step
+            np.clip(rounded, form.low, form.high, out=rounded)
         rounded -= scaled
         total += float(np.vdot(rounded, rounded))
     return math.ldexp(total, -2 * form.frac)
@@ -129,7 +126,9 @@ def _never_clipped(_counted: npt.NDArray[Any], first: int, _options: QuantiseOpt
 
 
 def _count_errors(values: FloatArray, form: Format, first: int) -> npt.NDArray[np.float64]:
-    return np.array([squared_error(values, replace(form, frac=first + extra)) for extra in range(CLIPPING + 1)])
+    finer = [replace(form, frac=first + extra) for extra in range(1, CLIPPING + 1)]
+    errors = [squared_error(values, replace(form, frac=first), clips=not form.signed)]
+    return np.array(errors + [squared_error(values, each) for each in finer])
 
 
 def _least_error(errors: npt.NDArray[Any], first: int, _options: QuantiseOptions) -> int:
@@ -161,23 +160,3 @@ _CHOICES: dict[str, tuple[_Count, _Choose]] = {
     "max": (_count_nothing, _never_clipped),
     "percentile": (_count_fitting, _rarely_clipped),
 }
-
-
-def images_together(model: ImportedModel) -> int:
-    """How many images run together in real numbers: as many as HELD_BYTES have room for, and BATCH at least."""
-    return max(BATCH, HELD_BYTES // (4 * live_values(model.graph)))
-
-
-def real_tensors(model: ImportedModel, images: FloatArray) -> Iterator[tuple[slice, str, FloatArray]]:
-    """Every layer's real output, `images_together` at a time: which images, the layer, its output for them.
-
-    No more tensors are held than layers still read.
-    """
-    together = images_together(model)
-    for start in range(0, len(images), together):
-        part = slice(start, start + together)
-        stream = stream_float(model.graph, model.parameters, images[part].astype(np.float32))
-        for _ in model.graph.layers:
-            with np.errstate(over="ignore", invalid="ignore"):  # infinite numbers are reported with the layer's name
-                name, values = next(stream)
-            yield part, name, values

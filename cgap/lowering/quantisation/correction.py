@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cgap.lowering.importer import ImportedModel
-from cgap.lowering.quantisation.calibrate import BATCH
+from cgap.lowering.quantisation.real import BATCH
 from fpga_model.graph import Layer, LayerNumbers
 from fpga_model.numerics.fixed_point import FloatArray, IntArray
 from fpga_model.operators import Convolution, Input

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 from cgap.lowering.importer import ImportedModel
 from cgap.lowering.onnx.axes import FileTensor
 from cgap.lowering.onnx.runtime import run_onnx
-from cgap.lowering.quantisation.calibrate import CACHED, real_tensors
+from cgap.lowering.quantisation.calibrate import CACHED
+from cgap.lowering.quantisation.real import real_tensors
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.models.golden import StoredTensors, run_reference
