@@ -9,7 +9,7 @@ from cgap.boundary.files import read_json
 from cgap.boundary.names import printable
 from fpga_model.errors import UserError
 from fpga_model.graph import LayerGraph
-from fpga_model.machine.isa import UNITS, Command, layout, value_of
+from fpga_model.machine.isa import UNITS, Command, layout, values_of
 from fpga_model.machine.program import Header, read_program
 
 MAX_BYTES = 1 << 28
@@ -36,7 +36,8 @@ def lines(path: Path, unit: str = "") -> Iterator[str]:
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; `cgap hls MODEL` writes a program") from error
     names = _layers(path)
-    yield from (f"{slot.name:<28}{value_of(program.header, slot):>12,}  {slot.meaning}" for slot in layout(Header))
+    header = zip(layout(Header), values_of(program.header), strict=True)
+    yield from (f"{slot.name:<28}{value:>12,}  {slot.meaning}" for slot, value in header)
     for name in UNITS:
         if unit in ("", name):
             yield ""
@@ -65,6 +66,6 @@ def _layers(folder: Path) -> list[str]:
 
 def _line(number: int, command: Command, names: list[str]) -> str:
     layer = names[command.layer] if command.layer < len(names) else f"layer {command.layer}"
-    rest = [slot for slot in layout(type(command)) if slot.path and slot.name != "layer"]
-    fields = " ".join(f"{slot.name}={value}" for slot in rest if (value := value_of(command, slot)))
+    slots = zip(layout(type(command)), values_of(command), strict=True)
+    fields = " ".join(f"{slot.name}={value}" for slot, value in slots if value and slot.path and slot.name != "layer")
     return f"{number:>6} {type(command).__name__:<8} {printable(layer)}: {fields}"

@@ -306,13 +306,25 @@ def bits(record: type) -> int:
 
 
 @cache
-def _reader(path: tuple[str, ...]) -> Callable[[object], int]:
-    return attrgetter(".".join(path))
+def _reader(record: type) -> Callable[[object], tuple[int, ...]]:
+    """What reads the values of a record's fields, as `layout` has them."""
+    opcode = (record.OPCODE,) if issubclass(record, Command) else ()
+    names = [".".join(slot.path) for slot in layout(record) if slot.path]
+    read: Callable[[object], Any] = attrgetter(*names)  # of a single field its value, not a tuple
+    return lambda given: (*opcode, *read(given)) if len(names) > 1 else (*opcode, read(given))
 
 
-def value_of(record: object, slot: Slot) -> int:
-    """The value of one field of a record."""
-    return _reader(slot.path)(record) if slot.path else getattr(type(record), "OPCODE", 0)
+def values_of(record: object) -> tuple[int, ...]:
+    """The values of a record's fields, in the order of `layout`."""
+    kind: type = type(record)
+    return _reader(kind)(record)
+
+
+@cache
+def _places(record: type) -> tuple[tuple[int, int, int, int], ...]:
+    """Least and greatest value, mask and place of each field."""
+    slots = layout(record)
+    return tuple((slot.width.low, slot.width.high, (1 << slot.width.bits) - 1, slot.offset) for slot in slots)
 
 
 def pack(record: object, where: str) -> int:
@@ -321,13 +333,13 @@ def pack(record: object, where: str) -> int:
     Raises:
         UserError: a value does not fit its field. The message names `where`, the field, the value and its limits.
     """
+    kind: type = type(record)
     number = 0
-    for slot in layout(type(record)):
-        value = value_of(record, slot)
-        low, high = slot.width.low, slot.width.high
+    for value, (low, high, mask, offset) in zip(values_of(record), _places(kind), strict=True):
         if not low <= value <= high:
-            raise UserError(f"{where}: {slot.name} is {value:,}, and a command holds {low:,} to {high:,}")
-        number |= (value & ((1 << slot.width.bits) - 1)) << slot.offset
+            name = next(slot.name for slot in layout(kind) if slot.offset == offset)
+            raise UserError(f"{where}: {name} is {value:,}, and a command holds {low:,} to {high:,}")
+        number |= (value & mask) << offset
     return number
 
 

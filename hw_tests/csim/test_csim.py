@@ -16,7 +16,7 @@ from cgap.lowering import import_onnx, quantise
 from fpga_model.errors import UserError
 from fpga_model.graph import FixedGraph
 from fpga_model.machine.accelerator import Accelerator
-from fpga_model.machine.isa import COMMANDS, OPCODE, Command, layout, unpack, value_of
+from fpga_model.machine.isa import COMMANDS, OPCODE, Command, layout, unpack, values_of
 from fpga_model.machine.operations import ConvolveOp
 from fpga_model.numerics.fixed_point import requantise
 from fpga_model.schedule.schedule import Kind
@@ -286,7 +286,8 @@ def test_decoders_are_the_inverse_of_the_encoder(residual, tmp_path):
     for (index, words), line in zip(given, printed, strict=True):
         bits, found = int.from_bytes(words, "little"), [int(word) for word in line.split()]
         command = unpack(COMMANDS[index], bits)
-        expected = [value_of(command, slot) if slot.path else bits & OPCODE.high for slot in layout(COMMANDS[index])]
+        values = zip(layout(COMMANDS[index]), values_of(command), strict=True)
+        expected = [value if slot.path else bits & OPCODE.high for slot, value in values]
         assert found == expected
 
 

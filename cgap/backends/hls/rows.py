@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fpga_model.machine.isa import UNITS, Command, encode, layout, value_of
+from fpga_model.machine.isa import UNITS, Command, encode, layout, values_of
 from fpga_model.machine.program import Program
 
 PER_LINE = 4
@@ -71,9 +71,8 @@ def _fields(command: Command) -> list[str]:
     """Fields that are not zero, a line for each record and as many as it takes for the others."""
     lines = [""]
     record = ""
-    for slot in layout(type(command)):
-        value = value_of(command, slot) if slot.path and slot.name != "layer" else 0
-        if not value:
+    for slot, value in zip(layout(type(command)), values_of(command), strict=True):
+        if not value or not slot.path or slot.name == "layer":
             continue
         begins = slot.path[0] if len(slot.path) > 1 else ""
         if begins != record or len(lines[-1]) > WIDTH:
