@@ -141,9 +141,10 @@ struct LineFetch {
     half_word_t in_banks[2][POY];
 #pragma HLS ARRAY_PARTITION variable=in_banks complete dim=0
     for (int b = 0; b < POY; ++b) {
-      const int y = b >= turn ? b - turn : b + POY - turn;
+      const bool wraps = b < turn;
+      const uint32_t y = uint32_t(wraps ? b + POY - turn : b - turn);
       const bool enable = column_inside && inside[y] && (!one_by_one || y == pass);
-      const address_t at = b < bank ? beyond : address;
+      const address_t at = wraps ? beyond : address;
       in_banks[0][b] = in_banks[1][b] = 0;
       if (enable) {
         in_banks[0][b] = read_half(features, COPY_A, command.source.page, b, 0, at);
@@ -151,7 +152,7 @@ struct LineFetch {
       }
     }
     for (int y = 0; y < POY; ++y) {
-      const int b = y + turn < POY ? y + turn : y + turn - POY;
+      const uint32_t b = uint32_t(y + turn < POY ? y + turn : y + turn - POY);
       if (!one_by_one || y == pass) {
         next_line[2 * words.word][y] = in_banks[0][b];
         next_line[2 * words.word + 1][y] = in_banks[1][b];
@@ -160,9 +161,11 @@ struct LineFetch {
 
     --reads_left;
     if (words.left.last) {
-      const Row on = next_row(pass_row, command.source, command.source_stride);
-      after_row = first_ky && pass == POY - 1 ? on : after_row;
-      pass_row = one_by_one ? on : pass_row;
+      if (one_by_one) {
+        const Row on = next_row(pass_row, command.source, command.source_stride);
+        after_row = first_ky && pass == POY - 1 ? on : after_row;
+        pass_row = on;
+      }
       ++pass;
       words.start(command.columns, left);
     } else {
@@ -282,22 +285,28 @@ inline void swap_lines(int offset, half_word_t next_line[NEXT_HALVES][POY], half
 
 // The pixels under the array: in every row, every `stride`-th.
 inline void pixels_under(int stride, half_word_t line[LINE_HALVES][POY], pixel_t pixels[POY * POX]) {
+  half_word_t under[POY];
+#pragma HLS ARRAY_PARTITION variable=under complete
   for (int y = 0; y < POY; ++y) {
-    unpack<POX>(line[0][y], pixels + y * POX);
+    under[y] = line[0][y];
   }
   for (int s = 2; s <= STRIDE_COLUMNS; ++s) {
     if (stride == s) {
       for (int y = 0; y < POY; ++y) {
+        under[y] = 0;
         for (int x = 0; x < POX; ++x) {
-          pixels[y * POX + x] = pixel_of(line[x * s / POX][y], x * s % POX);
+          under[y] |= half_word_t(half_word_t(uint8_t(pixel_of(line[x * s / POX][y], x * s % POX))) << (8 * x));
         }
       }
     }
   }
+  for (int y = 0; y < POY; ++y) {
+    unpack<POX>(under[y], pixels + y * POX);
+  }
 }
 
 // One wave: every unit multiplies its pixel with its map's weight; then the line moves one kernel column on.
-inline void wave(int stride, bool first, weight_address_t weight, Weights weights, half_word_t line[LINE_HALVES][POY],
+inline void wave(int stride, weight_address_t weight, Weights weights, half_word_t line[LINE_HALVES][POY],
                  sum_t sums[POF][POY * POX]) {
   weight_t maps[POF];
   pixel_t pixels[POY * POX];
@@ -305,7 +314,6 @@ inline void wave(int stride, bool first, weight_address_t weight, Weights weight
 #pragma HLS ARRAY_PARTITION variable=pixels complete
   unpack<POF>(weights[weight % WEIGHTS_PER_BEAT][weight / WEIGHTS_PER_BEAT], maps);
   pixels_under(stride, line, pixels);
-  const sum_t kept = first ? 0 : -1; // mask of the sums that go on: of a choice, compilers make two arrays
   for (int p = 0; p < POF; ++p) {
     for (int i = 0; i < POY * POX; ++i) {
       product_t product = product_t(maps[p] * pixels[i]);
@@ -314,7 +322,7 @@ inline void wave(int stride, bool first, weight_address_t weight, Weights weight
 #else
 #pragma HLS BIND_OP variable=product op=mul impl=dsp
 #endif
-      sums[p][i] = (sums[p][i] & kept) + product;
+      sums[p][i] += product;
     }
   }
   for (int i = 0; i + 1 < LINE_HALVES; ++i) {

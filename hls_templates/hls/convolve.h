@@ -15,7 +15,7 @@ template <typename Movers>
 inline void convolve(const Convolve &command, Weights weights, Parameters parameters, Features features, Movers &movers) {
   half_word_t line[LINE_HALVES][POY] = {};      // pixel 0 is under the array's first column
   half_word_t next_line[NEXT_HALVES][POY] = {}; // whole words, not yet aligned
-  sum_t sums[POF][POY * POX];                   // of the group that the array works on
+  sum_t sums[POF][POY * POX] = {};              // of the group that the array works on
   sum_t drained[POF][POY][POX];                 // of the group that the drain works on, row by row of one map
 #pragma HLS ARRAY_PARTITION variable=line complete dim=0
 #pragma HLS ARRAY_PARTITION variable=next_line complete dim=0
@@ -32,7 +32,6 @@ inline void convolve(const Convolve &command, Weights weights, Parameters parame
   Countdown16 cycles; // of the step
   cycles.start(command.fetch);
   uint16_t waves_left = 0;                         // of the step
-  bool first_wave = false;                         // of the group
   weight_address_t weight(command.weights);       // of the wave
   weight_address_t group_weight(command.weights); // first of the array group's weight word
   uint8_t least = 0; // cycles that the group must take at least from here on
@@ -53,8 +52,7 @@ convolve_cycles:
       fetch.read(command, features, next_line);
     }
     if (!held && waves_left != 0) {
-      wave(command.columns.stride, first_wave, weight, weights, line, sums);
-      first_wave = false;
+      wave(command.columns.stride, weight, weights, line, sums);
       ++weight;
       --waves_left;
     }
@@ -71,6 +69,7 @@ convolve_cycles:
         for (int y = 0; y < POY; ++y) {
           for (int x = 0; x < POX; ++x) {
             drained[p][y][x] = sums[p][y * POX + x];
+            sums[p][y * POX + x] = 0;
           }
         }
       }
@@ -81,7 +80,6 @@ convolve_cycles:
     if (step_ends && !held) {
       swap_lines(fetch.left.offset(command.columns), next_line, line);
       summed = fetch.step;
-      first_wave = summed.opens;
       least = summed.opens ? GROUP_CYCLES : least;
       waves_left = uint16_t(summed.live ? command.Nkx : 0);
       cycles.start(command.step);

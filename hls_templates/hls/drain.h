@@ -20,19 +20,22 @@ struct Output {
 
   // Write the outputs that exist; the others are zero. A lower half brings zeros for its upper half, the first map of
   // a packed word zeros for all others.
-  PageWrite write(const Destination &destination, const pixel_t outputs[POX], uint16_t columns, bool columns_end) {
+  PageWrite write(const Destination &destination, const sum_t outputs[POX], uint16_t columns, bool columns_end) {
     const int ragged = columns & (POX - 1); // of the last group; 0: all
-    const int there = columns_end && ragged != 0 ? ragged : POX;
     const int lane = pixel & (POX - 1);
     pixel_t pixels[POX];
 #pragma HLS ARRAY_PARTITION variable=pixels complete
     for (int x = 0; x < POX; ++x) {
-      pixels[x] = x < there ? outputs[x] : pixel_t(0);
+      pixels[x] = pixel_t(outputs[x]);
+    }
+    if (columns_end && ragged != 0) {
+      for (int x = 0; x < POX; ++x) {
+        pixels[x] = x < ragged ? pixels[x] : pixel_t(0);
+      }
     }
     const half_word_t before = lane == 0 ? half_word_t(0) : kept;
-    const half_word_t packed = half_word_t(before | half_word_t(half_word_t(uint8_t(outputs[0])) << (8 * lane)));
-    kept = packed;
-    const half_word_t word = destination.packed ? packed : pack<half_word_t, POX>(pixels);
+    kept = half_word_t(before | half_word_t(half_word_t(uint8_t(outputs[0])) << (8 * lane)));
+    const half_word_t word = destination.packed ? kept : pack<half_word_t, POX>(pixels);
     const int half = destination.packed ? pixel >> POX_BITS : column & 1;
     const bool clears = destination.packed ? pixel == 0 : half == 0;
     PageWrite write;
@@ -85,21 +88,18 @@ struct ShortcutRead {
     return asked;
   }
 
-  // Keep the pixels of word `read` that the group's columns need.
+  // Keep the pixels of word `read` that the group's columns need. A single column has pixel 0 alone, whatever its stride.
   void keep(const Shortcut &shortcut, int read, const Word &word) {
-    for (int x = 0; x < POX; ++x) {
-      bool take = read == 0; // a single column has pixel 0 alone, whatever its stride
-      pixel_t pixel = pixel_of(word.half[0], x);
-      for (int s = 1; s <= SHORTCUT_STRIDE; ++s) {
-        for (int half = 0; half < 2; ++half) {
-          if (shortcut.stride == s && (column & 1) == half) {
+    const int stride = shortcut.stride <= SHORTCUT_STRIDE ? int(shortcut.stride) : 1;
+    for (int s = 1; s <= SHORTCUT_STRIDE; ++s) {
+      for (int half = 0; half < 2; ++half) {
+        if (stride == s && (column & 1) == half) {
+          for (int x = 0; x < POX; ++x) {
             const int at = half * POX + x * s; // a constant
-            take = read == at / WORD_PIXELS;
-            pixel = pixel_of(word.half[at / POX % 2], at % POX);
+            pixels[x] = read == at / WORD_PIXELS ? pixel_of(word.half[at / POX % 2], at % POX) : pixels[x];
           }
         }
       }
-      pixels[x] = take ? pixel : pixels[x];
     }
   }
 
@@ -165,21 +165,22 @@ struct Drain {
     const record_t made = parameters[record % RECORDS_PER_BEAT][record / RECORDS_PER_BEAT];
     const sum_t bias = sum_t(made) >> 5;
     const int shift = int(made & 31);
-    const bool added = shortcut.present();
     PageWrite write = PageWrite();
     if (command.shortcut.present) {
       shortcut.keep(command.shortcut, read, word);
     }
     if (!command.shortcut.present || read == command.shortcut.words - 1) {
-      pixel_t outputs[POX];
+      sum_t outputs[POX]; // shortcut first: of loops whose numbers are equally wide, host compilers make vectors
 #pragma HLS ARRAY_PARTITION variable=outputs complete
-      const uint32_t present = added ? 0xffffffff : 0;
+      const uint32_t present = shortcut.present() ? 0xffffffff : 0;
       const int left = (shift - command.shortcut.delta) & 31;
       for (int x = 0; x < POX; ++x) {
+        outputs[x] = shortcut.pixels[x];
+      }
+      for (int x = 0; x < POX; ++x) {
         // Shifted as an unsigned number: C++14 leaves the left shift of a negative one undefined.
-        const sum_t value = sum_t(uint32_t(sum_t(shortcut.pixels[x])) << left & present);
-        const sum_t sum = sums[lane][row][x] + bias + value;
-        outputs[x] = pixel_t(requantise(sum, shift, command.low, command.high, command.leak));
+        const sum_t value = sum_t(uint32_t(outputs[x]) << left & present);
+        outputs[x] = requantise(sums[lane][row][x] + bias + value, shift, command.low, command.high, command.leak);
       }
       write = output.write(command.destination, outputs, command.Nox, group.columns_end);
       next(command);

@@ -3,7 +3,6 @@
 #define LOAD_H
 
 #include "moved.h"
-#include "pages.h"
 
 constexpr uint8_t TO_PAGES = 0; // Load::buffer
 constexpr uint8_t TO_WEIGHTS = 1;

@@ -2,6 +2,7 @@
 #ifndef MOVED_H
 #define MOVED_H
 
+#include "pages.h"
 #include "walk.h"
 
 // The beat at hand: its part of a word, the word in its row, the row in its map.
@@ -52,7 +53,7 @@ template <typename Command> struct Moved {
   Countdown16 runs;
   TileWords at;
 
-  void start(const Command &next) {
+  APART void start(const Command &next) {
     live = true;
     command = next;
     beats.start(command.dram.beats);

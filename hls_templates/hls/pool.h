@@ -153,7 +153,7 @@ pool_cycles:
     const Word word = movers.read_word(features, read.ask(command));
     PageWrite pooled = PageWrite();
     if (combines) {
-      pixel_t outputs[POX];
+      sum_t outputs[POX];
 #pragma HLS ARRAY_PARTITION variable=outputs complete
       for (int x = 0; x < POX; ++x) {
         sum_t value = taken[x];
@@ -165,7 +165,7 @@ pool_cycles:
         const sum_t before = results[x];
         const sum_t larger = value > before ? value : before;
         results[x] = first ? value : command.maximum ? larger : before + value;
-        outputs[x] = pixel_t(requantise(results[x], command.shift, -128, 127, 0));
+        outputs[x] = requantise(results[x], command.shift, -128, 127, 0);
       }
       first = false;
       for (int i = 0; i + 1 < POOL_PIXELS; ++i) {

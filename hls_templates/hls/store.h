@@ -3,7 +3,6 @@
 #define STORE_H
 
 #include "moved.h"
-#include "pages.h"
 
 // Gives the beats of one command, one a cycle, to wherever they go.
 struct Storer : Moved<Store> {
@@ -13,7 +12,7 @@ struct Storer : Moved<Store> {
     return read;
   }
 
-  Beat give(const Word &word) {
+  APART Beat give(const Word &word) {
     uint8_t bytes[WORD_PIXELS];
     unpack<POX>(word.half[0], bytes);
     unpack<POX>(word.half[1], bytes + POX);

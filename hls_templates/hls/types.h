@@ -135,9 +135,11 @@ inline sum_t round_shift(sum_t value, int shift) {
 // The one rounding of a stored pixel, then the clamp that saturates it: low is 0 after ReLU, high the bound of ReLU6. A
 // leaky ReLU of slope 2^-leak shifts negative values further; from 32 bits on nothing of them is left.
 inline sum_t requantise(sum_t value, int shift, sum_t low, sum_t high, int leak) {
-  const int bits = LEAKY && value < 0 ? shift + leak : shift;
-  const sum_t shifted = round_shift(value, bits & 31);
-  const sum_t rounded = LEAKY && bits > 31 ? 0 : shifted;
+  // In masks: of choices, host compilers make branches instead of vectors.
+  const int leaky = shift + leak;
+  const sum_t gone = leaky > 31 ? -1 : 0;
+  const sum_t negative = LEAKY ? value >> 31 : 0;
+  const sum_t rounded = round_shift(value, shift ^ ((shift ^ leaky) & 31 & negative)) & ~(negative & gone);
   const sum_t above = rounded < low ? low : rounded;
   return above > high ? high : above;
 }

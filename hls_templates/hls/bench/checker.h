@@ -44,10 +44,12 @@ public:
                             (row % place.interleave - place.remainder) * tensor.row_words();
         const int begin = destination.packed ? place.address + m / WORD_PIXELS
                                              : place.address + m * int(place.map_words) + in_bank;
+        int8_t *to = found_.data();
         for (int copy = 0; copy < COPIES; ++copy) {
-          for (size_t x = 0; x < pixels; x += POX) {
-            const half_word_t &half = features[copy][place.page][bank][x / POX % 2][size_t(begin) + x / WORD_PIXELS];
-            unpack<POX>(half, found_.data() + size_t(copy) * pixels + x);
+          const half_word_t(*const halves)[PAGE_DEPTH] = features[copy][place.page][bank];
+          for (size_t word = size_t(begin); word < size_t(begin) + pixels / WORD_PIXELS; ++word, to += WORD_PIXELS) {
+            unpack<POX>(halves[0][word], to);
+            unpack<POX>(halves[1][word], to + POX);
           }
         }
         const int8_t *const copies[COPIES] = {found_.data(), found_.data() + pixels};

@@ -31,9 +31,7 @@ public:
     if (size > 0) {
       file.read(0, bytes.data());
     }
-    for (size_t i = 0; i < size; ++i) {
-      put(bases_[0] + i, bytes[i]);
-    }
+    put(bases_[0], bytes);
   }
   // First byte of a row of a tensor.
   size_t row(int tensor, int map, int row) const {
@@ -55,10 +53,10 @@ public:
     const Tensor &t = network_.tensors[size_t(tensor)];
     for (int map = 0; map < t.maps; ++map) {
       for (int r = 0; r < t.rows; ++r) {
-        const size_t begin = row(tensor, map, r);
-        for (int x = 0; x < t.row_words() * WORD_PIXELS; ++x) {
-          put(begin + size_t(x), uint8_t(x < t.columns ? golden.row(tensor, map, r)[x] : 0));
-        }
+        const int8_t *const pixels = golden.row(tensor, map, r);
+        std::vector<uint8_t> bytes(pixels, pixels + t.columns);
+        bytes.resize(size_t(t.row_words()) * WORD_PIXELS);
+        put(row(tensor, map, r), bytes);
       }
     }
   }
@@ -79,19 +77,22 @@ public:
   // What earlier images left must not pass for a result.
   void spoil() {
     const size_t first = bases_[1] / BEAT_BYTES;
-    for (int byte = 0; byte < BEAT_BYTES; ++byte) {
-      put(bases_[1] + size_t(byte), 0x5a);
-    }
+    put(bases_[1], std::vector<uint8_t>(BEAT_BYTES, 0x5a));
     for (size_t i = first + 1; i < beats_.size(); ++i) {
       beats_[i] = beats_[first];
     }
   }
 
 private:
-  void put(size_t address, uint8_t byte) {
-    Beat beat = beat_of(beats_[address / BEAT_BYTES]);
-    beat.bytes[address % BEAT_BYTES] = byte;
-    beats_[address / BEAT_BYTES] = bits_of(beat);
+  // Bytes from one on that begins a beat.
+  void put(size_t address, const std::vector<uint8_t> &bytes) {
+    for (size_t i = 0; i < bytes.size(); i += BEAT_BYTES) {
+      Beat beat = Beat();
+      for (size_t at = 0; at < BEAT_BYTES && i + at < bytes.size(); ++at) {
+        beat.bytes[at] = bytes[i + at];
+      }
+      beats_[(address + i) / BEAT_BYTES] = bits_of(beat);
+    }
   }
 
   const Network &network_;

@@ -7,13 +7,13 @@
 typedef void (*Probe)(uint32_t layer, uint32_t index, const Destination *destination, Features features);
 extern Probe probe;
 
-inline void look_at_pages(uint32_t layer, uint32_t index, const Destination &made, Features features) {
+APART inline void look_at_pages(uint32_t layer, uint32_t index, const Destination &made, Features features) {
   if (probe != nullptr) {
     probe(layer, index, &made, features);
   }
 }
 
-inline void look_at_dram(uint32_t layer, uint32_t index) {
+APART inline void look_at_dram(uint32_t layer, uint32_t index) {
   if (probe != nullptr) {
     probe(layer, index, nullptr, nullptr);
   }
@@ -40,9 +40,14 @@ public:
     static Neighbours *neighbours = nullptr;
     return neighbours;
   }
+  // A process that waits for another does nothing until a stream brings it something.
   void step() {
-    fetch_.step(load_memory_, bases_, read_port_, computed_, stored_, loads_, arriving_);
-    writer_.step(bases_, write_port_, orders_, leaving_, stored_, stored_too_);
+    if (!fetch_waits_ || computed_.filled() || stored_.filled()) {
+      step_fetch();
+    }
+    if (!writer_waits_ || orders_.filled()) {
+      step_writer();
+    }
     ++simulation.now;
   }
   // The engine has told both to stop.
@@ -55,8 +60,20 @@ public:
   }
 
 private:
+  APART void step_fetch() {
+    fetch_.step(load_memory_, bases_, read_port_, computed_, stored_, loads_, arriving_);
+    const Staging<LOAD_WORDS> &next = fetch_.staged;
+    fetch_waits_ = !fetch_.active && (next.ready ? !may_start(decode<Head>(next.words), fetch_.done) : next.next == next.end);
+  }
+  APART void step_writer() {
+    writer_.step(bases_, write_port_, orders_, leaving_, stored_, stored_too_);
+    writer_waits_ = !writer_.active && writer_.told_fetch == writer_.done && writer_.told_engine == writer_.done;
+  }
+
   Fetch fetch_ = Fetch();
   Writer writer_ = Writer();
+  bool fetch_waits_ = false;
+  bool writer_waits_ = false;
   const uint64_t *load_memory_;
   Bases bases_;
   ReadPort &read_port_;

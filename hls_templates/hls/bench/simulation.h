@@ -4,7 +4,25 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
+
+// A function that is called seldom: apart from the loop that calls it, which then has more registers for itself.
+#if defined(__GNUC__)
+#define APART __attribute__((noinline))
+#else
+#define APART
+#endif
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+// unpack() as the copy that it is on this host, where compilers make vectors of copies and not of shifts.
+template <int BYTES, typename Byte> inline void unpack(const uint32_t &number, Byte *bytes) {
+  std::memcpy(bytes, &number, BYTES);
+}
+template <int BYTES, typename Byte> inline void unpack(const uint64_t &number, Byte *bytes) {
+  std::memcpy(bytes, &number, BYTES);
+}
+#endif
 
 inline void expect(bool holds, const char *what) {
   if (!holds) {
@@ -109,7 +127,7 @@ struct Simulation {
       unit.clear();
     }
   }
-  bool starves() {
+  APART bool starves() {
     random ^= random << 13;
     random ^= random >> 17;
     random ^= random << 5;
@@ -125,6 +143,7 @@ public:
     return count_ == 0 || times_[head_] >= simulation.now || (simulation.starvation != 0 && simulation.starves());
   }
   bool full() const { return count_ >= depth() || (simulation.starvation != 0 && simulation.starves()); }
+  bool filled() const { return count_ != 0; } // whether or not it is seen already
   T read() {
     expect(count_ != 0, "an empty stream is read");
     const T value = values_[head_];
@@ -225,12 +244,12 @@ inline bool read_ready() { return simulation.reads.ready(simulation.now); }
 inline bool write_ready() { return simulation.writes.ready(simulation.now); }
 inline bool write_answered() { return simulation.writes.answered(simulation.now); }
 #endif
-inline void command_started(Unit unit, uint32_t layer) {
+APART inline void command_started(Unit unit, uint32_t layer) {
   const Event event = {layer, simulation.now, 0, 0};
   simulation.events[unit].push_back(event);
 }
 // A transfer completes in a cycle that is still going on, a computation with the cycle before.
-inline void command_completed(Unit unit, uint32_t index) {
+APART inline void command_completed(Unit unit, uint32_t index) {
   simulation.events[unit][index].done = unit == UNIT_COMPUTE ? simulation.now - 1 : simulation.now;
 }
 
