@@ -33,8 +33,7 @@ struct Output {
         pixels[x] = x < ragged ? pixels[x] : pixel_t(0);
       }
     }
-    const half_word_t before = lane == 0 ? half_word_t(0) : kept;
-    kept = half_word_t(before | half_word_t(half_word_t(uint8_t(outputs[0])) << (8 * lane)));
+    kept = half_word_t((lane == 0 ? half_word_t(0) : kept) | half_word_t(half_word_t(uint8_t(outputs[0])) << (8 * lane)));
     const half_word_t word = destination.packed ? kept : pack<half_word_t, POX>(pixels);
     const int half = destination.packed ? pixel >> POX_BITS : column & 1;
     const bool clears = destination.packed ? pixel == 0 : half == 0;

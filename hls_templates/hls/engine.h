@@ -122,16 +122,14 @@ struct Movers {
     } else if (next_store.ready && stores == done.store && may_start(decode<Head>(next_store.words), done) &&
                !orders.full()) {
       storer.start(decode<Store>(next_store.words));
-      const Order order = {storer.command.dram, false};
-      orders.write(order);
+      orders.write({storer.command.dram, false});
       command_started(UNIT_STORE, storer.command.head.layer);
       next_store.take();
       ++stores;
       moved = true;
     }
     if (told != done.compute && !computed.full()) {
-      const Progress progress = {done.compute, false};
-      computed.write(progress);
+      computed.write({done.compute, false});
       told = done.compute;
     }
   }
@@ -216,10 +214,8 @@ stop_cycles:
 #pragma HLS LOOP_TRIPCOUNT max=4
     pass_cycle();
   }
-  const Progress stop = {movers.done.compute, true};
-  const Order last = {movers.storer.command.dram, true};
-  computed.write(stop);
-  orders.write(last);
+  computed.write({movers.done.compute, true});
+  orders.write({movers.storer.command.dram, true});
 }
 
 #endif

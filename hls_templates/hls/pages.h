@@ -41,16 +41,17 @@ inline half_word_t read_half(Features features, int copy, int page, int bank, in
 // The read ports of copy B: the drain's word and STORE's, which lie in different pages.
 inline void read_copy_b(Features features, const PageRead &drain, const PageRead &store, Word &drained, Word &stored) {
   ports_wanted(drain.live, drain.page, store.live, store.page);
-  for (int page = 0; page < PAGES; ++page) {
-    const bool stores = store.live && store.page == page;
-    const bool drains = drain.live && drain.page == page;
-    if (stores || drains) {
-      const PageRead read = stores ? store : drain;
-      Word word;
-      word.half[0] = read_half(features, COPY_B, page, read.bank, 0, read.address);
-      word.half[1] = read_half(features, COPY_B, page, read.bank, 1, read.address);
-      stored = stores ? word : stored;
-      drained = drains ? word : drained;
+  if (drain.live || store.live) {
+    for (int page = 0; page < PAGES; ++page) {
+      const bool stores = store.live && store.page == page;
+      const bool drains = drain.live && drain.page == page;
+      if (stores || drains) {
+        const PageRead read = stores ? store : drain;
+        const Word word = {{read_half(features, COPY_B, page, read.bank, 0, read.address),
+                            read_half(features, COPY_B, page, read.bank, 1, read.address)}};
+        stored = stores ? word : stored;
+        drained = drains ? word : drained;
+      }
     }
   }
 }
@@ -60,16 +61,18 @@ inline void write_pages(Features features, const PageWrite &drain, const PageWri
   const bool drains = drain.live[0] || drain.live[1];
   const bool loads = load.live[0] || load.live[1];
   ports_wanted(drains, drain.page, loads, load.page);
-  for (int page = 0; page < PAGES; ++page) {
-    const bool by_load = loads && load.page == page;
-    if (by_load || (drains && drain.page == page)) {
-      const PageWrite write = by_load ? load : drain;
-      for (int half = 0; half < 2; ++half) {
-        if (write.live[half]) {
-          for (int copy = 0; copy < COPIES; ++copy) {
-            features[copy][page][write.bank][half][write.address] = write.word.half[half];
+  if (drains || loads) {
+    for (int page = 0; page < PAGES; ++page) {
+      const bool by_load = loads && load.page == page;
+      if (by_load || (drains && drain.page == page)) {
+        const PageWrite write = by_load ? load : drain;
+        for (int half = 0; half < 2; ++half) {
+          if (write.live[half]) {
+            for (int copy = 0; copy < COPIES; ++copy) {
+              features[copy][page][write.bank][half][write.address] = write.word.half[half];
+            }
+            half_written(page, write.bank, half, write.address);
           }
-          half_written(page, write.bank, half, write.address);
         }
       }
     }

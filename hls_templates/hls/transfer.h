@@ -18,7 +18,7 @@ struct Counters {
 };
 
 inline bool may_start(const Head &head, const Counters &done) {
-  return done.load >= head.wait_load && done.compute >= head.wait_compute && done.store >= head.wait_store;
+  return done.compute >= head.wait_compute && done.load >= head.wait_load && done.store >= head.wait_store;
 }
 
 // The next command of a unit: read from program memory a word a cycle while the one before it is executed.

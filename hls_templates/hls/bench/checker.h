@@ -156,11 +156,9 @@ private:
     const size_t columns = size_t(network_.tensors[size_t(part.tensor)].columns);
     const int8_t *const golden = golden_.row(part.tensor, part.first_map + m, part.first_row + r);
     compared_[size_t(part.tensor)] += long(columns);
-    bool same = true;
-    for (int copy = 0; copy < COPIES; ++copy) {
-      same = same && std::memcmp(copies[copy], golden, columns) == 0;
-      same = same && all_zero(copies[copy] + columns, copies[copy] + pixels);
-    }
+    const int8_t *const first = copies[COPY_A];
+    const bool same = std::memcmp(first, golden, columns) == 0 && all_zero(first + columns, first + pixels) &&
+                      std::memcmp(copies[COPY_B], first, pixels) == 0;
     for (size_t x = 0; x < pixels && !same; ++x) {
       compare(part, m, r, int(x), copies, x, x < columns ? golden[x] : 0, where);
     }

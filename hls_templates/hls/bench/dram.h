@@ -2,6 +2,7 @@
 #ifndef BENCH_DRAM_H
 #define BENCH_DRAM_H
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -88,9 +89,7 @@ private:
   void put(size_t address, const std::vector<uint8_t> &bytes) {
     for (size_t i = 0; i < bytes.size(); i += BEAT_BYTES) {
       Beat beat = Beat();
-      for (size_t at = 0; at < BEAT_BYTES && i + at < bytes.size(); ++at) {
-        beat.bytes[at] = bytes[i + at];
-      }
+      std::memcpy(beat.bytes, &bytes[i], bytes.size() - i < sizeof(beat.bytes) ? bytes.size() - i : sizeof(beat.bytes));
       beats_[(address + i) / BEAT_BYTES] = bits_of(beat);
     }
   }
