@@ -5,6 +5,7 @@ clang comes with the PyPI package `ziglang`: a vendor's front end is a clang, to
 
 from __future__ import annotations
 
+import heapq
 import importlib.util
 import re
 import subprocess
@@ -25,6 +26,8 @@ UNROLLED = ["-O2", "-fno-vectorize", "-fno-slp-vectorize", "-mllvm", "-unroll-th
 """What hardware has: every product by itself, and constants where loops are unrolled."""
 MOST_MULTIPLIES = 8
 """Beside the array's."""
+MOST_LEVELS = 12
+"""Operations one behind the other from one word's checksum to the next word's: what a clock period has time for."""
 
 needs_clang = pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="needs `pip install ziglang`")
 
@@ -82,3 +85,47 @@ def arithmetic(hls: Path, folder: Path, planted: str) -> tuple[int, int]:
     multiplies = re.findall(r" = mul ", text)
     divisors = re.findall(r" = [us](?:div|rem) [^,]*, %", text)
     return len(multiplies), len(divisors)
+
+
+@needs_clang
+def test_a_checksum_takes_one_word_a_cycle(build, tmp_path):
+    """The loop that reads a program asks for an interval of 1, and a report with another fails the step `check`."""
+    for name, text in VENDOR.items():
+        (tmp_path / name).write_text(text)
+    source, listing = tmp_path / "checksum.cpp", tmp_path / "checksum.ll"
+    source.write_text('#include "program.h"\nuint32_t go(uint32_t crc, uint64_t word) { return crc_of(crc, word); }\n')
+    options = ["-std=c++14", "-w", "-D__SYNTHESIS__", *UNROLLED, f"-I{build.folder / 'hls'}", f"-I{tmp_path}"]
+    subprocess.run([*CLANG, *options, "-o", str(listing), str(source)], check=True, capture_output=True)
+    assert 0 < levels(listing.read_text(), "go") <= MOST_LEVELS
+
+
+def levels(text: str, function: str) -> int:
+    """Operations on the longest way from a function's first argument to what it returns, in straight LLVM IR.
+
+    Exclusive ors of more than two values are taken as a balanced tree, as HLS compilers make one of them.
+    """
+    body = re.search(rf"define [^\n]*{function}[^\n]*\n(.*?)\n}}", text, re.DOTALL)
+    assert body is not None
+    assert " br " not in body[1]
+    made = {name: (kind, re.findall(r"%(\w+)", rest)) for name, kind, rest in re.findall(r"%(\w+) = (\w+)(.*)", body[1])}
+    used = [name for _, operands in made.values() for name in operands]
+    depth = {"0": 0}
+
+    def leaves(name: str) -> list[str]:
+        kind, operands = made.get(name, ("", []))
+        inner = kind == "xor" and used.count(name) == 1
+        return [leaf for operand in operands for leaf in leaves(operand)] if inner else [name]
+
+    for name, (kind, operands) in made.items():
+        if kind == "xor":
+            ready = [depth.get(leaf, 0) for operand in operands for leaf in leaves(operand)]
+            heapq.heapify(ready)
+            while len(ready) > 1:
+                heapq.heappush(ready, max(heapq.heappop(ready), heapq.heappop(ready)) + 1)
+            depth[name] = ready[0]
+        else:
+            wires = kind in ("zext", "trunc")
+            depth[name] = max((depth.get(operand, 0) for operand in operands), default=0) + (not wires)
+    returned = re.search(r"ret \w+ %(\w+)", body[1])
+    assert returned is not None
+    return depth[returned[1]]
