@@ -18,6 +18,7 @@ constexpr uint32_t ERROR_CHECKSUM = 2;
 constexpr uint32_t ERROR_COMMAND = 3;
 constexpr uint32_t ERROR_NO_PROGRAM = 7;
 constexpr uint32_t ERROR_WATCHDOG = 8; // no unit can go on
+constexpr uint32_t ERROR_BASE = 9;     // a base is no multiple of 4 KiB
 
 #ifndef __SYNTHESIS__
 #include "bench/processes.h"
@@ -129,7 +130,7 @@ struct Movers {
       moved = true;
     }
     if (told != done.compute && !computed.full()) {
-      computed.write({done.compute, false});
+      computed.write({done.compute, done.store, false});
       told = done.compute;
     }
   }
@@ -214,7 +215,7 @@ stop_cycles:
 #pragma HLS LOOP_TRIPCOUNT max=4
     pass_cycle();
   }
-  computed.write({movers.done.compute, true});
+  computed.write({movers.done.compute, movers.done.store, true});
   orders.write({movers.storer.command.dram, true});
 }
 

@@ -4,9 +4,10 @@
 
 #include "transfer.h"
 
-// What the engine tells the fetch: COMPUTE commands completed; at last, that all is over.
+// What the engine tells the fetch: COMPUTE commands completed; at last, that all is over, and after how many of STORE.
 struct Progress {
   uint32_t computed;
+  uint32_t stored;
   bool stop;
 };
 
@@ -20,6 +21,7 @@ typedef Stream<Beat, FIFO_BEATS> BeatStream;
 struct Fetch {
   Staging<LOAD_WORDS> staged;
   Counters done;
+  Progress told;
   bool active;
   bool reading; // requests are far enough ahead
   bool stopped;
@@ -32,19 +34,19 @@ struct Fetch {
   void start(uint32_t commands, const Counters &before) {
     staged.start(commands);
     done = before;
-    active = stopped = false;
+    active = stopped = told.stop = false;
   }
 
   void step(const uint64_t *memory, const Bases &bases, ReadPort &port, ProgressStream &computed, CountStream &stored,
             LoadStream &loads, BeatStream &beats) {
     if (!computed.empty()) {
-      const Progress progress = computed.read();
-      done.compute = progress.computed;
-      stopped = progress.stop;
+      told = computed.read();
+      done.compute = told.computed;
     }
     if (!stored.empty()) {
       done.store = stored.read();
     }
+    stopped = told.stop && done.store >= told.stored; // a count left in its stream would pass for one of the next image
     staged.step(memory);
     if (active) {
       transfer(port, beats);

@@ -34,8 +34,7 @@ struct Reading {
   bool known;
 };
 
-// Read one unit's commands, and the rest of the 128 bytes to which they are padded. `first` and `second` are the unit's
-// opcodes.
+// Read one unit's commands, of opcode `first` or `second`, and the rest of the 128 bytes to which they are padded.
 template <int COMMANDS, int WORDS>
 inline uint32_t load_section(const uint64_t *section, uint32_t commands, uint8_t first, uint8_t second,
                              uint64_t memory[COMMANDS * WORDS], Reading &reading) {

@@ -71,7 +71,7 @@ command_words:
   }
 }
 
-// The same, command by command: what order they take is decided by waits alone, and time is the sum of theirs.
+// The counterpart of `run` in control.h: one command at a time, whichever may start. Waits alone decide the order.
 inline void run(const uint64_t *load_memory, uint32_t load_commands, const uint64_t *compute_memory, uint32_t computes,
                 const uint64_t *store_memory, uint32_t store_commands, Counters before, Bases bases, ReadPort dram_read,
                 WritePort dram_write, uint32_t &error) {
@@ -88,7 +88,7 @@ inline void run(const uint64_t *load_memory, uint32_t load_commands, const uint6
 #pragma HLS RESOURCE variable=features core=RAM_S2P_BRAM
 #pragma HLS RESOURCE variable=weights core=RAM_S2P_BRAM
 #pragma HLS RESOURCE variable=parameters core=RAM_S2P_BRAM
-  NoMovers nobody;
+  NoMovers movers;
   Counters done = before;
   const uint32_t all_loads = before.load + load_commands;
   const uint32_t all_computes = before.compute + computes;
@@ -110,7 +110,7 @@ commands:
       ++done.load;
     } else if (compute_command != computes && may_start(decode<Head>(compute_memory + compute_command * COMPUTE_WORDS), done)) {
       take_command<COMPUTE_WORDS>(compute_memory, compute_command, words);
-      const Destination made = compute(words, weights, parameters, features, nobody);
+      const Destination made = compute(words, weights, parameters, features, movers);
       look_at_pages(decode<Head>(words).layer, done.compute, made, features);
       ++done.compute;
     } else if (store != store_commands && may_start(decode<Head>(store_memory + store * STORE_WORDS), done)) {

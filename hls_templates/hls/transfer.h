@@ -9,6 +9,7 @@
 struct Bases {
   uint64_t region[4];
 };
+inline bool aligned(const Bases &b) { return ((b.region[0] | b.region[1] | b.region[2] | b.region[3]) & 4095) == 0; }
 
 // Commands that each unit has completed.
 struct Counters {

@@ -24,14 +24,13 @@ struct Writer {
   uint8_t ahead; // bursts requested and not written
   uint8_t open;  // bursts requested and not answered
   uint32_t done; // STORE commands of this image
-  uint32_t told_fetch;
-  uint32_t told_engine;
+  uint32_t told; // of them, those that the fetch and the engine know of: both at once, as the last ends both
 
   void start(const Counters &before) {
     active = stopped = false;
     beat = 0;
     ahead = open = 0;
-    done = told_fetch = told_engine = before.store;
+    done = told = before.store;
   }
 
   void step(const Bases &bases, WritePort &port, OrderStream &orders, BeatStream &beats, CountStream &to_fetch,
@@ -50,13 +49,10 @@ struct Writer {
     } else {
       transfer(port, beats);
     }
-    if (told_fetch != done && !to_fetch.full()) {
+    if (told != done && !to_fetch.full() && !to_engine.full()) {
       to_fetch.write(done);
-      told_fetch = done;
-    }
-    if (told_engine != done && !to_engine.full()) {
       to_engine.write(done);
-      told_engine = done;
+      told = done;
     }
   }
 

@@ -23,7 +23,7 @@ module load #(
   input  logic                   start_i,
   input  command_pkg::load_t     command_i,
   output logic                   done_o,
-  // High while the program loader is what is loaded for: its base, and beats go to beat_valid_o alone.
+  // High while LOAD fetches for the program loader: from its base, and beats are flagged by program_en_o alone.
   input  logic                   program_i,
   input  logic [63:12]           program_base_i,
   input  logic [3:0][63:12]      base_i,

@@ -27,7 +27,7 @@ module program_loader #(
   output logic [4:0]             header_word_o,
   // Commands of LOAD, COMPUTE and STORE.
   output logic [2:0][31:0]       commands_o,
-  // LOAD as a servant.
+  // LOAD, which fetches for the loader.
   output logic                   load_start_o,
   output command_pkg::load_t     load_command_o,
   input  logic                   load_done_i,

@@ -107,7 +107,9 @@ def levels(text: str, function: str) -> int:
     body = re.search(rf"define [^\n]*{function}[^\n]*\n(.*?)\n}}", text, re.DOTALL)
     assert body is not None
     assert " br " not in body[1]
-    made = {name: (kind, re.findall(r"%(\w+)", rest)) for name, kind, rest in re.findall(r"%(\w+) = (\w+)(.*)", body[1])}
+    made = {
+        name: (kind, re.findall(r"%(\w+)", rest)) for name, kind, rest in re.findall(r"%(\w+) = (\w+)(.*)", body[1])
+    }
     used = [name for _, operands in made.values() for name in operands]
     depth = {"0": 0}
 

@@ -4,6 +4,7 @@ Every test compiles with warnings as errors, against the vendor's ap_int.h.
 """
 
 import dataclasses
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -206,6 +207,20 @@ def change_byte(path: Path, position: int) -> None:
     path.write_bytes(data)
 
 
+def test_a_base_off_its_boundary_is_an_error(residual, tmp_path):
+    """Before anything is loaded or run: bursts would begin elsewhere than the host thinks."""
+    source, binary = tmp_path / "base.cpp", tmp_path / "base"
+    source.write_text(
+        '#include "accelerator.cpp"\n#include "bench/bench.h"\nint main(int, char **argv) {\n'
+        "  uint64_t at[4] = {0, 4096, 0, 8192};\n  at[argv[1][0] - '0'] += 64;\n  beat_t memory[1];\n"
+        "  return int(accelerator(START | LOAD_PROGRAM, nullptr, memory, memory, at[0], at[1], at[2], at[3]));\n}\n"
+    )
+    include = ["-isystem", str(find_ap_include()), "-I", str(residual.folder / "hls")]
+    subprocess.run([*find_compiler(), *FLAGS, *include, "-o", str(binary), str(source)], check=True)
+    for region in "0123":
+        assert subprocess.run([str(binary), region], check=False).returncode == 9
+
+
 @pytest.mark.parametrize("layer", ["stem", "block_0_conv2", "pool", "fc"])
 def test_one_wrong_golden_value_turns_the_bench_red(damaged, layer):
     folder, run = damaged
@@ -323,3 +338,10 @@ def test_the_makefile_simulates(residual):
     )
     assert done.returncode == 0, done.stderr
     assert f"{IMAGES} images, 0 mismatches" in done.stdout
+    question = [make, "-C", str(residual.folder / "hls"), "-q", "tb", *settings]
+    assert subprocess.run(question, capture_output=True, check=False).returncode == 0
+    for name in ("drain.h", "bench/dram.h"):  # a changed header makes the bench out of date
+        later = (residual.folder / "hls" / "tb").stat().st_mtime + 1
+        os.utime(residual.folder / "hls" / name, (later, later))
+        assert subprocess.run(question, capture_output=True, check=False).returncode == 1, name
+        os.utime(residual.folder / "hls" / name, (0, 0))

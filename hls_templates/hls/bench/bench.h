@@ -30,10 +30,14 @@ inline void look(uint32_t layer, uint32_t index, const Destination *destination,
 
 // An accelerator that gave up.
 inline void expect_done(uint32_t error) {
-  static const char *const ERRORS[] = {"", "a program that this accelerator cannot execute", "a damaged program",
-                                       "an unknown command"};
+  const char *const what = error == ERROR_HEADER       ? "a program that this accelerator cannot execute"
+                           : error == ERROR_CHECKSUM   ? "a damaged program"
+                           : error == ERROR_COMMAND    ? "an unknown command"
+                           : error == ERROR_NO_PROGRAM ? "no program"
+                           : error == ERROR_WATCHDOG   ? "no unit can go on"
+                                                       : "a base that is no multiple of 4 KiB";
   if (error != DONE) {
-    give_up("error " + std::to_string(error) + ": " + (error <= ERROR_COMMAND ? ERRORS[error] : "no unit can go on"));
+    give_up("error " + std::to_string(error) + ": " + what);
   }
 }
 

@@ -42,20 +42,22 @@ public:
   }
   // A process that waits for another does nothing until a stream brings it something.
   void step() {
-    if (!fetch_waits_ || computed_.filled() || stored_.filled()) {
+    if (!fetch_.stopped && (!fetch_waits_ || computed_.filled() || stored_.filled())) {
       step_fetch();
     }
-    if (!writer_waits_ || orders_.filled()) {
+    if (!writer_.stopped && (!writer_waits_ || orders_.filled())) {
       step_writer();
     }
     ++simulation.now;
   }
-  // The engine has told both to stop.
+  // The engine has told both to stop. In hardware a stream would keep for the next image what is left in it.
   void finish() {
     for (int cycle = 0; !fetch_.stopped || !writer_.stopped; ++cycle) {
       expect(cycle < 1000000, "the AXI processes do not end");
       step();
     }
+    expect(!computed_.filled() && !stored_.filled() && !stored_too_.filled(), "a count is left in its stream");
+    expect(!loads_.filled() && !arriving_.filled() && !orders_.filled() && !leaving_.filled(), "a stream is not empty");
     current() = nullptr;
   }
 
@@ -67,7 +69,7 @@ private:
   }
   APART void step_writer() {
     writer_.step(bases_, write_port_, orders_, leaving_, stored_, stored_too_);
-    writer_waits_ = !writer_.active && writer_.told_fetch == writer_.done && writer_.told_engine == writer_.done;
+    writer_waits_ = !writer_.active && writer_.told == writer_.done;
   }
 
   Fetch fetch_ = Fetch();
