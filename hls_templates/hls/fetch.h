@@ -57,8 +57,7 @@ struct Fetch {
       taken.start(command.dram, bases);
       active = true;
       reading = false;
-      beat = 0;
-      open = 0;
+      beat = open = 0;
       staged.take();
       command_started(UNIT_LOAD, command.head.layer);
     }
@@ -72,19 +71,16 @@ private:
       asked.next(command.dram);
       ++open;
     }
-    if (!reading) {
-      reading = !more;
-    }
-    if (!reading || beats.full() || !read_ready()) {
-      return;
-    }
-    beats.write(beat_of(port.read()));
-    if (++beat == taken.beats) {
-      beat = 0;
-      --open;
-      active = !taken.last_of_transfer();
-      done.load += active ? 0 : 1;
-      taken.next(command.dram);
+    reading = reading || !more;
+    if (reading && !beats.full() && read_ready()) {
+      beats.write(beat_of(port.read()));
+      if (++beat == taken.beats) {
+        beat = 0;
+        --open;
+        active = !taken.last_of_transfer();
+        done.load += active ? 0 : 1;
+        taken.next(command.dram);
+      }
     }
   }
 };

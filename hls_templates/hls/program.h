@@ -19,8 +19,7 @@ struct Program {
 // word is one tree of exclusive ors, where 64 steps, each waiting for the one before, would take many cycles.
 inline uint32_t crc_of(uint32_t crc, uint64_t word) {
   const uint64_t bits = word ^ crc;
-  uint32_t sum = 0;
-  uint32_t share = 1;
+  uint32_t sum = 0, share = 1;
   for (int bit = 63; bit >= 0; --bit) {
     share = (share >> 1) ^ ((share & 1) != 0 ? uint32_t(0xedb88320) : 0);
     sum ^= (bits >> bit & 1) != 0 ? share : 0;
@@ -84,11 +83,8 @@ head_words:
   if (~reading.crc != field<HEADER_CRC, 32>(head)) {
     return ERROR_CHECKSUM;
   }
-  if (!reading.known) {
-    return ERROR_COMMAND;
-  }
-  program.loaded = true;
-  return DONE;
+  program.loaded = reading.known;
+  return reading.known ? DONE : ERROR_COMMAND;
 }
 
 #endif

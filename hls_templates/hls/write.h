@@ -28,76 +28,85 @@ struct Writer {
 
   void start(const Counters &before) {
     active = stopped = false;
-    beat = 0;
-    ahead = open = 0;
+    beat = ahead = open = 0;
     done = told = before.store;
   }
 
-  void step(const Bases &bases, WritePort &port, OrderStream &orders, BeatStream &beats, CountStream &to_fetch,
-            CountStream &to_engine) {
-    if (!active) {
-      if (!orders.empty()) {
-        const Order order = orders.read();
-        dram = order.dram;
-        stopped = order.stop;
-        active = !stopped;
-        asked.start(dram, bases);
-        given.start(dram, bases);
+  // Whether a response is next: nothing is left to write, or no more bursts may be open.
+  bool waits() const {
+    return active && (!given.live || (asked.live && ahead < 2 && open == OUTSTANDING && open != ahead));
+  }
+
+  void step(const Bases &bases, WritePort &port, OrderStream &orders, BeatStream &beats) {
+    if (!active && !orders.empty()) {
+      const Order order = orders.read();
+      dram = order.dram;
+      stopped = order.stop;
+      active = !stopped;
+      asked.start(dram, bases);
+      given.start(dram, bases);
+    } else if (active) {
+      if (asked.live && ahead < 2 && open < OUTSTANDING) {
+        port.write_request(asked.first, asked.beats);
+        asked.next(dram);
+        ++ahead;
+        ++open;
       }
-    } else if (!given.live || (asked.live && ahead < 2 && open == OUTSTANDING && open != ahead)) {
-      answer(port);
-    } else {
-      transfer(port, beats);
+      if (!beats.empty() && write_ready()) {
+        port.write(bits_of(beats.read()));
+        if (++beat == given.beats) {
+          beat = 0;
+          --ahead;
+          given.next(dram);
+        }
+      }
     }
+  }
+
+  void answer(WritePort &port) {
+    if (write_answered()) {
+      port.write_response();
+      --open;
+      active = given.live || open != 0;
+      done += active ? 0 : 1;
+    }
+  }
+
+  void tell(CountStream &to_fetch, CountStream &to_engine) {
     if (told != done && !to_fetch.full() && !to_engine.full()) {
       to_fetch.write(done);
       to_engine.write(done);
       told = done;
     }
   }
-
-private:
-  void answer(WritePort &port) {
-    if (!write_answered()) {
-      return;
-    }
-    port.write_response();
-    --open;
-    if (open == 0 && !given.live) {
-      active = false;
-      ++done;
-    }
-  }
-
-  void transfer(WritePort &port, BeatStream &beats) {
-    if (asked.live && ahead < 2 && open < OUTSTANDING) {
-      port.write_request(asked.first, asked.beats);
-      asked.next(dram);
-      ++ahead;
-      ++open;
-    }
-    if (beats.empty() || !write_ready()) {
-      return;
-    }
-    port.write(bits_of(beats.read()));
-    if (++beat == given.beats) {
-      beat = 0;
-      --ahead;
-      given.next(dram);
-    }
-  }
 };
 
+// Responses and the news of them have loops of their own: a response has no value that a write to a stream would wait for,
+// so in one loop a tool could announce a STORE before its response has come.
 inline void write(Counters before, Bases bases, WritePort port, OrderStream &orders, BeatStream &beats,
                   CountStream &to_fetch, CountStream &to_engine) {
 #pragma HLS INLINE recursive
   Writer state;
   state.start(before);
-write_cycles:
+transfers:
   while (!state.stopped) {
+#pragma HLS LOOP_TRIPCOUNT max=TRIP_COMMANDS
+  write_cycles:
+    while (!state.stopped && !state.waits()) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT max=TRIP_NETWORK
-    state.step(bases, port, orders, beats, to_fetch, to_engine);
+      state.step(bases, port, orders, beats);
+    }
+  answers:
+    while (state.waits()) {
+#pragma HLS LOOP_TRIPCOUNT max=OUTSTANDING
+      state.answer(port);
+    }
+  tells:
+    while (state.told != state.done) {
+#pragma HLS LOOP_TRIPCOUNT max=1
+      state.tell(to_fetch, to_engine);
+    }
   }
 }
 

@@ -68,7 +68,12 @@ private:
     fetch_waits_ = !fetch_.active && (next.ready ? !may_start(decode<Head>(next.words), fetch_.done) : next.next == next.end);
   }
   APART void step_writer() {
-    writer_.step(bases_, write_port_, orders_, leaving_, stored_, stored_too_);
+    if (writer_.waits()) {
+      writer_.answer(write_port_);
+    } else {
+      writer_.step(bases_, write_port_, orders_, leaving_);
+    }
+    writer_.tell(stored_, stored_too_);
     writer_waits_ = !writer_.active && writer_.told == writer_.done;
   }
 
