@@ -122,7 +122,7 @@ def check(folder: Path, tool: str, include: Path, source: str = "accelerator.cpp
     faults = [*_subset(functions, folder), *_recursion(functions)]
     faults += [*_pragmas(functions, pragmas, PRAGMAS[tool]), *_loops(functions, pragmas), *_indices(functions)]
     if not any("recursion" in fault for fault in faults):  # which following calls would not survive
-        faults += [*_ports(functions, pragmas), *_inlined(functions, pragmas)]
+        faults += [*_ports(functions, pragmas), *_inlined(functions, pragmas), *_responses(functions)]
     return sorted(set(faults))
 
 
@@ -341,6 +341,34 @@ def _ports(functions: list[Cursor], pragmas: list[Pragma]) -> Iterator[str]:
                 calls = sum(count(call, owner) for call in _calls(loop))
                 if calls > 1:
                     yield f"{_place(loop)}: {calls} uses of the port of {owner} in an iteration"
+
+
+def _outside_loops(cursor: Cursor) -> Iterator[Cursor]:
+    """Cursors below one that are in no loop below it."""
+    for child in cursor.get_children():
+        if child.kind not in LOOPS:
+            yield child
+            yield from _outside_loops(child)
+
+
+def _responses(functions: list[Cursor]) -> Iterator[str]:
+    """No stream is written in the loop that takes a write response.
+
+    A response has no value, so a tool may schedule the stream's write, which depends on none, before it.
+    """
+    bodies = _bodies(functions)
+
+    def reached(name: str) -> set[str]:
+        return {name}.union(*(reached(call) for call in set(bodies.get(name, ()))))
+
+    for function in functions:
+        for loop in function.walk_preorder():
+            if loop.kind not in LOOPS:
+                continue
+            calls = [each for each in _outside_loops(loop) if each.kind is CursorKind.CALL_EXPR]
+            names = set().union(*(reached(_name(each.referenced)) for each in calls if each.referenced is not None))
+            if any(name.endswith("write_response") for name in names) and "stream::write" in names:
+                yield f"{_place(loop)}: a stream is written in the loop that takes a response"
 
 
 def _inlined(functions: list[Cursor], pragmas: list[Pragma]) -> Iterator[str]:

@@ -61,6 +61,12 @@ FAULTS = {
     ),
     "binding": ("array.h", "op=mul impl=dsp", "op=mul impl=dps", "knows no impl dps"),
     "not inlined": ("engine.h", "#pragma HLS INLINE recursive\n", "", "is not inlined recursively"),
+    "response": (
+        "write.h",
+        "      state.answer(port);\n",
+        "      state.answer(port);\n      state.tell(to_fetch, to_engine);\n",
+        "a stream is written in the loop that takes a response",
+    ),
     "access": ("convolve.h", ENTER, "  weights[0][0] = 0;\n" + ENTER, "owns no port"),
 }
 
