@@ -52,7 +52,12 @@ static cgap_result run(cgap_device *device, const char *folder) {
   uint8_t *weights = read_file(folder, "weights.bin", &weights_bytes);
   uint8_t *input = read_file(folder, "input.bin", &input_bytes);
   uint8_t *text = read_file(folder, "tensors.txt", &text_bytes);
-  uint32_t outputs = read_tensors((char *)text, tensors) - 1;
+  uint32_t count = read_tensors((char *)text, tensors);
+  if (count < 2 || pixels(&tensors[0]) == 0) {
+    fprintf(stderr, "%s/tensors.txt names no input and output\n", folder);
+    exit(2);
+  }
+  uint32_t outputs = count - 1;
   uint32_t images = (uint32_t)(input_bytes / pixels(&tensors[0]));
   for (uint32_t k = 0; k < outputs; k++) results[k] = malloc(images * pixels(&tensors[k + 1]));
   cgap_result result = cgap_load_program(device, program, program_bytes);

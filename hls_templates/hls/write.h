@@ -99,11 +99,13 @@ transfers:
     }
   answers:
     while (state.waits()) {
+#pragma HLS PIPELINE off
 #pragma HLS LOOP_TRIPCOUNT max=OUTSTANDING
       state.answer(port);
     }
   tells:
     while (state.told != state.done) {
+#pragma HLS PIPELINE off
 #pragma HLS LOOP_TRIPCOUNT max=1
       state.tell(to_fetch, to_engine);
     }

@@ -576,7 +576,8 @@ module accelerator #(
     .page_data_i(store_data)
   );
 
-  // What is constant on the bus: whole beats, INCR; AxCACHE modifiable and bufferable, not cached; AxPROT unprivileged, secure, data.
+  // What is constant on the bus: whole beats, INCR; AxCACHE: modifiable and bufferable, not cached; AxPROT: unprivileged,
+  // secure, data.
   assign m_axi_rd_arsize = 3'($clog2(BeatBytes));
   assign m_axi_rd_arburst = 2'b01;
   assign m_axi_rd_arcache = 4'b0011;

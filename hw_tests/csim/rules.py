@@ -56,6 +56,7 @@ PRAGMAS = {
     "vitis": {
         **BOTH,
         "DATAFLOW": set(),
+        "PIPELINE": {"II", "off"},
         "STREAM": {"variable", "depth"},
         "BIND_STORAGE": {"variable", "type", "impl"},
         "BIND_OP": {"variable", "op", "impl"},
