@@ -49,7 +49,7 @@ inline Destination compute(const uint64_t words[COMPUTE_WORDS], Weights weights,
 constexpr uint32_t WATCHDOG = 1 << 20;
 
 // LOAD and STORE inside the engine: in every cycle a beat that has arrived is written to its buffer, and a beat of a tile
-// that is stored leaves. Nothing here ever waits, so no depth of the streams can stop the engine.
+// that is stored leaves. Polls decide what is done, so no depth of the streams can stop the engine (docs/hls.md).
 struct Movers {
   Counters before;
   Counters done;

@@ -10,7 +10,7 @@ enum Unit { UNIT_LOAD, UNIT_COMPUTE, UNIT_STORE };
 #include "bench/simulation.h"
 #else
 // In hardware all of this is nothing: a port without data stalls its process.
-#define APART
+#define CSIM_NOINLINE
 inline bool read_ready() { return true; }
 inline bool write_ready() { return true; }
 inline bool write_answered() { return true; }

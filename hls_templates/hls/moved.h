@@ -53,7 +53,7 @@ template <typename Command> struct Moved {
   Countdown16 runs;
   TileWords at;
 
-  APART void start(const Command &next) {
+  CSIM_NOINLINE void start(const Command &next) {
     live = true;
     command = next;
     beats.start(command.dram.beats);

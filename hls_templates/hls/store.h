@@ -12,7 +12,7 @@ struct Storer : Moved<Store> {
     return read;
   }
 
-  APART Beat give(const Word &word) {
+  CSIM_NOINLINE Beat give(const Word &word) {
     uint8_t bytes[WORD_PIXELS];
     unpack<POX>(word.half[0], bytes);
     unpack<POX>(word.half[1], bytes + POX);

@@ -7,13 +7,13 @@
 typedef void (*Probe)(uint32_t layer, uint32_t index, const Destination *destination, Features features);
 extern Probe probe;
 
-APART inline void look_at_pages(uint32_t layer, uint32_t index, const Destination &made, Features features) {
+CSIM_NOINLINE inline void look_at_pages(uint32_t layer, uint32_t index, const Destination &made, Features features) {
   if (probe != nullptr) {
     probe(layer, index, &made, features);
   }
 }
 
-APART inline void look_at_dram(uint32_t layer, uint32_t index) {
+CSIM_NOINLINE inline void look_at_dram(uint32_t layer, uint32_t index) {
   if (probe != nullptr) {
     probe(layer, index, nullptr, nullptr);
   }
@@ -62,12 +62,12 @@ public:
   }
 
 private:
-  APART void step_fetch() {
+  CSIM_NOINLINE void step_fetch() {
     fetch_.step(load_memory_, bases_, read_port_, computed_, stored_, loads_, arriving_);
     const Staging<LOAD_WORDS> &next = fetch_.staged;
     fetch_waits_ = !fetch_.active && (next.ready ? !may_start(decode<Head>(next.words), fetch_.done) : next.next == next.end);
   }
-  APART void step_writer() {
+  CSIM_NOINLINE void step_writer() {
     if (writer_.waits()) {
       writer_.answer(write_port_);
     } else {

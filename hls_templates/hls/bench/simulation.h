@@ -9,9 +9,9 @@
 
 // A function that is called seldom: apart from the loop that calls it, which then has more registers for itself.
 #if defined(__GNUC__)
-#define APART __attribute__((noinline))
+#define CSIM_NOINLINE __attribute__((noinline))
 #else
-#define APART
+#define CSIM_NOINLINE
 #endif
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -127,7 +127,7 @@ struct Simulation {
       unit.clear();
     }
   }
-  APART bool starves() {
+  CSIM_NOINLINE bool starves() {
     random ^= random << 13;
     random ^= random >> 17;
     random ^= random << 5;
@@ -244,12 +244,12 @@ inline bool read_ready() { return simulation.reads.ready(simulation.now); }
 inline bool write_ready() { return simulation.writes.ready(simulation.now); }
 inline bool write_answered() { return simulation.writes.answered(simulation.now); }
 #endif
-APART inline void command_started(Unit unit, uint32_t layer) {
+CSIM_NOINLINE inline void command_started(Unit unit, uint32_t layer) {
   const Event event = {layer, simulation.now, 0, 0};
   simulation.events[unit].push_back(event);
 }
 // A transfer completes in a cycle that is still going on, a computation with the cycle before.
-APART inline void command_completed(Unit unit, uint32_t index) {
+CSIM_NOINLINE inline void command_completed(Unit unit, uint32_t index) {
   simulation.events[unit][index].done = unit == UNIT_COMPUTE ? simulation.now - 1 : simulation.now;
 }
 
