@@ -213,8 +213,9 @@ class _RealWriter(_Writer):
 
     def parameters(self, name: str) -> tuple[str, str]:
         given = self.given[name]
-        weights = self.constant(f"{name}.weights", given.weights.astype(np.float32))
-        return weights, self.constant(f"{name}.bias", given.bias.astype(np.float32))
+        with np.errstate(over="ignore"):  # infinite numbers are reported with the layer's name
+            weights, bias = given.weights.astype(np.float32), given.bias.astype(np.float32)
+        return self.constant(f"{name}.weights", weights), self.constant(f"{name}.bias", bias)
 
 
 def _sizes(shape: Shape) -> list[int]:
