@@ -69,49 +69,50 @@ def test_two_processes_train_what_one_trains(tmp_path):
     assert sorted(path.name for path in two.iterdir()) == sorted(path.name for path in one.iterdir())
 
 
-def test_threads_are_idle_cores_and_kept_when_a_run_is_resumed(tmp_path, monkeypatch):
+@pytest.fixture
+def begin(tmp_path, monkeypatch):
+    """Call it to begin or resume a run that is stopped before its first step: the threads that it has, of idle cores
+    that are counted as `begin.idle` says, one by one."""
+    before = torch.get_num_threads()
     config = tmp_path / "short.toml"
-    config.write_text(SHORT.replace("threads = 1", "threads = 0"))
-    chosen, seen = [1, 7], []
-    before = torch.get_num_threads()
 
     def stop(*_):
-        seen.append(torch.get_num_threads())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "idle_threads", lambda: chosen.pop(0))
-    monkeypatch.setattr(run, "train_epochs", stop)
-    for _ in range(2):
+    def start(text, **changes):
+        config.write_text(text)
         with pytest.raises(KeyboardInterrupt):
-            run.train(config, tmp_path / "out", resume=True)
+            run.train(config, tmp_path / "out", resume=True, **changes)
+        return torch.get_num_threads()
+
+    start.idle = []
+    monkeypatch.setattr(run, "idle_threads", lambda: start.idle.pop(0))
+    monkeypatch.setattr(run, "train_epochs", stop)
+    yield start
     torch.set_num_threads(before)
-    assert seen == [1, 1]
-    sessions = json.loads((tmp_path / "out" / "run.json").read_text())["sessions"]
-    assert [session["machine"]["threads"] for session in sessions] == [1, 1]
 
 
-def test_a_resumed_run_keeps_the_threads_that_it_was_last_given(tmp_path, monkeypatch):
+def sessions_in(folder):
+    return json.loads((folder / "run.json").read_text())["sessions"]
+
+
+ANY = SHORT.replace("threads = 1", "threads = 0")
+
+
+def test_threads_are_idle_cores_and_kept_when_a_run_is_resumed(tmp_path, begin):
+    begin.idle = [1, 7]
+    assert [begin(ANY) for _ in range(2)] == [1, 1]
+    assert [session["machine"]["threads"] for session in sessions_in(tmp_path / "out")] == [1, 1]
+
+
+def test_a_resumed_run_keeps_the_threads_that_it_was_last_given(tmp_path, begin):
     """Also where its copy of the configuration says another number than the file, both overruled."""
-    config, out = tmp_path / "short.toml", tmp_path / "out"
-    config.write_text(SHORT)
-    idle, seen = [3, 2], []
-    before = torch.get_num_threads()
-
-    def stop(*_):
-        seen.append(torch.get_num_threads())
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(run, "idle_threads", lambda: idle.pop(0))
-    monkeypatch.setattr(run, "train_epochs", stop)
+    begin.idle = [3, 2]
     given = [{"run.threads": "0"}, {"run.threads": "4"}, {}, {"run.threads": "0"}, {"run.threads": "0"}]
-    for each in given:
-        if not each:
-            config.write_text(SHORT.replace("threads = 1", "threads = 0"))
-        with pytest.raises(KeyboardInterrupt):
-            run.train(config, out, resume=True, changes=each)
-    torch.set_num_threads(before)
+    texts = [SHORT, SHORT, ANY, ANY, ANY]
+    seen = [begin(text, changes=each) for text, each in zip(texts, given, strict=True)]
     assert seen == [3, 4, 4, 2, 2]
-    sessions = json.loads((out / "run.json").read_text())["sessions"]
+    sessions = sessions_in(tmp_path / "out")
     assert [session["changes"] for session in sessions] == [{}, given[1], {}, given[3], {}]
     assert [session["machine"]["threads"] for session in sessions] == seen
 

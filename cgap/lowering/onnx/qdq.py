@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
@@ -74,7 +75,7 @@ def doubtful_layers(fixed: FixedGraph) -> set[str]:
     return found
 
 
-class _Writer:
+class _Writer(ABC):
     """Collects the nodes and initialisers of a model."""
 
     def __init__(self, taken: set[str]) -> None:
@@ -100,9 +101,9 @@ class _Writer:
         self.nodes.append(helper.make_node(op, inputs, [output], name or output, **attributes))
         return output
 
+    @abstractmethod
     def parameters(self, name: str) -> tuple[str, str]:
         """The tensors of a layer's real weights [Nof, Nif / groups, Nky, Nkx] and biases [Nof]."""
-        raise NotImplementedError
 
     def model_of(
         self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto], opset: int
